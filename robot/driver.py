@@ -1,0 +1,90 @@
+"""The contract between the control loop and whatever moves: a bus, a replayed log, a simulator.
+
+The loop paces itself only through `now_ns` and `wait`, so a driver on a simulated clock runs the very
+loop that is deployed. To add a driver: a file in robot/drivers/ with a class that has these methods and
+`from_config(spec, **options)`, a row in DRIVERS (or an entry point `terrafirma.drivers`), and one test, a
+subclass of tests/robot/driver_conformance.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from robot.config import ConfigError, nearest
+from robot.spec import RobotSpec
+from robot.state import JointCommand, Sample
+
+StopReason = Literal["done", "user", "fault", "error"]
+
+
+class DriverError(RuntimeError):
+    """The hardware did not do what it was asked; the loop goes to its safe action."""
+
+
+class StaleState(DriverError):
+    """No new reading has come since the last one; an old sample is never silently repeated."""
+
+
+class EndOfLog(DriverError):
+    """A replayed log has no further rows: the run is over, which is no fault."""
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """One robot. Times are in ns on this driver's own clock, which never goes back."""
+
+    def now_ns(self) -> int:
+        """This driver's time [ns]; simulated in a simulated driver."""
+        ...
+
+    def wait(self, until_ns: int) -> None:
+        """Return at `until_ns`, at once if that has passed; the loop paces itself only through this call."""
+        ...
+
+    def read(self, timeout_s: float) -> Sample:
+        """The newest reading; raises StaleState when none has come since the last one within `timeout_s`."""
+        ...
+
+    def write(self, command: JointCommand) -> JointCommand:
+        """Send a command; returns what was really sent, after the driver's own limits and rounding."""
+        ...
+
+    def stop(self, reason: StopReason) -> None:
+        """Put the actuators into their safe action; safe to call twice, and after any other call failed."""
+        ...
+
+    def close(self) -> None:
+        """Release the device; safe to call twice."""
+        ...
+
+
+DRIVERS = {
+    "replay": "robot.drivers.replay:ReplayDriver",
+}
+"""name -> `module:class`; further ones come from the entry-point group `terrafirma.drivers` (sim, surrogate)."""
+
+
+def open_driver(name: str, spec: RobotSpec, **options: Any) -> Driver:
+    """Open a driver by its name.
+
+    ConfigError lists the drivers that exist when the name is unknown, and the package to install when the
+    driver's own library is missing.
+    """
+    table = {e.name: e.value for e in entry_points(group="terrafirma.drivers")} | DRIVERS
+    if name not in table:
+        raise ConfigError(f"driver '{name}' is unknown. {nearest(name, sorted(table))}")
+    module, _, attribute = table[name].partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"driver '{name}' needs the package '{error.name}', which is not installed: "
+            f"pip install 'terrafirma[{_EXTRA.get(name, 'train')}]'."
+        ) from error
+    driver: Driver = cls.from_config(spec, **options)
+    return driver
+
+
+_EXTRA = {"can": "can", "feetech": "serial", "dynamixel": "serial"}

@@ -1,0 +1,243 @@
+"""EpisodeLog: what happened in one episode, as named channels that each keep their own clock.
+
+One MCAP file an episode, one topic a channel. Numbers are CDR messages with a ros2msg schema, so NaN
+survives and Foxglove opens the file; component names, unit and the robot's fingerprint stand in the
+channel's metadata. The recorder writes the same messages unchunked (see robot/recorder.py); `save` writes
+them chunked and compressed.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mcap.exceptions import McapError
+from mcap.stream_reader import StreamReader
+from mcap.writer import CompressionType, IndexType, Writer
+
+from robot import files
+
+Times = npt.NDArray[np.int64]
+
+UNITS = {
+    "joint.position": "rad",
+    "joint.velocity": "rad/s",
+    "joint.effort": "N m",
+    "command.position": "rad",
+    "command.velocity": "rad/s",
+    "command.effort": "N m",
+    "imu.gyro": "rad/s",
+    "imu.accel": "m/s^2",
+    "action": "1",
+    "event": "text",
+}
+"""Standard channel names and their units; `camera.<name>` (unit `uint8`) and private names may stand beside them."""
+
+SCHEMA_VERSION = "1"
+_VALUES = ("terrafirma_msgs/msg/Values", b"float64[] values\n")
+_IMAGE = ("terrafirma_msgs/msg/Image", b"uint32 height\nuint32 width\nuint32 channels\nuint8[] data\n")
+_TEXT = ("std_msgs/msg/String", b"string data\n")
+_CDR_LITTLE_ENDIAN = b"\x00\x01\x00\x00"
+
+
+class LogError(ValueError):
+    """A log cannot be read or is inconsistent; the message names the file, the channel and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One signal over time.
+
+    `values` is float64 of shape (n, n_components), uint8 of shape (n, height, width, channels) for a camera,
+    or an object array of str of shape (n,) for events.
+    """
+
+    name: str
+    unit: str
+    components: tuple[str, ...]
+    t_ns: Times
+    values: npt.NDArray[Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "t_ns", np.asarray(self.t_ns, dtype=np.int64))
+        if self.t_ns.ndim != 1 or len(self.t_ns) != len(self.values):
+            raise LogError(f"channel '{self.name}': {len(self.t_ns)} time stamps for {len(self.values)} values")
+        if self.values.dtype.kind == "f" and self.values.shape != (len(self.t_ns), len(self.components)):
+            raise LogError(
+                f"channel '{self.name}': values of shape {self.values.shape} for components {list(self.components)}"
+            )
+        expected = UNITS.get(self.name)
+        if expected is not None and self.unit != expected:
+            raise LogError(f"channel '{self.name}' is in '{self.unit}'; the standard unit is '{expected}'")
+
+    def component(self, name: str) -> npt.NDArray[Any]:
+        """(n,) the values of one component; LogError lists those that exist."""
+        if name not in self.components:
+            raise LogError(f"channel '{self.name}' has no component '{name}'; it has {', '.join(self.components)}")
+        return self.values[:, self.components.index(name)]
+
+    def ordered(self, components: tuple[str, ...]) -> npt.NDArray[Any]:
+        """(n, len(components)) the values in the given order of names."""
+        if components == self.components:
+            return self.values
+        return np.stack([self.component(c) for c in components], axis=1)
+
+    def seconds(self) -> npt.NDArray[np.float64]:
+        """(n,) time since this channel's first stamp [s]."""
+        first = self.t_ns[0] if len(self.t_ns) else 0
+        return (self.t_ns - first) * 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeLog:
+    """One episode: a name, the robot it belongs to, and its channels. Carries nothing a robot could not record."""
+
+    name: str
+    robot: str
+    fingerprint: str
+    """RobotSpec.fingerprint() of the robot that made it."""
+    channels: Mapping[str, Channel]
+    meta: Mapping[str, str] = field(default_factory=dict)
+    """Free text: where it came from, which bundle ran, how it was commanded."""
+
+    def __getitem__(self, name: str) -> Channel:
+        if name not in self.channels:
+            raise LogError(f"log '{self.name}' has no channel '{name}'; it has {', '.join(self.channels)}")
+        return self.channels[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.channels
+
+    @property
+    def seconds(self) -> float:
+        """From the first to the last stamp of any channel [s]."""
+        stamps = [c.t_ns for c in self.channels.values() if len(c.t_ns)]
+        return (max(s[-1] for s in stamps) - min(s[0] for s in stamps)) * 1e-9 if stamps else 0.0
+
+    def save(self, path: Path) -> Path:
+        """Write one MCAP file, chunked and compressed, whole or not at all; the same log gives the same bytes."""
+        with files.replacing(path) as temporary, temporary.open("wb") as stream:
+            writer = Writer(stream, compression=CompressionType.ZSTD, index_types=IndexType.ALL)
+            writer.start(profile="ros2", library="terrafirma")
+            write_header(writer, self)
+            ids = {name: add_channel(writer, c, self.fingerprint) for name, c in self.channels.items()}
+            for sequence, (t, name, row) in enumerate(self._in_time_order()):
+                writer.add_message(ids[name], t, encode(self.channels[name].values[row]), t, sequence)
+            writer.finish()
+        return Path(path)
+
+    def _in_time_order(self) -> Iterator[tuple[int, str, int]]:
+        names = list(self.channels)
+        stamps = [self.channels[n].t_ns for n in names]
+        if not stamps:
+            return
+        which = np.repeat(np.arange(len(names)), [len(s) for s in stamps])
+        rows = np.concatenate([np.arange(len(s)) for s in stamps])
+        times = np.concatenate(stamps)
+        for i in np.lexsort((which, times)):
+            yield int(times[i]), names[which[i]], int(rows[i])
+
+
+def write_header(writer: Writer, log: EpisodeLog) -> None:
+    """The record that says whose log this is."""
+    writer.add_metadata(
+        "terrafirma",
+        {
+            "schema": SCHEMA_VERSION,
+            "name": log.name,
+            "robot": log.robot,
+            "fingerprint": log.fingerprint,
+            "meta": json.dumps(dict(log.meta), sort_keys=True),
+        },
+    )
+
+
+def add_channel(writer: Writer, channel: Channel, fingerprint: str) -> int:
+    """Register a channel's schema and topic; returns the id that messages are written under."""
+    schema_name, definition = {"u": _IMAGE, "O": _TEXT, "U": _TEXT}.get(channel.values.dtype.kind, _VALUES)
+    schema = writer.register_schema(schema_name, "ros2msg", definition)
+    metadata = {"unit": channel.unit, "components": json.dumps(channel.components), "fingerprint": fingerprint}
+    return writer.register_channel("/" + channel.name.replace(".", "/"), "cdr", schema, metadata)
+
+
+def encode(value: Any) -> bytes:
+    """One row as a CDR message (OMG CDR, little endian: values are aligned to their size after the header)."""
+    if isinstance(value, str):
+        data = value.encode() + b"\0"
+        return _CDR_LITTLE_ENDIAN + struct.pack("<I", len(data)) + data
+    if value.dtype == np.uint8:
+        height, width, channels = value.shape
+        return _CDR_LITTLE_ENDIAN + struct.pack("<IIII", height, width, channels, value.size) + value.tobytes()
+    # sequence length, then four bytes of padding: doubles are aligned to eight
+    return _CDR_LITTLE_ENDIAN + struct.pack("<II", value.size, 0) + np.asarray(value, "<f8").tobytes()
+
+
+def _decode(schema: str, data: bytes) -> Any:
+    if schema == _TEXT[0]:
+        (size,) = struct.unpack_from("<I", data, 4)
+        return data[8 : 8 + size - 1].decode()
+    if schema == _IMAGE[0]:
+        height, width, channels, size = struct.unpack_from("<IIII", data, 4)
+        return np.frombuffer(data, np.uint8, size, 20).reshape(height, width, channels)
+    (size,) = struct.unpack_from("<I", data, 4)
+    return np.frombuffer(data, "<f8", size, 12)
+
+
+def load(path: Path) -> EpisodeLog:
+    """Read an MCAP episode, complete or torn off by a crash: every whole message is recovered.
+
+    LogError when the file is missing, is no MCAP, or was not written by this project.
+    """
+    path = Path(path)
+    header: dict[str, str] = {}
+    topics: dict[int, tuple[str, str, dict[str, str]]] = {}
+    schemas: dict[int, str] = {}
+    rows: dict[int, tuple[list[int], list[Any]]] = {}
+    torn = False
+    try:
+        with path.open("rb") as stream:
+            try:
+                for record in StreamReader(stream).records:
+                    match type(record).__name__:
+                        case "Metadata" if record.name == "terrafirma":
+                            header = record.metadata
+                        case "Schema":
+                            schemas[record.id] = record.name
+                        case "Channel":
+                            topics[record.id] = (record.topic, schemas[record.schema_id], record.metadata)
+                            rows.setdefault(record.id, ([], []))
+                        case "Message":
+                            times, values = rows[record.channel_id]
+                            times.append(record.log_time)
+                            values.append(_decode(topics[record.channel_id][1], record.data))
+            except (McapError, EOFError, struct.error):
+                torn = True  # the tail that a crash left unfinished; everything before it is whole
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read ({error.strerror}).") from error
+    if "fingerprint" not in header:
+        raise LogError(f"{path}: not a terrafirma episode (no header record); import it with `terrafirma ingest`.")
+    channels = {}
+    for i, (topic, schema, metadata) in topics.items():
+        name = topic.strip("/").replace("/", ".")
+        components = tuple(json.loads(metadata["components"]))
+        channels[name] = Channel(
+            name, metadata["unit"], components, np.array(rows[i][0], np.int64), _stack(schema, rows[i][1], components)
+        )
+    meta = json.loads(header["meta"])
+    if torn:
+        meta["torn"] = "the file ends in the middle of a record; what came before was recovered"
+    return EpisodeLog(header["name"], header["robot"], header["fingerprint"], channels, meta)
+
+
+def _stack(schema: str, values: list[Any], components: tuple[str, ...]) -> npt.NDArray[Any]:
+    if schema == _TEXT[0]:
+        return np.array(values, dtype=object)
+    if values:
+        return np.stack(values)
+    return np.zeros((0, 0, 0, 3), np.uint8) if schema == _IMAGE[0] else np.zeros((0, len(components)))

@@ -1,0 +1,219 @@
+"""The one place where a measured state becomes the policy's input, and its output a command.
+
+sim/vecenv.py (training), transfer (evaluation) and robot/loop.py (the robot) all call encode() and decode()
+here. numpy only: this file runs on board. To add a feature: a row in FEATURES, a new LAYOUT_VERSION, retrain;
+old bundles are then refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from robot.config import ConfigError, nearest
+from robot.spec import RobotSpec
+from robot.state import JointCommand, Sample
+
+Array = npt.NDArray[np.float64]
+Signals = Mapping[str, Array]
+"""signal name -> (batch, n) in the signal's unit, joints in the RobotSpec's order."""
+
+LAYOUT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One block of the observation vector."""
+
+    signal: str
+    """The signal it is computed from: one of robot.spec.SIGNALS, or `goal`."""
+    prefix: str
+    compute: Callable[[Array, RobotSpec], Array]
+
+
+FEATURES: dict[str, Feature] = {
+    "joint_position": Feature("joint.position", "position", lambda q, spec: q - spec.default_pose),
+    "joint_cos": Feature("joint.position", "cos", lambda q, _: np.cos(q)),
+    "joint_sin": Feature("joint.position", "sin", lambda q, _: np.sin(q)),
+    "joint_velocity": Feature("joint.velocity", "velocity", lambda v, _: v),
+    "joint_effort": Feature("joint.effort", "effort", lambda e, _: e),
+    "imu_gyro": Feature("imu.gyro", "gyro", lambda w, _: w),
+    "imu_accel": Feature("imu.accel", "accel", lambda a, _: a),
+    "goal": Feature("goal", "goal", lambda g, _: g),
+}
+"""name -> how it is computed. `previous_action` stands beside these: it comes from decode(), not from a sensor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObservationConfig:
+    """What the policy sees."""
+
+    layout: int = LAYOUT_VERSION
+    features: tuple[str, ...]
+    """Rows of FEATURES, or `previous_action`, in the order in which they are concatenated."""
+    goal: tuple[str, ...] = ()
+    """Component names of the task's goal, when `goal` is among the features."""
+    history: int = 0
+    """Past steps kept for an encoder; 0 keeps none."""
+    cameras: tuple[str, ...] = ()
+    """Cameras whose newest image is an input of its own."""
+
+    def __post_init__(self) -> None:
+        if self.layout != LAYOUT_VERSION:
+            raise ConfigError(
+                f"the observation layout is version {self.layout}; this terrafirma knows {LAYOUT_VERSION}: retrain or "
+                "use the version that made the file."
+            )
+        for name in self.features:
+            if name not in FEATURES and name != "previous_action":
+                raise ConfigError(f"feature '{name}' is unknown. {nearest(name, [*FEATURES, 'previous_action'])}")
+        if self.history < 0:
+            raise ConfigError(f"history is {self.history}; it must be at least 0.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionConfig:
+    """What the policy's outputs in [-1, 1] mean."""
+
+    kind: Literal["effort", "position"] = "effort"
+    actuators: tuple[str, ...]
+    """The actuators that are driven, in the order of the outputs; the others are sent 0 N m."""
+    scale: tuple[float, ...]
+    """Command at output 1: [N m] for effort, [rad] from the default pose for position."""
+
+    def __post_init__(self) -> None:
+        if len(self.scale) != len(self.actuators) or not self.actuators:
+            raise ConfigError(f"action.scale has {len(self.scale)} values for {len(self.actuators)} actuators.")
+
+
+class Observation:
+    """Encoder of inputs and decoder of outputs for a batch of robots, with their history."""
+
+    def __init__(self, spec: RobotSpec, config: ObservationConfig, action: ActionConfig, batch: int = 1) -> None:
+        """ConfigError when a feature needs a signal that the robot does not measure, or an actuator is unknown."""
+        self.spec, self.config, self.action, self.batch = spec, config, action, batch
+        names = [a.name for a in spec.actuators]
+        for name in action.actuators:
+            if name not in names:
+                raise ConfigError(f"action drives actuator '{name}'. {nearest(name, names)}")
+        self._joint = np.array([spec.driven[names.index(n)] for n in action.actuators], dtype=np.intp)
+        self._scale = np.array(action.scale)
+        self._limit = spec.effort_limits
+        cameras = [c.name for c in spec.cameras]
+        for camera in config.cameras:
+            if camera not in cameras:
+                raise ConfigError(f"observation.cameras names '{camera}'. {nearest(camera, cameras)}")
+        self.components = self._component_names()
+        self._previous = np.zeros((batch, len(action.actuators)))
+        self._history = np.zeros((batch, config.history, self.history_size), dtype=np.float32)
+        self._mask = np.zeros((batch, config.history), dtype=np.float32)
+        self._last = np.zeros((batch, self.size), dtype=np.float32)
+
+    def _component_names(self) -> tuple[str, ...]:
+        joints, names = self.spec.joint_names, []
+        for feature in self.config.features:
+            if feature == "previous_action":
+                names += [f"previous_action/{a}" for a in self.action.actuators]
+                continue
+            signal, prefix = FEATURES[feature].signal, FEATURES[feature].prefix
+            if signal != "goal":
+                self.spec.sensor(signal)
+            parts = joints if signal.startswith("joint.") else self.config.goal if signal == "goal" else ("x", "y", "z")
+            names += [f"{prefix}/{p}" for p in parts]
+        return tuple(names)
+
+    @property
+    def size(self) -> int:
+        """Length of the observation vector."""
+        return len(self.components)
+
+    @property
+    def action_size(self) -> int:
+        return len(self.action.actuators)
+
+    @property
+    def history_size(self) -> int:
+        """Length of one history row: an observation and the action that followed it."""
+        return self.size + self.action_size
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signals that encode() needs."""
+        needed = [FEATURES[f].signal for f in self.config.features if f != "previous_action"]
+        return tuple(dict.fromkeys(needed))
+
+    def reset(self, ids: npt.NDArray[np.intp] | slice = slice(None)) -> None:
+        """Forget the history and previous action of some robots, as at the start of an episode."""
+        self._previous[ids] = 0.0
+        self._history[ids] = 0.0
+        self._mask[ids] = 0.0
+
+    def encode(self, signals: Signals) -> dict[str, npt.NDArray[np.float32]]:
+        """The policy's inputs: `observation` (B, D) and, with a history, `history` (B, H, K), `history_mask` (B, H).
+
+        The newest past step is the last row; mask 0 marks rows before the episode began. The arrays are
+        copies that stay valid after the next call.
+        """
+        blocks = [
+            self._previous if f == "previous_action" else FEATURES[f].compute(signals[FEATURES[f].signal], self.spec)
+            for f in self.config.features
+        ]
+        observation = np.concatenate(blocks, axis=1).astype(np.float32)
+        self._last = observation
+        inputs = {"observation": observation}
+        if self.config.history:
+            inputs["history"] = self._history.copy()
+            inputs["history_mask"] = self._mask.copy()
+        return inputs
+
+    def decode(self, action: npt.NDArray[np.floating]) -> Array:
+        """Outputs (B, A) to commands (B, n_joints) in the action's unit, clipped to the robot's limits.
+
+        Also remembers the action, so that the next encode() sees it. The one place with units and clips.
+        """
+        clipped = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        self._previous = clipped
+        if self.config.history:
+            self._history[:, :-1] = self._history[:, 1:]
+            self._history[:, -1, : self.size] = self._last
+            self._history[:, -1, self.size :] = clipped
+            self._mask[:, :-1] = self._mask[:, 1:]
+            self._mask[:, -1] = 1.0
+        command = np.zeros((len(clipped), len(self.spec.joints)))
+        if self.action.kind == "effort":
+            command[:, self._joint] = clipped * self._scale
+            return np.clip(command, -self._limit, self._limit)
+        command[:] = self.spec.default_pose
+        command[:, self._joint] += clipped * self._scale
+        low, high = np.array([j.position_limits for j in self.spec.joints]).T
+        return np.clip(command, low, high)
+
+    def to_command(self, values: Array, t_ns: int) -> JointCommand:
+        """One decoded row (n_joints,) as a JointCommand."""
+        if self.action.kind == "effort":
+            return JointCommand.of_effort(self.spec.joint_names, t_ns, values)
+        gains = np.zeros((2, len(self.spec.joints)))
+        gains[:, self.spec.driven] = [[a.kp for a in self.spec.actuators], [a.kd for a in self.spec.actuators]]
+        zero = np.zeros_like(values)
+        return JointCommand(
+            names=self.spec.joint_names, t_ns=t_ns, position=values, velocity=zero, effort=zero, kp=gains[0], kd=gains[1]
+        )
+
+
+def signals_of(sample: Sample, spec: RobotSpec, goal: Array | None = None) -> dict[str, Array]:
+    """One reading as a batch of one, joints in the spec's order."""
+    joints = sample.joints.ordered(spec.joint_names)
+    signals = {
+        "joint.position": joints.position[None],
+        "joint.velocity": joints.velocity[None],
+        "joint.effort": joints.effort[None],
+    }
+    if sample.imu is not None:
+        signals |= {"imu.gyro": sample.imu.gyro[None], "imu.accel": sample.imu.accel[None]}
+    if goal is not None:
+        signals["goal"] = goal[None]
+    return signals

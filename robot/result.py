@@ -1,0 +1,129 @@
+"""What every stage leaves in its run directory: config.yaml, result.json, lineage.json.
+
+`result.json` is for scripts (its keys are the contract of the command line), `lineage.json` says what went
+in: inputs by sha256, code and package versions, seeds, CPU time, an energy and CO2 estimate.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from robot import config, files
+
+Budget = Literal["full", "quick", "demo"]
+
+WATT_PER_CORE = 10.0
+"""Assumed draw of one busy core [W], for the energy estimate."""
+KG_CO2_PER_KWH = 0.4
+"""Assumed intensity of the grid [kg/kWh]; the world's average is near it."""
+
+_PACKAGES = ("numpy", "onnxruntime", "mcap", "torch", "mujoco", "gymnasium", "stable-baselines3", "onnx", "scipy")
+VOLATILE = ("seconds", "versions")
+"""Keys that may differ between two runs of the same seed, in every stage."""
+
+
+class Run:
+    """One run of a stage: its folder, its clock, its inputs, and the files it ends with."""
+
+    def __init__(
+        self, stage: str, out: Path | None, *, seed: int = 0, budget: Budget = "full", settings: Any = None
+    ) -> None:
+        """Make the folder (default `runs/<stage>/<timestamp>`) and write config.yaml into it."""
+        self.stage, self.seed, self.budget = stage, seed, budget
+        stamp = datetime.now(timezone.utc).strftime("%Y-%m-%d_%Hh%Mm%S.%f")[:-3]
+        self.out = Path(out) if out is not None else Path("runs") / stage / stamp
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.inputs: dict[str, str] = {}
+        self._start, self._cpu = time.monotonic(), _cpu_seconds()
+        if settings is not None:
+            config.save(self.out / "config.yaml", settings)
+
+    def input(self, path: Path) -> Path:
+        """Record an input file or folder by its hash."""
+        self.inputs[str(path)] = files.sha256(path)
+        return Path(path)
+
+    def finish(self, keys: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Path:
+        """Write lineage.json, then result.json; returns the latter's path."""
+        seconds = time.monotonic() - self._start
+        cpu = _cpu_seconds() - self._cpu
+        versions = package_versions()
+        energy = cpu * WATT_PER_CORE / 3.6e6
+        files.write_json(
+            self.out / "lineage.json",
+            {
+                "stage": self.stage,
+                "seed": self.seed,
+                "budget": self.budget,
+                "inputs": self.inputs,
+                "versions": versions,
+                "code": code_version(),
+                "machine": {"cpu": platform.machine(), "cores": os.cpu_count(), "system": platform.platform()},
+                "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "cpu_seconds": round(cpu, 3),
+                "energy_kwh_estimate": energy,
+                "co2_kg_estimate": energy * KG_CO2_PER_KWH,
+                "assumptions": {"watt_per_core": WATT_PER_CORE, "kg_co2_per_kwh": KG_CO2_PER_KWH},
+            },
+        )
+        result = {
+            "stage": self.stage,
+            "seconds": round(seconds, 3),
+            "seed": self.seed,
+            "budget": self.budget,
+            "inputs": self.inputs,
+            "versions": versions,
+            "volatile": sorted({*VOLATILE, *volatile}),
+            **keys,
+        }
+        path = self.out / "result.json"
+        files.write_json(path, config.to_plain(result))
+        return path
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that can change a result."""
+    versions = {"python": platform.python_version()}
+    for package in ("terrafirma", *_PACKAGES):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def code_version() -> str:
+    """The git commit of the code, `-dirty` when edited; the installed version where there is no git."""
+    here = Path(__file__).resolve().parent
+    try:
+        out = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return out.stdout.strip() if out.returncode == 0 else "unknown"
+
+
+def _cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def wilson(successes: int, n: int) -> dict[str, Any]:
+    """A success rate as the contract wants it: mean and Wilson score interval (Wilson, JASA 22, 1927)."""
+    if n == 0:
+        return {"mean": 0.0, "ci95": [0.0, 1.0], "n": 0}
+    z, p = 1.959963984540054, successes / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return {"mean": p, "ci95": [max(0.0, middle - half), min(1.0, middle + half)], "n": n}

@@ -1,0 +1,106 @@
+"""One reading of the robot and one order to it, each with names, units and time stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Joints:
+    """Measured joint state; arrays of shape (n_joints,), in the order of `names`."""
+
+    names: tuple[str, ...]
+    t_ns: int
+    """When the joints were measured [ns], on the driver's clock."""
+    position: Array
+    """[rad] or [m], as the RobotSpec says."""
+    velocity: Array
+    """[rad/s] or [m/s]."""
+    effort: Array
+    """[N m] or [N], the motor's own estimate; NaN where the robot has none."""
+
+    def __post_init__(self) -> None:
+        for name in ("position", "velocity", "effort"):
+            array = np.asarray(getattr(self, name), dtype=np.float64)
+            if array.shape != (len(self.names),):
+                raise ValueError(f"{name} has shape {array.shape}; joints {self.names} need ({len(self.names)},)")
+            object.__setattr__(self, name, array)
+
+    def ordered(self, names: tuple[str, ...]) -> Joints:
+        """The same reading in the order of `names`; KeyError names a joint that was not measured."""
+        if names == self.names:
+            return self
+        missing = [n for n in names if n not in self.names]
+        if missing:
+            raise KeyError(f"joint '{missing[0]}' is not in this reading; it has {', '.join(self.names)}")
+        index = [self.names.index(n) for n in names]
+        return Joints(
+            names=names,
+            t_ns=self.t_ns,
+            position=self.position[index],
+            velocity=self.velocity[index],
+            effort=self.effort[index],
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imu:
+    """One inertial reading in the sensor's frame."""
+
+    t_ns: int
+    gyro: Array
+    """Angular velocity x y z [rad/s]."""
+    accel: Array
+    """Specific force x y z [m/s²]: +9.81 on the axis that points up at rest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What a driver read in one cycle."""
+
+    t_ns: int
+    """When the cycle's reading was complete [ns]; each part carries its own stamp beside it."""
+    joints: Joints
+    imu: Imu | None = None
+    images: Mapping[str, tuple[int, npt.NDArray[np.uint8]]] = field(default_factory=dict)
+    """camera name -> (t_ns, uint8 image of shape (height, width, channels))."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JointCommand:
+    """What the actuators are asked to do: kp (position - q) + kd (velocity - v) + effort.
+
+    Arrays of shape (n_joints,) in the order of `names`; a torque-controlled joint has kp = kd = 0.
+    """
+
+    names: tuple[str, ...]
+    t_ns: int
+    """When the command was decided [ns], on the driver's clock."""
+    position: Array
+    """Target [rad]; without effect where kp is 0."""
+    velocity: Array
+    """Target [rad/s]; without effect where kd is 0."""
+    effort: Array
+    """Feed-forward torque [N m]."""
+    kp: Array
+    """[N m/rad]."""
+    kd: Array
+    """[N m s/rad]."""
+
+    @classmethod
+    def of_effort(cls, names: tuple[str, ...], t_ns: int, effort: Array) -> JointCommand:
+        """A pure torque command [N m]."""
+        zero = np.zeros(len(names))
+        return cls(names=names, t_ns=t_ns, position=zero, velocity=zero, effort=effort, kp=zero, kd=zero)
+
+    @classmethod
+    def damping(cls, names: tuple[str, ...], t_ns: int, kd: Array) -> JointCommand:
+        """The safe frame of a torque motor: no torque, resisting motion with `kd` [N m s/rad]."""
+        zero = np.zeros(len(names))
+        return cls(names=names, t_ns=t_ns, position=zero, velocity=zero, effort=zero, kp=zero, kd=kd)

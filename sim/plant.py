@@ -1,0 +1,165 @@
+"""Plant: n simulations of one robot, torque commands in, joint states out.
+
+The one piece of physics under the batched environment, the simulated driver and identification. It owns the
+mujoco Batch, writes targets into per-simulation model fields, and applies what surrounds the physics (gain,
+bias, delay, lag, Stribeck friction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from mujoco.batch import Batch
+
+from robot.config import ConfigError
+from sim.actuator import CommandLine, stribeck_level
+from sim.model import TARGETS, Model, check_range, split
+
+Array = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.intp]
+
+MAX_DELAY_S = 0.1
+ORDER = {kind: i for i, kind in enumerate(TARGETS)}
+
+
+class Plant:
+    """nsim simulations of a Model.
+
+    Positions and velocities are (nsim, n_joints) in the RobotSpec's joint order, rad and rad/s; efforts are
+    (nsim, n_joints) in N m.
+    """
+
+    def __init__(
+        self, model: Model, nsim: int, timestep_s: float | None = None, period_s: float | None = None, nthread: int = 0
+    ) -> None:
+        """`period_s` (default: the spec's control period) is what one step() advances; a multiple of the timestep."""
+        self.model, self.spec, self.nsim = model, model.spec, nsim
+        self.timestep = timestep_s or model.robot.model.timestep_s
+        self.period = period_s or model.spec.control_period_s
+        self.substeps = round(self.period / self.timestep)
+        if abs(self.substeps * self.timestep - self.period) > 1e-9 or self.substeps < 1:
+            raise ConfigError(f"control period {self.period} s is not a multiple of the physics step {self.timestep} s.")
+        model.mj.opt.timestep = self.timestep
+        self.batch = Batch(model.mj, nsim, nthread)
+        self._touched: set[str] = set()
+        self._all = np.arange(nsim, dtype=np.intp)
+        joints, actuators = len(self.spec.joints), len(self.spec.actuators)
+        self.values: dict[str, Array] = {}
+        """Every target that was ever set: name -> (nsim,), in force now."""
+        self.gain, self.bias = np.ones((nsim, actuators)), np.zeros((nsim, actuators))
+        self.stribeck = np.ones((nsim, joints))
+        self.stribeck_velocity = np.full((nsim, joints), 0.1)
+        self.offset = np.zeros((nsim, joints))
+        self.delay, self.lag, self.shift = np.zeros(nsim), np.zeros(nsim), np.zeros(nsim)
+        self._coulomb = np.tile(model.mj.dof_frictionloss[model.dof_index], (nsim, 1))
+        self.line = CommandLine(nsim, joints, self.period, self.substeps, MAX_DELAY_S)
+        self._limit = self.spec.effort_limits
+        self._qpos, self._qvel = self.batch.bind("qpos"), self.batch.bind("qvel")
+        self._ctrl = self.batch.bind("ctrl")
+        if model.robot.model.parameters:
+            self.set({}, self._all)
+
+    @property
+    def position(self) -> Array:
+        """(nsim, n_joints) [rad]; a copy."""
+        return self._qpos[:, self.model.qpos_index]
+
+    @property
+    def velocity(self) -> Array:
+        """(nsim, n_joints) [rad/s]; a copy."""
+        return self._qvel[:, self.model.dof_index]
+
+    def set(self, values: Mapping[str, Array], ids: Ids | None = None) -> None:
+        """Put targets in force for some simulations; every target not named is at its nominal again.
+
+        values: target -> (len(ids),). ConfigError for an unknown target or a value outside its valid range.
+        """
+        ids = self._all if ids is None else ids
+        wanted = {n: np.full(len(ids), self.model.nominal(n)) for n in self._touched}
+        wanted |= {n: np.full(len(ids), v) for n, v in self.model.robot.model.parameters.items()}
+        wanted |= {n: np.asarray(v, dtype=np.float64) for n, v in values.items()}
+        self._touched |= set(wanted)
+        derived = False
+        # in the order of TARGETS: a mass also writes its inertia, which an inertia of its own then overrides
+        for name in sorted(wanted, key=lambda n: ORDER[split(n)[0]]):
+            check_range(name, wanted[name])
+            derived |= self._write(name, ids, wanted[name])
+        if derived:
+            self.batch.set_const(np.sort(ids).astype(np.int32))
+        self.line.set(ids, self.delay[ids], self.lag[ids])
+
+    def _write(self, name: str, ids: Ids, values: Array) -> bool:
+        (kind, quantity), obj = split(name)
+        target = TARGETS[kind, quantity]
+        self.values.setdefault(name, np.full(self.nsim, self.model.nominal(name)))[ids] = values
+        if target.write is not None:
+            target.write(self.batch, self.spec, obj, ids, values)
+            if quantity == "frictionloss":
+                self._coulomb[ids, self.spec.joint_names.index(obj)] = values
+            return target.derived
+        if kind == "actuator":
+            column = [a.name for a in self.spec.actuators].index(obj)
+            {"gain": self.gain, "bias": self.bias}[quantity][ids, column] = values
+        elif kind == "joint":
+            column = self.spec.joint_names.index(obj)
+            {"stribeck_ratio": self.stribeck, "stribeck_velocity": self.stribeck_velocity}[quantity][ids, column] = values
+        elif kind == "timing":
+            {"delay": self.delay, "lag": self.lag, "shift": self.shift}[quantity][ids] = values
+        elif quantity == "offset":
+            self.offset[ids, self.spec.joint_names.index(obj)] = values
+        return False  # sensor noise is read from `values` by the environment
+
+    def reset(self, position: Array, velocity: Array, ids: Ids | None = None) -> None:
+        """Start some simulations at a joint state, (len(ids), n_joints) [rad], [rad/s]; earlier commands are forgotten."""
+        ids = self._all if ids is None else ids
+        self.batch.reset(np.sort(ids).astype(np.int32), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self._qpos[np.ix_(ids, self.model.qpos_index)] = position
+        self._qvel[np.ix_(ids, self.model.dof_index)] = velocity
+        self.line.reset(ids)
+
+    def step(self, effort: Array) -> None:
+        """Advance every simulation by one control period under commands (nsim, n_joints) [N m]."""
+        acting = self.line.push(np.clip(effort, -self._limit, self._limit))
+        self.run(acting)
+
+    def run(self, acting: Array, record: bool = False) -> tuple[Array, Array] | None:
+        """Advance by acting.shape[1] physics steps under torques that already passed delay and lag.
+
+        acting: (nsim, n, n_joints) [N m] before gain and bias. With `record`, returns position and velocity
+        after each step, (nsim, n, n_joints) each.
+        """
+        driven = self.spec.driven
+        control = acting[..., driven] * self.gain[:, None] + self.bias[:, None]
+        count = control.shape[1]
+        if not (self.stribeck > 1.0).any():
+            out = self.batch.rollout(
+                count, self._in_ctrl_order(control), record=("qpos", "qvel") if record else ()
+            )
+            if not record:
+                return None
+            return out["qpos"][..., self.model.qpos_index], out["qvel"][..., self.model.dof_index]
+        return self._run_with_stribeck(control, record)
+
+    def _in_ctrl_order(self, control: Array) -> Array:
+        if (self.model.ctrl_index == np.arange(control.shape[-1])).all():
+            return control
+        ordered = np.empty_like(control)
+        ordered[..., self.model.ctrl_index] = control
+        return ordered
+
+    def _run_with_stribeck(self, control: Array, record: bool) -> tuple[Array, Array] | None:
+        friction = self.batch.expand("dof_frictionloss")
+        count, dof = control.shape[1], self.model.dof_index
+        positions = np.empty((self.nsim, count, len(dof))) if record else None
+        velocities = np.empty_like(positions) if positions is not None else None
+        for j in range(count):
+            friction[:, dof] = stribeck_level(self._qvel[:, dof], self._coulomb, self.stribeck, self.stribeck_velocity)
+            self._ctrl[:, self.model.ctrl_index] = control[:, j]
+            self.batch.step()
+            if positions is not None and velocities is not None:
+                positions[:, j] = self._qpos[:, self.model.qpos_index]
+                velocities[:, j] = self._qvel[:, dof]
+        return None if positions is None or velocities is None else (positions, velocities)
