@@ -1,0 +1,257 @@
+"""The command line of training and transfer: Hydra composes, robot/config.py converts, once.
+
+A stage is a module in transfer/stages/ with a docstring (its --help), a frozen dataclass `Config`, and
+`run(cfg, run) -> keys of result.json`; its defaults stand in configs/<stage>.yaml. To add one: those two
+files and a row in STAGES. The onboard stages live in robot/cli.py, which hands everything else to main() here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robot import config
+from robot.config import ConfigError, nearest
+from robot.result import Run
+
+STAGES = {
+    "demo": "the whole chain on the simple pendulum, against a surrogate robot",
+    "pretrain": "train an encoder in simulation",
+    "train": "train a policy in simulation",
+    "ingest": "import and screen recorded logs",
+    "identify": "fit the simulator to logs",
+    "evaluate": "prediction error on logs, or a policy's success in simulation",
+    "finetune": "adapt encoder and policy to logs, or refuse",
+    "export": "write a controller bundle",
+    "trials": "many episodes of a bundle on a robot",
+    "report": "one offline HTML page of a run",
+    "lineage": "what a run was made from",
+}
+"""name -> what it does, in one line."""
+
+GROUPS = ("robot", "task", "network", "dr", "encoder", "recipe")
+PATHS = ("policy", "physics", "vision", "posterior", "model", "logs", "test", "path", "bundle", "log", "key", "run", "out")
+HYDRA_FLAGS = ("--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package")
+
+
+class GateRefused(ConfigError):
+    """A result did not pass its gate; nothing was accepted (exit code 3)."""
+
+
+def configs_dir() -> Path:
+    """The folder of YAML files: beside the package in a wheel, at the top in a checkout."""
+    here = Path(__file__).resolve().parent
+    built = here / "_configs"
+    return built if built.is_dir() else here.parent / "configs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Keys of every stage; each stage's Config derives from it."""
+
+    out: Path | None = None
+    """Run directory; default runs/<stage>/<timestamp>."""
+    seed: int = 0
+    quick: bool = False
+    """Shrinks budgets for tests; never changes what is computed."""
+    demo: bool = False
+    """Shrinks budgets to those of `terrafirma demo`."""
+
+    @property
+    def budget(self) -> Any:
+        return "quick" if self.quick else "demo" if self.demo else "full"
+
+
+def load_stage(stage: str) -> Any:
+    """The module of a stage; ConfigError lists the stages."""
+    if stage not in STAGES:
+        raise ConfigError(f"stage '{stage}' is unknown. {nearest(stage, list(STAGES))}")
+    return importlib.import_module(f"transfer.stages.{stage}")
+
+
+def main(argv: list[str]) -> int:
+    """Run `argv` = [stage, key=value, …]; returns 0. Errors are raised: robot.cli.main turns them into exit codes."""
+    stage, *words = argv
+    module = load_stage(stage)
+    if "--help" in words or "-h" in words:
+        print(module.__doc__.strip())
+        print("\nKeys and their defaults (configs/" + stage + ".yaml):\n")
+        print(config.dump_yaml(defaults_of(stage)).rstrip())
+        return 0
+    overrides = [to_override(word, stage) for word in words if not word.startswith("-")]
+    if any(word in HYDRA_FLAGS for word in words):
+        return _by_hydra(stage, overrides, [w for w in words if w.startswith("-") or "=" not in w])
+    unknown = next((w for w in words if w.startswith("-") and w != "--traceback"), None)
+    if unknown:
+        raise ConfigError(f"'{unknown}' is no option of `terrafirma {stage}`; write key=value, or --help for the keys.")
+    cfg = config.convert(module.Config, compose(stage, overrides), source=f"terrafirma {stage}")
+    print(execute(stage, module, cfg))
+    return 0
+
+
+def execute(stage: str, module: Any, cfg: Any) -> Path:
+    """Run one stage with a converted configuration; returns the path of its result.json."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    run = Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget, settings=cfg)
+    keys = module.run(cfg, run)
+    return run.finish(keys, getattr(module, "VOLATILE", ()))
+
+
+def call(stage: str, words: list[str]) -> Path:
+    """Run a stage in this process as the command line would; returns the path of its result.json."""
+    module = load_stage(stage)
+    cfg = config.convert(module.Config, compose(stage, [to_override(w, stage) for w in words]), f"terrafirma {stage}")
+    return execute(stage, module, cfg)
+
+
+def to_override(word: str, stage: str = "<stage>") -> str:
+    """One word of the command line in Hydra's grammar: groups as they are, keys forced, paths quoted.
+
+    Keys are forced (`++`) because the dataclasses, not Hydra's struct mode, decide which exist: their error
+    names the nearest one.
+    """
+    key, equals, value = word.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.@/]*", key):
+        raise ConfigError(f"'{word}' is not key=value; try `terrafirma {stage} --help`.")
+    if key in GROUPS:
+        return word
+    if key in PATHS:
+        value = _quote_paths(value)
+    return f"++{key}={value}"
+
+
+def _quote_paths(value: str) -> str:
+    if value in ("null", ""):
+        return "null"
+    if value.startswith("[") and value.endswith("]"):
+        items = re.findall(r"'(?:\\.|[^'])*'|\"(?:\\.|[^\"])*\"|[^,]+", value[1:-1])
+        return "[" + ",".join(_quote(item.strip()) for item in items) + "]"
+    return _quote(value)
+
+
+def _quote(text: str) -> str:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    if text.startswith("~"):
+        text = str(Path(text).expanduser())
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def compose(stage: str, overrides: list[str]) -> dict[str, Any]:
+    """Hydra's composition of configs/<stage>.yaml and the overrides, as plain data."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    register_tasks()
+    check_groups(overrides)
+    GlobalHydra.instance().clear()
+    with _one_sentence(stage), initialize_config_dir(str(configs_dir()), version_base="1.3"):
+        composed = hydra_compose(stage, overrides=_with_matching(stage, overrides))
+        plain = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def defaults_of(stage: str) -> dict[str, Any]:
+    """The stage's keys with their defaults; group choices by name, for --help."""
+    data = config.load_yaml(configs_dir() / f"{stage}.yaml")
+    choices: dict[str, Any] = {}
+    for item in data.pop("defaults", []):
+        if isinstance(item, dict):
+            choices |= {k.removeprefix("optional ").removeprefix("override "): v for k, v in item.items()}
+    return choices | config.load_yaml(configs_dir() / "common.yaml") | data
+
+
+def register_tasks() -> None:
+    """Make every task of sim/tasks a choice of the Hydra group `task`, so that a task is one Python file."""
+    from hydra.core.config_store import ConfigStore
+
+    from sim import tasks
+
+    for name in tasks.names():
+        ConfigStore.instance().store(group="task", name=name, node={"name": name})
+
+
+def choices(group: str) -> list[str]:
+    """The names that exist in a group."""
+    if group == "task":
+        from sim import tasks
+
+        return sorted(tasks.names())
+    return sorted(p.stem for p in (configs_dir() / group).glob("*.yaml"))
+
+
+def check_groups(overrides: list[str]) -> None:
+    """ConfigError with the nearest name when a group has no such choice."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in GROUPS and "," not in value and value not in (*choices(key), "null"):
+            raise ConfigError(f"{key}={value}: there is no such {key}. {nearest(value, choices(key))}")
+
+
+def _with_matching(stage: str, overrides: list[str]) -> list[str]:
+    """Fill in the groups that follow from a choice: robot from task, prior from robot, recipe from task."""
+    chosen = dict(o.split("=", 1) for o in overrides if o.split("=", 1)[0] in GROUPS)
+    defaults = defaults_of(stage)
+    extra: list[str] = []
+    task = chosen.get("task", defaults.get("task"))
+    robot = chosen.get("robot", defaults.get("robot"))
+    if task and "robot" in defaults and "robot" not in chosen:
+        from sim import tasks
+
+        robot = tasks.load_task(task).robot
+        extra.append(f"robot={robot}")
+    if "dr" in defaults and "dr" not in chosen and f"{robot}_default" in choices("dr"):
+        extra.append(f"dr={robot}_default")
+    if "recipe" in defaults and "recipe" not in chosen and task in choices("recipe"):
+        extra.append(f"recipe={task}")
+    return [*extra, *overrides]
+
+
+class _one_sentence:
+    """Hydra's and OmegaConf's errors as one sentence."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, (ConfigError, KeyboardInterrupt)):
+            return
+        if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+            first = str(error).strip().splitlines()[0]
+            raise ConfigError(f"terrafirma {self.stage}: {first}") from error
+
+
+def _by_hydra(stage: str, overrides: list[str], flags: list[str]) -> int:
+    """Hand the stage to Hydra's own main, for --multirun, --cfg, --info and completion."""
+    import hydra
+    from omegaconf import DictConfig, OmegaConf
+
+    register_tasks()
+
+    @hydra.main(config_path=str(configs_dir()), config_name=stage, version_base="1.3")
+    def stage_main(composed: DictConfig) -> None:
+        module = load_stage(stage)
+        data: Any = OmegaConf.to_container(composed, resolve=True)
+        cfg = config.convert(module.Config, data, source=f"terrafirma {stage}")
+        if cfg.out is None:
+            from hydra.core.hydra_config import HydraConfig
+
+            object.__setattr__(cfg, "out", Path(HydraConfig.get().runtime.output_dir))
+        print(execute(stage, module, cfg))
+
+    known: Callable[[], None] = stage_main
+    sys.argv = [f"terrafirma {stage}", *flags, *_with_matching(stage, overrides)]
+    known()
+    return 0

@@ -1,0 +1,198 @@
+"""One offline HTML page of a run: did the transfer work, by how much, and from what was it made."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from transfer.report import figures
+from transfer.report.collect import StageResult
+
+Nominal = Mapping[str, float]
+
+
+def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> str:
+    """The page's HTML, with the plotting code inside, so that it opens without a network.
+
+    `nominal`: nominal values of the identified targets, for the parameter figure.
+    """
+    sections = [
+        *_verdict(stages),
+        *_gap(stages),
+        *_curves(stages),
+        *_parameters(stages, nominal),
+        *_candidates(stages),
+        *_probes(stages),
+        *_deployment(stages),
+        *_screening(stages),
+        *_lineage(stages),
+    ]
+    body = "\n".join(f"<section><h2>{html.escape(name)}</h2>{content}</section>" for name, content in sections)
+    template = (resources.files("transfer.report") / "template.html").read_text(encoding="utf-8")
+    return Template(template).substitute(title=html.escape(title), plotly=get_plotlyjs(), body=body)
+
+
+Section = tuple[str, str]
+
+
+def _of(stages: Sequence[StageResult], stage: str) -> list[StageResult]:
+    return [s for s in stages if s.stage == stage]
+
+
+def _figure(figure: go.Figure) -> str:
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """An HTML table; cells are escaped."""
+    cells = "".join(f"<th>{html.escape(h)}</th>" for h in head)
+    lines = ("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<div class='wide'><table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+
+
+def interval(value: Mapping[str, Any], digits: int = 3) -> str:
+    """`0.061 [0.055, 0.068]`"""
+    low, high = value["ci95"]
+    return f"{value['mean']:.{digits}g} [{low:.{digits}g}, {high:.{digits}g}]"
+
+
+def percent(value: Mapping[str, Any]) -> str:
+    """`94 % [88, 97], n = 100`"""
+    low, high = value["ci95"]
+    return f"{value['mean']:.0%} [{low:.0%}, {high:.0%}], n = {value['n']}"
+
+
+def _verdict(stages: Sequence[StageResult]) -> list[Section]:
+    demo = next(iter(_of(stages, "demo")), None)
+    trials = {s.name.rsplit("/", 1)[-1].removeprefix("trials_"): s.result["success"] for s in _of(stages, "trials")}
+    if demo is not None:
+        summary = demo.result["summary"]
+        names = ("zero_shot_success", "finetuned_success", "from_scratch_success")
+        trials = {n.removesuffix("_success").replace("_", "-"): summary[n] for n in names}
+    if not trials:
+        return []
+    rows = [(name.replace("_", "-"), percent(rate)) for name, rate in trials.items()]
+    text = "<p>Episodes of the deployed controller on the robot; intervals are Wilson's, 95 %.</p>"
+    return [("Did the transfer work?", text + _figure(figures.figure_success(trials)) + table(("policy", "success"), rows))]
+
+
+def _gap(stages: Sequence[StageResult]) -> list[Section]:
+    evaluated = [s for s in _of(stages, "evaluate") if "prediction" in s.result]
+    before = next((s for s in evaluated if s.result.get("model") == "nominal"), None)
+    after = next((s for s in evaluated if s.result.get("model") != "nominal"), None)
+    shown = [s for s in (before, after) if s is not None]
+    if not shown:
+        return []
+    head = ("model", "horizon [s]", "position RMS [rad]", "velocity RMS [rad/s]", "windows")
+    rows = [
+        (s.result.get("model", s.name), h, interval(p["position_rmse"]), interval(p["velocity_rmse"]), s.result["windows"])
+        for s in shown
+        for h, p in sorted(s.result["prediction"].items(), key=lambda item: float(item[0]))
+    ]
+    figure = ""
+    if before is not None and after is not None:
+        figure = _figure(figures.figure_gap(before.result["prediction"], after.result["prediction"]))
+    note = "<p>Open-loop prediction of recordings that no fit has seen; intervals by bootstrap over windows.</p>"
+    return [("The gap between simulation and robot", note + figure + table(head, rows))]
+
+
+def _curves(stages: Sequence[StageResult]) -> list[Section]:
+    curves = {s.name: s.curve for s in stages if s.curve}
+    if not curves:
+        return []
+    content = _figure(figures.figure_curves(curves, "success", "success in simulation"))
+    return [("Learning curves", content + _figure(figures.figure_curves(curves, "return", "return")))]
+
+
+def _parameters(stages: Sequence[StageResult], nominal: Nominal) -> list[Section]:
+    sections = []
+    for stage in _of(stages, "identify"):
+        parameters = stage.result["parameters"]
+        rows = [
+            (name, p["unit"], f"{nominal[name]:.4g}" if name in nominal else "", f"{p['estimate']:.4g}",
+             f"[{p['ci95'][0]:.4g}, {p['ci95'][1]:.4g}]", "yes" if p["identified"] else "no: stays at the prior")
+            for name, p in parameters.items()
+        ]  # fmt: skip
+        head = ("parameter", "unit", "nominal", "estimate", "95 % interval", "identified by the logs")
+        sections.append(
+            ("What the logs say about the robot",
+             _figure(figures.figure_parameters(parameters, nominal)) + table(head, rows))
+        )  # fmt: skip
+    return sections
+
+
+def _candidates(stages: Sequence[StageResult]) -> list[Section]:
+    sections = []
+    for stage in _of(stages, "finetune"):
+        rows = [
+            (c["method"] + (" (selected)" if c["method"] == stage.result["selected"] else ""), interval(c["real_score"]),
+             interval(c["source_return"]), "yes" if c["accepted"] else "no", c["why"])
+            for c in stage.result["candidates"]
+        ]  # fmt: skip
+        head = ("candidate", "score on held-out evidence", "return in the source simulation", "accepted", "why")
+        kpis = [(k, interval(v) if isinstance(v, dict) else v) for k, v in stage.result["kpis"].items()]
+        kpis.append(("forgetting", _short(stage.result["forgetting"])))
+        sections.append(("Fine-tuning: what was tried and what was kept", table(head, rows) + table(("KPI", "value"), kpis)))
+    return sections
+
+
+def _short(value: Any) -> str:
+    return interval(value) if isinstance(value, dict) and "mean" in value else str(value)
+
+
+def _probes(stages: Sequence[StageResult]) -> list[Section]:
+    rows = [
+        (s.name, probe, f"{p['score']:.3f}", f"{p['baseline']:.3f}")
+        for s in _of(stages, "pretrain")
+        for probe, p in s.result["probes"].items()
+    ]
+    head = ("encoder", "probe", "score", "baseline")
+    return [("What the encoder knows", table(head, rows))] if rows else []
+
+
+def _deployment(stages: Sequence[StageResult]) -> list[Section]:
+    rows: list[tuple[str, str, str]] = []
+    for stage in stages:
+        result = stage.result
+        if stage.stage == "export":
+            rows.append((stage.name, "parity torch - ONNX, largest error", f"{result['parity_max_error']:.2g}"))
+            rows += [
+                (stage.name, f"{v['name']}: latency p50 / p99 [us]", f"{v['latency_us_p50']:.0f} / {v['latency_us_p99']:.0f}")
+                for v in result["variants"]
+            ]
+        elif stage.stage == "verify":
+            rows += [(stage.name, c["name"], ("ok: " if c["ok"] else "FAILED: ") + c["detail"]) for c in result["checks"]]
+        elif stage.stage == "run":
+            tick = result["tick_us"]
+            rows.append((stage.name, "ticks, missed deadlines", f"{result['ticks']}, {result['missed_deadlines']}"))
+            rows.append((stage.name, "tick p50 / p99 / max [us]", f"{tick['p50']:.0f} / {tick['p99']:.0f} / {tick['max']:.0f}"))
+    return [("The controller file", table(("stage", "check", "result"), rows))] if rows else []
+
+
+def _screening(stages: Sequence[StageResult]) -> list[Section]:
+    rows = [
+        (s.name, Path(e["source"]).name, f"{e['seconds']:.1f}", "yes" if e["accepted"] else "no",
+         "; ".join(f"{f['kind']}: {f['detail']}" for f in e["findings"]) or "none")
+        for s in _of(stages, "ingest")
+        for e in s.result["episodes"]
+    ]  # fmt: skip
+    head = ("stage", "recording", "seconds", "accepted", "findings")
+    return [("Recordings", table(head, rows))] if rows else []
+
+
+def _lineage(stages: Sequence[StageResult]) -> list[Section]:
+    rows = [
+        (s.name, s.stage, s.result["seed"], s.result["budget"], f"{s.result['seconds']:.1f}",
+         f"{s.lineage.get('co2_kg_estimate', 0.0) * 1e3:.2g}", s.lineage.get("code", ""),
+         ", ".join(f"{Path(p).name} {d[:8]}" for p, d in s.result["inputs"].items()) or "none")
+        for s in stages
+    ]  # fmt: skip
+    head = ("folder", "stage", "seed", "budget", "seconds", "CO2 estimate [g]", "code", "inputs (sha256)")
+    return [("Lineage", table(head, rows))]
