@@ -49,6 +49,22 @@ def load_robot(path: Path) -> RobotConfig:
     return config.load(RobotConfig, path)
 
 
+def config_folder() -> Path:
+    """The folder of the shipped configs: beside the packages in a checkout, inside `transfer` when installed."""
+    here = Path(__file__).resolve().parents[1]
+    installed = here / "transfer" / "_configs"
+    return installed if installed.is_dir() else here / "configs"
+
+
+def find_robot(name: str) -> RobotConfig:
+    """The shipped robot of that name; ConfigError lists those that exist."""
+    folder = config_folder() / "robot"
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"robot '{name}' is unknown. {nearest(name, sorted(p.stem for p in folder.glob('*.yaml')))}")
+    return load_robot(path)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a target's name stands for."""
@@ -249,21 +265,24 @@ class Model:
         self.qpos_index = self.mj.jnt_qposadr[joints].astype(np.intp)
         self.dof_index = self.mj.jnt_dofadr[joints].astype(np.intp)
         self.ctrl_index = np.array([self.mj.actuator(a.name).id for a in self.spec.actuators], dtype=np.intp)
-        for name in robot.model.parameters:
-            self.nominal(name)
+        self._nominal: dict[str, float] = {}
+        for name, value in robot.model.parameters.items():
+            self.nominal(name)  # refuses a name that this robot lacks
+            check_range(name, np.array([value]))
+        self._nominal |= robot.model.parameters
 
     def nominal(self, name: str) -> float:
         """Nominal value of a target; ConfigError when this robot has no such object."""
-        if name in self.robot.model.parameters:
-            return self.robot.model.parameters[name]
-        kind, obj = split(name)
-        try:
-            return TARGETS[kind].nominal(self.mj, self.spec, obj)
-        except KeyError as error:
-            raise ConfigError(
-                f"target '{name}': robot '{self.spec.name}' has no {kind[0]} '{obj}'. "
-                f"{nearest(name, self.available())}"
-            ) from error
+        if name not in self._nominal:
+            kind, obj = split(name)
+            try:
+                self._nominal[name] = TARGETS[kind].nominal(self.mj, self.spec, obj)
+            except KeyError as error:
+                raise ConfigError(
+                    f"target '{name}': robot '{self.spec.name}' has no {kind[0]} '{obj}'. "
+                    f"{nearest(name, self.available())}"
+                ) from error
+        return self._nominal[name]
 
     def available(self) -> list[str]:
         """Every target that this robot has."""

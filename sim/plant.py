@@ -41,7 +41,9 @@ class Plant:
         self.period = period_s or model.spec.control_period_s
         self.substeps = round(self.period / self.timestep)
         if abs(self.substeps * self.timestep - self.period) > 1e-9 or self.substeps < 1:
-            raise ConfigError(f"control period {self.period} s is not a multiple of the physics step {self.timestep} s.")
+            raise ConfigError(
+                f"control period {self.period} s is not a multiple of the physics step {self.timestep} s."
+            )
         model.mj.opt.timestep = self.timestep
         self.batch = Batch(model.mj, nsim, nthread)
         self._touched: set[str] = set()
@@ -53,10 +55,15 @@ class Plant:
         self.stribeck = np.ones((nsim, joints))
         self.stribeck_velocity = np.full((nsim, joints), 0.1)
         self.offset = np.zeros((nsim, joints))
+        self.noise = {s.signal: np.full((nsim, 1), s.noise) for s in self.spec.sensors}
+        """signal -> (nsim, 1) standard deviation of its readings; sim/sensor.py adds it."""
         self.delay, self.lag, self.shift = np.zeros(nsim), np.zeros(nsim), np.zeros(nsim)
         self._coulomb = np.tile(model.mj.dof_frictionloss[model.dof_index], (nsim, 1))
         self.line = CommandLine(nsim, joints, self.period, self.substeps, MAX_DELAY_S)
+        self._has_stribeck = False
         self._limit = self.spec.effort_limits
+        self.effort = np.zeros((nsim, joints))
+        """(nsim, n_joints) torque that the motors gave in the last physics step [N m]."""
         self._qpos, self._qvel = self.batch.bind("qpos"), self.batch.bind("qvel")
         self._ctrl = self.batch.bind("ctrl")
         if model.robot.model.parameters:
@@ -78,18 +85,39 @@ class Plant:
         values: target -> (len(ids),). ConfigError for an unknown target or a value outside its valid range.
         """
         ids = self._all if ids is None else ids
-        wanted = {n: np.full(len(ids), self.model.nominal(n)) for n in self._touched}
-        wanted |= {n: np.full(len(ids), v) for n, v in self.model.robot.model.parameters.items()}
-        wanted |= {n: np.asarray(v, dtype=np.float64) for n, v in values.items()}
-        self._touched |= set(wanted)
+        wanted = self._wanted(values, len(ids))
+        for name, drawn in wanted.items():
+            check_range(name, drawn)
+        self._check_delay(wanted.get("timing/command/delay"))
         derived = False
         # in the order of TARGETS: a mass also writes its inertia, which an inertia of its own then overrides
         for name in sorted(wanted, key=lambda n: ORDER[split(n)[0]]):
-            check_range(name, wanted[name])
             derived |= self._write(name, ids, wanted[name])
         if derived:
             self.batch.set_const(np.sort(ids).astype(np.int32))
+        if self._has_stribeck:  # the stepping wrote a level over these
+            self.batch.expand("dof_frictionloss")[np.ix_(ids, self.model.dof_index)] = self._coulomb[ids]
+        self._has_stribeck = bool((self.stribeck > 1.0).any())
         self.line.set(ids, self.delay[ids], self.lag[ids])
+
+    def _wanted(self, values: Mapping[str, Array], n: int) -> dict[str, Array]:
+        """The targets to write: those named, and every one that may stand at something else than its nominal."""
+        wanted = {t: np.full(n, self.model.nominal(t)) for t in self._touched}
+        wanted |= {t: np.full(n, v) for t, v in self.model.robot.model.parameters.items()}
+        wanted |= {t: np.broadcast_to(np.asarray(v, dtype=np.float64), (n,)) for t, v in values.items()}
+        self._touched |= set(wanted)
+        for name in wanted.keys() - values.keys():
+            (kind, quantity), body = split(name)
+            mass = f"body/{body}/mass"
+            if (kind, quantity) == ("body", "inertia") and mass in values:  # unnamed, it follows its mass
+                wanted[name] = wanted[name] * wanted[mass] / self.model.nominal(mass)
+        return wanted
+
+    def _check_delay(self, delay: Array | None) -> None:
+        if delay is not None and delay.max(initial=0.0) > MAX_DELAY_S:
+            raise ConfigError(
+                f"target 'timing/command/delay': {delay.max():g} s is above {MAX_DELAY_S:g} s, the longest simulated."
+            )
 
     def _write(self, name: str, ids: Ids, values: Array) -> bool:
         (kind, quantity), obj = split(name)
@@ -105,25 +133,29 @@ class Plant:
             {"gain": self.gain, "bias": self.bias}[quantity][ids, column] = values
         elif kind == "joint":
             column = self.spec.joint_names.index(obj)
-            {"stribeck_ratio": self.stribeck, "stribeck_velocity": self.stribeck_velocity}[quantity][ids, column] = values
+            {"stribeck_ratio": self.stribeck, "stribeck_velocity": self.stribeck_velocity}[quantity][ids, column] = (
+                values
+            )
         elif kind == "timing":
             {"delay": self.delay, "lag": self.lag, "shift": self.shift}[quantity][ids] = values
-        elif quantity == "offset":
+        elif (kind, quantity) == ("sensor", "offset"):
             self.offset[ids, self.spec.joint_names.index(obj)] = values
-        return False  # sensor noise is read from `values` by the environment
+        elif (kind, quantity) == ("sensor", "noise"):
+            self.noise[obj][ids] = values[:, None]
+        return False
 
     def reset(self, position: Array, velocity: Array, ids: Ids | None = None) -> None:
-        """Start some simulations at a joint state, (len(ids), n_joints) [rad], [rad/s]; earlier commands are forgotten."""
+        """Start some simulations at a joint state, (len(ids), n_joints) [rad], [rad/s]; past commands are forgotten."""
         ids = self._all if ids is None else ids
         self.batch.reset(np.sort(ids).astype(np.int32), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self._qpos[np.ix_(ids, self.model.qpos_index)] = position
         self._qvel[np.ix_(ids, self.model.dof_index)] = velocity
+        self.effort[ids] = 0.0
         self.line.reset(ids)
 
-    def step(self, effort: Array) -> None:
-        """Advance every simulation by one control period under commands (nsim, n_joints) [N m]."""
-        acting = self.line.push(np.clip(effort, -self._limit, self._limit))
-        self.run(acting)
+    def step(self, effort: Array, record: bool = False) -> tuple[Array, Array] | None:
+        """Advance every simulation by one control period under commands (nsim, n_joints) [N m]; see run()."""
+        return self.run(self.line.push(np.clip(effort, -self._limit, self._limit)), record)
 
     def run(self, acting: Array, record: bool = False) -> tuple[Array, Array] | None:
         """Advance by acting.shape[1] physics steps under torques that already passed delay and lag.
@@ -134,10 +166,9 @@ class Plant:
         driven = self.spec.driven
         control = acting[..., driven] * self.gain[:, None] + self.bias[:, None]
         count = control.shape[1]
-        if not (self.stribeck > 1.0).any():
-            out = self.batch.rollout(
-                count, self._in_ctrl_order(control), record=("qpos", "qvel") if record else ()
-            )
+        self.effort[:, driven] = control[:, -1]
+        if not self._has_stribeck:
+            out = self.batch.rollout(count, self._in_ctrl_order(control), record=("qpos", "qvel") if record else ())
             if not record:
                 return None
             return out["qpos"][..., self.model.qpos_index], out["qvel"][..., self.model.dof_index]

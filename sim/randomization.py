@@ -101,7 +101,9 @@ class JointGaussian:
         if any(len(x) != k for x in (self.transform, self.bounds, self.covariance, *self.covariance)):
             raise ConfigError("joint_gaussian law: transform, bounds, mean and covariance disagree about the size.")
         matrix = np.array(self.covariance)
-        if not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix).min() < -1e-9 * max(1.0, np.abs(matrix).max()):
+        if not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix).min() < -1e-9 * max(
+            1.0, np.abs(matrix).max()
+        ):
             raise ConfigError("joint_gaussian law: covariance is not symmetric positive semidefinite.")
 
     def draw(self, rng: np.random.Generator, n: int, k: int) -> Array:
@@ -160,7 +162,9 @@ class Term:
         count = {"point": lambda law: len(law.values), "joint_gaussian": lambda law: len(law.mean)}
         size = count.get(self.law.kind, lambda law: len(self.targets))(self.law)
         if size not in (len(self.targets), 1 if self.tie else len(self.targets)):
-            raise ConfigError(f"term over {list(self.targets)}: its law has {size} values for {len(self.targets)} targets.")
+            raise ConfigError(
+                f"term over {list(self.targets)}: its law has {size} values for {len(self.targets)} targets."
+            )
 
     def apply(self, nominal: Array, rng: np.random.Generator, n: int) -> Array:
         """(n, n_targets) values; `nominal` is (n_targets,). From the nominal, so draws never pile up over resets."""
@@ -192,6 +196,11 @@ class Randomization:
     @property
     def targets(self) -> tuple[str, ...]:
         return tuple(t for term in self.terms for t in term.targets)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every draw is the same."""
+        return all(term.law.kind == "point" for term in self.terms)
 
     def check(self, model: Model) -> None:
         """ConfigError when it was made for another robot, or names a target that this one lacks."""

@@ -1,0 +1,99 @@
+"""Task: what a robot is asked to do, as batched numpy, and the table of the tasks that exist.
+
+To add a task: one file here (or in a package of your own, named in the entry-point group `terrafirma.tasks`)
+with a subclass of Task and `TASKS = {task.name: task}`. Rewards are at least 0 where the robot does nothing
+forbidden, so that ending an episode early is never a gain.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+import numpy as np
+import numpy.typing as npt
+
+from robot.config import ConfigError, nearest
+from robot.observation import ActionConfig, ObservationConfig
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """One task on one robot.
+
+    Arrays are (n, n_joints) in the RobotSpec's joint order, in rad, rad/s and N m, and are the simulator's truth;
+    what the policy sees is `observation`.
+    """
+
+    name: str
+    robot: str
+    """Name of the robot it was written for."""
+    episode_s: float
+    control_period_s: float
+    hold_s: float
+    """Success asks to be inside the region for this last stretch of the episode [s]; 0: at its end alone."""
+    observation: ObservationConfig
+    action: ActionConfig
+
+    @property
+    def steps(self) -> int:
+        """Control steps of a whole episode."""
+        return round(self.episode_s / self.control_period_s)
+
+    @property
+    def hold_samples(self) -> int:
+        """States within the closed interval [episode_s - hold_s, episode_s]."""
+        return round(self.hold_s / self.control_period_s) + 1
+
+    @abstractmethod
+    def start(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        """n start states of the evaluation: positions and velocities."""
+
+    @abstractmethod
+    def explore(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        """n start states of the training, which should cover what the policy will pass through."""
+
+    @abstractmethod
+    def reward(self, position: Array, velocity: Array, effort: Array, previous_effort: Array) -> Array:
+        """(n,) reward of the state reached, and of the command `effort` that followed `previous_effort`."""
+
+    @abstractmethod
+    def inside(self, position: Array, velocity: Array) -> Flags:
+        """(n,) whether the state is in the success region now."""
+
+    def terminated(self, position: Array, velocity: Array) -> Flags:
+        """(n,) whether the episode must end in failure; never, unless a task says otherwise."""
+        return np.zeros(len(position), dtype=bool)
+
+
+def _tasks() -> dict[str, Task]:
+    modules = [f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)]
+    modules += [entry.value for entry in entry_points(group="terrafirma.tasks")]
+    found: dict[str, Task] = {}
+    for module in modules:
+        found |= importlib.import_module(module).TASKS
+    return found
+
+
+def names() -> list[str]:
+    """Names of all tasks."""
+    return sorted(_tasks())
+
+
+def load_task(name: str) -> Task:
+    """The task of that name; ConfigError lists those that exist."""
+    tasks = _tasks()
+    if name not in tasks:
+        raise ConfigError(f"task '{name}' is unknown. {nearest(name, sorted(tasks))}")
+    return tasks[name]
+
+
+def wrapped(angle: Array) -> Array:
+    """Angle [rad] modulo 2π, in [-π, π)."""
+    return (angle + np.pi) % (2.0 * np.pi) - np.pi

@@ -1,0 +1,126 @@
+"""Rollouts of randomized robots under mixed excitation: what encoders are pretrained on.
+
+Each simulation keeps one draw of the parameters and one kind of excitation for its whole rollout, so every
+window of it has one set of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.model import RobotConfig, unit_of
+from sim.randomization import Randomization
+from sim.tasks import Task
+from sim.vecenv import BatchedEnv, Inputs
+
+Array = npt.NDArray[np.float64]
+Act = Callable[[Inputs], npt.NDArray[np.floating]]
+
+KINDS = ("ornstein_uhlenbeck", "chirp", "prbs", "quiet")
+SHARES = (0.4, 0.25, 0.25, 0.1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollouts:
+    """n simulations over T control steps, as the policy would see them."""
+
+    observation: npt.NDArray[np.float32]
+    """(n, T, D)"""
+    action: npt.NDArray[np.float32]
+    """(n, T, A) in [-1, 1], what followed each observation."""
+    start: npt.NDArray[np.bool_]
+    """(n, T) where an episode begins; every row after an episode that ended counts, so that nothing is cut there."""
+    parameters: Array
+    """(n, P) the randomized targets, those that vary."""
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+
+
+class Excitation:
+    """Actions that move the robots in many ways; each simulation has its own kind, size and speed."""
+
+    def __init__(self, n: int, width: int, period_s: float, rng: np.random.Generator) -> None:
+        self.kind = rng.choice(len(KINDS), n, p=SHARES)
+        self._rng, self._period, self._t = rng, period_s, 0.0
+        self._size = rng.uniform(0.2, 1.0, (n, width))
+        self._pull = period_s / np.exp(rng.uniform(np.log(0.05), np.log(0.8), (n, 1)))  # step over correlation time
+        self._state = rng.standard_normal((n, width))
+        self._low = rng.uniform(0.1, 0.5, (n, width))  # chirp [Hz], swept up and down
+        self._high = rng.uniform(1.0, 5.0, (n, width))
+        self._phase = rng.uniform(0.0, 2.0 * np.pi, (n, width))
+        self._sweep_s = rng.uniform(2.0, 6.0, (n, width))
+        self._hold_s = np.exp(rng.uniform(np.log(0.05), np.log(0.6), (n, 1)))  # mean time between PRBS switches
+        self._level = rng.choice([-1.0, 1.0], (n, width))
+
+    def next(self) -> Array:
+        """(n, width) actions in [-1, 1] for the next control step."""
+        noise = self._rng.standard_normal(self._state.shape)
+        self._state += -self._pull * self._state + np.sqrt(2.0 * self._pull) * noise
+        place = 0.5 - 0.5 * np.cos(np.pi * self._t / self._sweep_s)
+        self._phase += 2.0 * np.pi * self._period * (self._low + (self._high - self._low) * place)
+        flip = self._rng.random(self._level.shape) < self._period / self._hold_s
+        self._level = np.where(flip, -self._level, self._level)
+        self._t += self._period
+        quiet = 0.05 * noise
+        made = np.stack([self._state, np.sin(self._phase), self._level, quiet])
+        chosen = np.take_along_axis(made, self.kind[None, :, None], axis=0)[0]
+        return np.clip(self._size * chosen, -1.0, 1.0)
+
+
+def roll_out(
+    task: Task,
+    robot: RobotConfig,
+    randomization: Randomization,
+    *,
+    simulations: int,
+    seconds: float,
+    seed: int,
+    act: Act | None = None,
+    act_share: float = 0.5,
+    history: int = 0,
+    nthread: int = 0,
+) -> Rollouts:
+    """Roll out `simulations` randomized robots for `seconds` each, from the task's training starts.
+
+    With `act` (inputs -> actions, reading `history` past steps) that share of the simulations runs it, with some
+    excitation on top.
+    """
+    steps = round(seconds / task.control_period_s)
+    # a rollout may last longer than the task's episode: nothing is reset on the way
+    longer = replace(task, episode_s=seconds + task.control_period_s)
+    env = BatchedEnv(
+        longer, robot, randomization, simulations, history=history, seed=seed, autoreset=False, nthread=nthread
+    )
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])
+    excitation = Excitation(simulations, env.observation.action_size, task.control_period_s, rng)
+    acting = np.arange(simulations) < round(act_share * simulations)
+    observation = np.empty((simulations, steps, env.observation.size), np.float32)
+    action = np.empty((simulations, steps, env.observation.action_size), np.float32)
+    start = np.zeros((simulations, steps), dtype=bool)
+    start[:, 0] = True
+    inputs = env.reset()
+    ended = np.zeros(simulations, dtype=bool)
+    for t in range(steps):
+        command = excitation.next()
+        if act is not None:
+            command[acting] = np.clip(act(inputs) + 0.3 * command, -1.0, 1.0)[acting]
+        observation[:, t], action[:, t] = inputs["observation"], command
+        start[:, t] |= ended
+        step = env.step(command)
+        inputs = step.inputs
+        ended |= step.terminated
+    names, values = env.parameters
+    varies = values.std(axis=0) > 0.0 if simulations > 1 else np.ones(len(names), dtype=bool)
+    kept = tuple(n for n, v in zip(names, varies, strict=True) if v)
+    return Rollouts(
+        observation=observation,
+        action=action,
+        start=start,
+        parameters=values[:, varies],
+        names=kept,
+        units=tuple(unit_of(n) for n in kept),
+    )

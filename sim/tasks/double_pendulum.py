@@ -1,0 +1,62 @@
+"""Swing up a double pendulum with one driven joint, and hold it upright.
+
+The pendubot drives the shoulder alone: the elbow's actuator is not in the action, so it is sent 0 N m.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from robot.observation import ActionConfig, ObservationConfig
+from sim.tasks import Array, Flags, Task, wrapped
+
+UPRIGHT = np.array([np.pi, 0.0])
+REGION = np.array([0.35, 0.35])
+REGION_SPEED = np.array([1.0, 1.0])
+LENGTHS = np.array([0.2, 0.3])
+TORQUE_NM = 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoublePendulumSwingup(Task):
+    """From hanging at rest to upright, (π, 0) at rest, at the end of the episode."""
+
+    def start(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        return np.zeros((n, 2)), np.zeros((n, 2))
+
+    def explore(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+        """40 % near hanging, 36 % anywhere, 24 % near upright."""
+        kind = rng.random((n, 1))
+        near, slow = rng.uniform(-0.2, 0.2, (n, 2)), rng.uniform(-0.5, 0.5, (n, 2))
+        anywhere, fast = rng.uniform(-np.pi, np.pi, (n, 2)), rng.uniform(-8.0, 8.0, (n, 2))
+        position = np.where(kind < 0.4, near, np.where(kind < 0.76, anywhere, UPRIGHT + near))
+        velocity = np.where((kind < 0.4) | (kind >= 0.76), slow, fast)
+        return position, velocity
+
+    def reward(self, position: Array, velocity: Array, effort: Array, previous_effort: Array) -> Array:
+        """Height of the tip, a bonus for resting upright, and small costs of torque and of its changes."""
+        angles = np.cumsum(position, axis=1)
+        height = 0.5 * (1.0 - np.cos(angles) @ LENGTHS / LENGTHS.sum())
+        error = wrapped(position - UPRIGHT)
+        rest = np.exp(-np.square(error / 0.5).sum(axis=1) - np.square(velocity / 3.0).sum(axis=1))
+        torque = np.square(effort / TORQUE_NM).sum(axis=1)
+        change = np.square((effort - previous_effort) / TORQUE_NM).sum(axis=1)
+        return 0.1 * (0.3 * height + rest + 0.02 * (1.0 - torque) + 0.01 * (4.0 - change))
+
+    def inside(self, position: Array, velocity: Array) -> Flags:
+        return np.all((np.abs(wrapped(position - UPRIGHT)) < REGION) & (np.abs(velocity) < REGION_SPEED), axis=1)
+
+
+TASKS: dict[str, Task] = {
+    "pendubot_swingup": DoublePendulumSwingup(
+        name="pendubot_swingup",
+        robot="double_pendulum_c1",
+        episode_s=10.0,
+        control_period_s=0.01,
+        hold_s=0.0,
+        observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
+        action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
+    )
+}
