@@ -29,20 +29,38 @@ T = TypeVar("T")
 class ConfigError(ValueError):
     """A value that a person wrote is wrong; the message is one sentence: what, where, what to do."""
 
+    exit_code = 2
+    """What the command line ends with; subclasses for refused gates, data and bundles have their own."""
+
+
+_FLOAT = re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
+
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader that reads `1e-3` as a number (YAML 1.2), which PyYAML's YAML 1.1 takes for text."""
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; a key written twice is an error, where PyYAML silently keeps the last."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key.value}' stands twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in rules if tag != "tag:yaml.org,2002:float"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes what `_Loader` would take for a number."""
+
+
+for _cls in (_Loader, _Dumper):
+    _cls.yaml_implicit_resolvers = {
+        first: [(tag, regexp) for tag, regexp in rules if tag != "tag:yaml.org,2002:float"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    _cls.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
 def load_yaml(path: Path) -> Any:
@@ -58,7 +76,7 @@ def load_yaml(path: Path) -> Any:
 def parse_yaml(text: str, source: str) -> Any:
     """Parse YAML text that came from `source`."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader subclass
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -67,7 +85,9 @@ def parse_yaml(text: str, source: str) -> Any:
 
 def dump_yaml(value: Any) -> str:
     """YAML text of a dataclass or plain value; floats keep full precision, keys keep their order."""
-    return yaml.safe_dump(to_plain(value), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return yaml.dump(
+        to_plain(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
 
 
 def load(cls: type[T], path: Path) -> T:
@@ -103,7 +123,7 @@ def nearest(wrong: str, valid: Sequence[str]) -> str:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
@@ -119,10 +139,10 @@ def convert(cls: type[T], data: Any, source: str = "config", key: str = "") -> T
     for name in data:
         if name not in fields:
             raise ConfigError(f"{source}: unknown key '{_dot(key, str(name))}'. {nearest(str(name), list(fields))}")
-    values = {}
+    values, hints = {}, _hints(cls)  # type: ignore[arg-type]
     for name, field in fields.items():
         if name in data:
-            values[name] = _value(_hints(cls)[name], data[name], source, _dot(key, name))
+            values[name] = value_of(hints[name], data[name], source, _dot(key, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{source}: key '{_dot(key, name)}' is missing.")
     try:
@@ -141,7 +161,8 @@ def _wrong(source: str, key: str, found: Any, wanted: str) -> ConfigError:
     return ConfigError(f"{source}: {key or 'the document'} is {found!r}; it must be {wanted}.")
 
 
-def _value(kind: Any, data: Any, source: str, key: str) -> Any:
+def value_of(kind: Any, data: Any, source: str, key: str) -> Any:
+    """Convert plain data to the type `kind`; ConfigError names `source` and `key`."""
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any:
         return data
@@ -149,22 +170,22 @@ def _value(kind: Any, data: Any, source: str, key: str) -> Any:
         return _union(args, data, source, key)
     if origin is Literal:
         if data not in args:
-            raise ConfigError(
-                f"{source}: {key} is {data!r}; it must be one of {', '.join(map(repr, args))}."
-            )
+            raise ConfigError(f"{source}: {key} is {data!r}; it must be one of {', '.join(map(repr, args))}.")
         return data
     if origin is tuple:
         if not isinstance(data, Sequence) or isinstance(data, str):
             raise _wrong(source, key, data, "a list")
         if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_value(args[0], item, source, f"{key}[{i}]") for i, item in enumerate(data))
+            return tuple(value_of(args[0], item, source, f"{key}[{i}]") for i, item in enumerate(data))
         if len(data) != len(args):
             raise _wrong(source, key, list(data), f"a list of {len(args)} values")
-        return tuple(_value(a, item, source, f"{key}[{i}]") for i, (a, item) in enumerate(zip(args, data, strict=True)))
+        return tuple(
+            value_of(a, item, source, f"{key}[{i}]") for i, (a, item) in enumerate(zip(args, data, strict=True))
+        )
     if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if not isinstance(data, Mapping):
             raise _wrong(source, key, data, "a mapping")
-        return {str(k): _value(args[1], v, source, _dot(key, str(k))) for k, v in data.items()}
+        return {str(k): value_of(args[1], v, source, _dot(key, str(k))) for k, v in data.items()}
     if dataclasses.is_dataclass(kind):
         return convert(kind, data, source, key)  # type: ignore[arg-type]
     return _scalar(kind, data, source, key)
@@ -175,7 +196,7 @@ def _union(args: tuple[Any, ...], data: Any, source: str, key: str) -> Any:
         return None
     options = [a for a in args if a is not type(None)]
     if len(options) == 1:
-        return _value(options[0], data, source, key)
+        return value_of(options[0], data, source, key)
     if all(dataclasses.is_dataclass(a) for a in options):
         kinds = {get_args(_hints(a)["kind"])[0]: a for a in options}
         found = data.get("kind") if isinstance(data, Mapping) else data
@@ -184,7 +205,7 @@ def _union(args: tuple[Any, ...], data: Any, source: str, key: str) -> Any:
         return convert(kinds[found], data, source, key)
     for option in options:
         try:
-            return _value(option, data, source, key)
+            return value_of(option, data, source, key)
         except ConfigError:
             continue
     raise _wrong(source, key, data, " or ".join(getattr(o, "__name__", str(o)) for o in options))

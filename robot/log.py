@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from mcap.exceptions import McapError
-from mcap.stream_reader import StreamReader
+from mcap.records import Channel as ChannelRecord
+from mcap.records import Message, Metadata, Schema
+from mcap.stream_reader import CRCValidationError, StreamReader, zstandard
 from mcap.writer import CompressionType, IndexType, Writer
 
 from robot import files
+from robot.config import ConfigError
 
 Times = npt.NDArray[np.int64]
 
@@ -41,13 +44,27 @@ UNITS = {
 
 SCHEMA_VERSION = "1"
 _VALUES = ("terrafirma_msgs/msg/Values", b"float64[] values\n")
-_IMAGE = ("terrafirma_msgs/msg/Image", b"uint32 height\nuint32 width\nuint32 channels\nuint8[] data\n")
 _TEXT = ("std_msgs/msg/String", b"string data\n")
+_LINE = b"=" * 80
+_IMAGE = (
+    "sensor_msgs/msg/Image",
+    b"std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\nuint32 step\n"
+    b"uint8[] data\n"
+    + _LINE
+    + b"\nMSG: std_msgs/Header\nbuiltin_interfaces/Time stamp\nstring frame_id\n"
+    + _LINE
+    + b"\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n",
+)
 _CDR_LITTLE_ENDIAN = b"\x00\x01\x00\x00"
+_IMAGE_HEAD = struct.Struct("<iIIsxxxIII6sB1xII")
+"""sec, nanosec, frame_id (empty: length 1, NUL), height, width, encoding (length, text), bigendian, step, length."""
+_ENCODINGS = {1: b"mono8", 3: b"rgb8"}
 
 
-class LogError(ValueError):
+class LogError(ConfigError):
     """A log cannot be read or is inconsistent; the message names the file, the channel and the reason."""
+
+    exit_code = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +83,18 @@ class Channel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "t_ns", np.asarray(self.t_ns, dtype=np.int64))
-        if self.t_ns.ndim != 1 or len(self.t_ns) != len(self.values):
-            raise LogError(f"channel '{self.name}': {len(self.t_ns)} time stamps for {len(self.values)} values")
-        if self.values.dtype.kind == "f" and self.values.shape != (len(self.t_ns), len(self.components)):
-            raise LogError(
-                f"channel '{self.name}': values of shape {self.values.shape} for components {list(self.components)}"
-            )
+        values = np.asarray(self.values)
+        if values.dtype.kind == "U":
+            values = values.astype(object)
+        elif values.dtype.kind != "O" and not (values.dtype == np.uint8 and values.ndim == 4):
+            values = np.asarray(values, dtype=np.float64)
+        object.__setattr__(self, "values", values)
+        if self.t_ns.ndim != 1 or len(self.t_ns) != len(values):
+            raise LogError(f"channel '{self.name}': {len(self.t_ns)} time stamps for {len(values)} values")
+        if values.dtype.kind == "f" and values.shape != (len(self.t_ns), len(self.components)):
+            raise LogError(f"channel '{self.name}': values of shape {values.shape} for components {self.components}")
+        if values.dtype == np.uint8 and len(values) and values.shape[3] not in _ENCODINGS:
+            raise LogError(f"channel '{self.name}': images have {values.shape[3]} channels; 1 and 3 are known")
         expected = UNITS.get(self.name)
         if expected is not None and self.unit != expected:
             raise LogError(f"channel '{self.name}' is in '{self.unit}'; the standard unit is '{expected}'")
@@ -128,7 +151,9 @@ class EpisodeLog:
             write_header(writer, self)
             ids = {name: add_channel(writer, c, self.fingerprint) for name, c in self.channels.items()}
             for sequence, (t, name, row) in enumerate(self._in_time_order()):
-                writer.add_message(ids[name], t, encode(self.channels[name].values[row]), t, sequence)
+                if t < 0:
+                    raise LogError(f"channel '{name}' has a time stamp before 0 ({t} ns), which MCAP cannot hold")
+                writer.add_message(ids[name], t, encode(self.channels[name].values[row], t), t, sequence)
             writer.finish()
         return Path(path)
 
@@ -160,20 +185,25 @@ def write_header(writer: Writer, log: EpisodeLog) -> None:
 
 def add_channel(writer: Writer, channel: Channel, fingerprint: str) -> int:
     """Register a channel's schema and topic; returns the id that messages are written under."""
-    schema_name, definition = {"u": _IMAGE, "O": _TEXT, "U": _TEXT}.get(channel.values.dtype.kind, _VALUES)
+    schema_name, definition = {"u": _IMAGE, "O": _TEXT}.get(channel.values.dtype.kind, _VALUES)
     schema = writer.register_schema(schema_name, "ros2msg", definition)
     metadata = {"unit": channel.unit, "components": json.dumps(channel.components), "fingerprint": fingerprint}
     return writer.register_channel("/" + channel.name.replace(".", "/"), "cdr", schema, metadata)
 
 
-def encode(value: Any) -> bytes:
+def encode(value: Any, t_ns: int = 0) -> bytes:
     """One row as a CDR message (OMG CDR, little endian: values are aligned to their size after the header)."""
     if isinstance(value, str):
         data = value.encode() + b"\0"
         return _CDR_LITTLE_ENDIAN + struct.pack("<I", len(data)) + data
     if value.dtype == np.uint8:
         height, width, channels = value.shape
-        return _CDR_LITTLE_ENDIAN + struct.pack("<IIII", height, width, channels, value.size) + value.tobytes()
+        name = _ENCODINGS[channels]
+        seconds, nanoseconds = divmod(t_ns, 1_000_000_000)
+        head = _IMAGE_HEAD.pack(
+            seconds, nanoseconds, 1, b"\0", height, width, len(name) + 1, name, 0, width * channels, value.size
+        )
+        return _CDR_LITTLE_ENDIAN + head + value.tobytes()
     # sequence length, then four bytes of padding: doubles are aligned to eight
     return _CDR_LITTLE_ENDIAN + struct.pack("<II", value.size, 0) + np.asarray(value, "<f8").tobytes()
 
@@ -183,52 +213,60 @@ def _decode(schema: str, data: bytes) -> Any:
         (size,) = struct.unpack_from("<I", data, 4)
         return data[8 : 8 + size - 1].decode()
     if schema == _IMAGE[0]:
-        height, width, channels, size = struct.unpack_from("<IIII", data, 4)
-        return np.frombuffer(data, np.uint8, size, 20).reshape(height, width, channels)
+        *_, height, width, _, _, _, step, size = _IMAGE_HEAD.unpack_from(data, 4)
+        return np.frombuffer(data, np.uint8, size, 4 + _IMAGE_HEAD.size).reshape(height, width, step // width)
     (size,) = struct.unpack_from("<I", data, 4)
     return np.frombuffer(data, "<f8", size, 12)
+
+
+class _Topic:
+    """One MCAP channel while it is read."""
+
+    def __init__(self, record: ChannelRecord, schema: str) -> None:
+        self.name, self.schema, self.metadata = record.topic.strip("/").replace("/", "."), schema, record.metadata
+        self.times: list[int] = []
+        self.values: list[Any] = []
+
+    def channel(self) -> Channel:
+        components = tuple(json.loads(self.metadata["components"]))
+        values = _stack(self.schema, self.values, components)
+        return Channel(self.name, self.metadata["unit"], components, np.array(self.times, np.int64), values)
 
 
 def load(path: Path) -> EpisodeLog:
     """Read an MCAP episode, complete or torn off by a crash: every whole message is recovered.
 
-    LogError when the file is missing, is no MCAP, or was not written by this project.
+    `meta["torn"]` says so when the file was torn. LogError when it is missing, is no MCAP, or was not written
+    by this project.
     """
     path = Path(path)
     header: dict[str, str] = {}
-    topics: dict[int, tuple[str, str, dict[str, str]]] = {}
+    topics: dict[int, _Topic] = {}
     schemas: dict[int, str] = {}
-    rows: dict[int, tuple[list[int], list[Any]]] = {}
     torn = False
     try:
         with path.open("rb") as stream:
-            try:
-                for record in StreamReader(stream).records:
-                    match type(record).__name__:
-                        case "Metadata" if record.name == "terrafirma":
-                            header = record.metadata
-                        case "Schema":
-                            schemas[record.id] = record.name
-                        case "Channel":
-                            topics[record.id] = (record.topic, schemas[record.schema_id], record.metadata)
-                            rows.setdefault(record.id, ([], []))
-                        case "Message":
-                            times, values = rows[record.channel_id]
-                            times.append(record.log_time)
-                            values.append(_decode(topics[record.channel_id][1], record.data))
-            except (McapError, EOFError, struct.error):
-                torn = True  # the tail that a crash left unfinished; everything before it is whole
+            for record in StreamReader(stream, validate_crcs=True).records:
+                if isinstance(record, Message):
+                    topic = topics[record.channel_id]
+                    value = _decode(topic.schema, record.data)
+                    topic.times.append(record.log_time)
+                    topic.values.append(value)
+                elif isinstance(record, Schema):
+                    schemas[record.id] = record.name
+                elif isinstance(record, ChannelRecord):
+                    topics.setdefault(record.id, _Topic(record, schemas[record.schema_id]))
+                elif isinstance(record, Metadata) and record.name == "terrafirma":
+                    header = record.metadata
     except OSError as error:
         raise LogError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (McapError, CRCValidationError, zstandard.ZstdError, EOFError, struct.error, ValueError, KeyError):
+        torn = True  # the tail that a crash left unfinished, or a damaged record; everything before it is whole
     if "fingerprint" not in header:
         raise LogError(f"{path}: not a terrafirma episode (no header record); import it with `terrafirma ingest`.")
-    channels = {}
-    for i, (topic, schema, metadata) in topics.items():
-        name = topic.strip("/").replace("/", ".")
-        components = tuple(json.loads(metadata["components"]))
-        channels[name] = Channel(
-            name, metadata["unit"], components, np.array(rows[i][0], np.int64), _stack(schema, rows[i][1], components)
-        )
+    if header["schema"] != SCHEMA_VERSION:
+        raise LogError(f"{path}: log schema {header['schema']} is unknown; this terrafirma reads {SCHEMA_VERSION}.")
+    channels = {topic.name: topic.channel() for topic in topics.values()}
     meta = json.loads(header["meta"])
     if torn:
         meta["torn"] = "the file ends in the middle of a record; what came before was recovered"

@@ -103,6 +103,10 @@ class Observation:
         self._joint = np.array([spec.driven[names.index(n)] for n in action.actuators], dtype=np.intp)
         self._scale = np.array(action.scale)
         self._limit = spec.effort_limits
+        self._default_pose = spec.default_pose
+        self._low, self._high = np.array([j.position_limits for j in spec.joints]).T
+        self._gains = np.zeros((2, len(spec.joints)))
+        self._gains[:, spec.driven] = [[a.kp for a in spec.actuators], [a.kd for a in spec.actuators]]
         cameras = [c.name for c in spec.cameras]
         for camera in config.cameras:
             if camera not in cameras:
@@ -187,20 +191,17 @@ class Observation:
         if self.action.kind == "effort":
             command[:, self._joint] = clipped * self._scale
             return np.clip(command, -self._limit, self._limit)
-        command[:] = self.spec.default_pose
+        command[:] = self._default_pose
         command[:, self._joint] += clipped * self._scale
-        low, high = np.array([j.position_limits for j in self.spec.joints]).T
-        return np.clip(command, low, high)
+        return np.clip(command, self._low, self._high)
 
     def to_command(self, values: Array, t_ns: int) -> JointCommand:
         """One decoded row (n_joints,) as a JointCommand."""
         if self.action.kind == "effort":
             return JointCommand.of_effort(self.spec.joint_names, t_ns, values)
-        gains = np.zeros((2, len(self.spec.joints)))
-        gains[:, self.spec.driven] = [[a.kp for a in self.spec.actuators], [a.kd for a in self.spec.actuators]]
-        zero = np.zeros_like(values)
+        zero, (kp, kd) = np.zeros_like(values), self._gains
         return JointCommand(
-            names=self.spec.joint_names, t_ns=t_ns, position=values, velocity=zero, effort=zero, kp=gains[0], kd=gains[1]
+            names=self.spec.joint_names, t_ns=t_ns, position=values, velocity=zero, effort=zero, kp=kp, kd=kd
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -178,9 +179,33 @@ class RobotSpec:
                 return sensor
         raise ConfigError(
             f"robot '{self.name}' does not measure '{signal}'. It measures: "
-            f"{', '.join(s.signal for s in self.sensors)}. Estimate it from those, or distil a student that does not need it."
+            f"{', '.join(s.signal for s in self.sensors)}. "
+            "Estimate it from those, or distil a student that does not need it."
         )
 
     def fingerprint(self) -> str:
         """16 hex digits over the canonical YAML; equal only for equal specs."""
         return hashlib.sha256(config.dump_yaml(self).encode()).hexdigest()[:16]
+
+
+def find_robot(name: str | Path) -> Path:
+    """The YAML file of a robot: a path as given, or `<name>.yaml` beside the code or in ./configs/robot."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    code = Path(__file__).resolve().parents[1]
+    folders = [root / "robot" for root in (Path("configs"), code / "transfer" / "_configs", code / "configs")]
+    for folder in folders:
+        if (found := folder / f"{name}.yaml").is_file():
+            return found
+    known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
+    raise ConfigError(f"robot '{name}' is unknown. {config.nearest(str(name), known)}")
+
+
+def load_spec(name: str | Path) -> RobotSpec:
+    """The spec of a robot by its name or YAML file; the simulator's part of the file is not looked at."""
+    path = find_robot(name)
+    data = config.load_yaml(path)
+    if not isinstance(data, dict) or "spec" not in data:
+        raise ConfigError(f"{path}: has no `spec:`; a robot file has `spec:` and, for the simulator, `model:`.")
+    return config.convert(RobotSpec, data["spec"], source=str(path), key="spec")
