@@ -1,0 +1,52 @@
+"""Recorded files of any origin, read as EpisodeLogs.
+
+A format is a module here with `detect(path) -> bool` and `read(path, spec) -> list[Recording]`, and a row in
+FORMATS. Reading keeps the time stamps as logged and shifts nothing; what is odd becomes a finding.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from robot.log import EpisodeLog
+from robot.spec import RobotSpec
+from transfer.dataset import Finding
+
+FORMATS = {
+    "mcap": "transfer.formats.mcap",
+    "csv": "transfer.formats.csv",
+}
+"""name -> module; the first that detects a file reads it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recording:
+    """What a format read from one file."""
+
+    log: EpisodeLog | None
+    """None when the file gives no episode at all; the findings then say why."""
+    findings: tuple[Finding, ...] = ()
+
+
+class Format(Protocol):
+    """What each module of this package offers."""
+
+    def detect(self, path: Path) -> bool:
+        """Whether this format reads the file, judged by its name and first bytes."""
+        ...
+
+    def read(self, path: Path, spec: RobotSpec) -> list[Recording]:
+        """The file's episodes for this robot, each with what was odd in it."""
+        ...
+
+
+def format_of(path: Path) -> Format | None:
+    """The format that reads a file, or None."""
+    for module in FORMATS.values():
+        candidate = cast(Format, importlib.import_module(module))
+        if candidate.detect(path):
+            return candidate
+    return None
