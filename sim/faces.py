@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -28,12 +28,11 @@ def observed(core: BatchedEnv, inputs: Inputs) -> Observed:
 class GymVectorEnv(VectorEnv[Any, Any, Any]):
     """Gymnasium's vector interface; ended simulations restart in the same step, `final_obs` keeps their last inputs."""
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
-
     def __init__(self, core: BatchedEnv) -> None:
         """`core` must restart by itself (autoreset)."""
         if not core.autoreset:
             raise ValueError("GymVectorEnv needs a core with autoreset=True")
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.core, self.num_envs = core, core.num_envs
         self.single_observation_space, self.single_action_space = core.observation_space, core.action_space
         self.observation_space = batch_space(core.observation_space, core.num_envs)
@@ -65,8 +64,6 @@ class GymVectorEnv(VectorEnv[Any, Any, Any]):
 
 class SingleEnv(gym.Env[Any, Any]):
     """One simulation as a plain gymnasium environment; the caller resets it."""
-
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(
         self,

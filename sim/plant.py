@@ -58,7 +58,7 @@ class Plant:
         self.noise = {s.signal: np.full((nsim, 1), s.noise) for s in self.spec.sensors}
         """signal -> (nsim, 1) standard deviation of its readings; sim/sensor.py adds it."""
         self.delay, self.lag, self.shift = np.zeros(nsim), np.zeros(nsim), np.zeros(nsim)
-        self._coulomb = np.tile(model.mj.dof_frictionloss[model.dof_index], (nsim, 1))
+        self.coulomb = np.tile(model.mj.dof_frictionloss[model.dof_index], (nsim, 1))
         self.line = CommandLine(nsim, joints, self.period, self.substeps, MAX_DELAY_S)
         self._has_stribeck = False
         self._limit = self.spec.effort_limits
@@ -96,7 +96,7 @@ class Plant:
         if derived:
             self.batch.set_const(np.sort(ids).astype(np.int32))
         if self._has_stribeck:  # the stepping wrote a level over these
-            self.batch.expand("dof_frictionloss")[np.ix_(ids, self.model.dof_index)] = self._coulomb[ids]
+            self.batch.expand("dof_frictionloss")[np.ix_(ids, self.model.dof_index)] = self.coulomb[ids]
         self._has_stribeck = bool((self.stribeck > 1.0).any())
         self.line.set(ids, self.delay[ids], self.lag[ids])
 
@@ -126,7 +126,7 @@ class Plant:
         if target.write is not None:
             target.write(self.batch, self.spec, obj, ids, values)
             if quantity == "frictionloss":
-                self._coulomb[ids, self.spec.joint_names.index(obj)] = values
+                self.coulomb[ids, self.spec.joint_names.index(obj)] = values
             return target.derived
         if kind == "actuator":
             column = [a.name for a in self.spec.actuators].index(obj)
@@ -187,7 +187,7 @@ class Plant:
         positions = np.empty((self.nsim, count, len(dof))) if record else None
         velocities = np.empty_like(positions) if positions is not None else None
         for j in range(count):
-            friction[:, dof] = stribeck_level(self._qvel[:, dof], self._coulomb, self.stribeck, self.stribeck_velocity)
+            friction[:, dof] = stribeck_level(self._qvel[:, dof], self.coulomb, self.stribeck, self.stribeck_velocity)
             self._ctrl[:, self.model.ctrl_index] = control[:, j]
             self.batch.step()
             if positions is not None and velocities is not None:

@@ -20,8 +20,8 @@ from sim.vecenv import BatchedEnv, Inputs
 Array = npt.NDArray[np.float64]
 Act = Callable[[Inputs], npt.NDArray[np.floating]]
 
-KINDS = ("ornstein_uhlenbeck", "chirp", "prbs", "quiet")
-SHARES = (0.4, 0.25, 0.25, 0.1)
+KINDS = ("ornstein_uhlenbeck", "chirp", "prbs", "pump", "quiet")
+SHARES = (0.25, 0.2, 0.15, 0.35, 0.05)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,9 +55,10 @@ class Excitation:
         self._sweep_s = rng.uniform(2.0, 6.0, (n, width))
         self._hold_s = np.exp(rng.uniform(np.log(0.05), np.log(0.6), (n, 1)))  # mean time between PRBS switches
         self._level = rng.choice([-1.0, 1.0], (n, width))
+        self._pump = rng.choice([-1.0, 1.0], (n, 1), p=[0.2, 0.8])
 
-    def next(self) -> Array:
-        """(n, width) actions in [-1, 1] for the next control step."""
+    def next(self, velocity: Array) -> Array:
+        """(n, width) actions in [-1, 1] for the next control step; `velocity` (n, width) of the driven joints."""
         noise = self._rng.standard_normal(self._state.shape)
         self._state += -self._pull * self._state + np.sqrt(2.0 * self._pull) * noise
         place = 0.5 - 0.5 * np.cos(np.pi * self._t / self._sweep_s)
@@ -65,8 +66,11 @@ class Excitation:
         flip = self._rng.random(self._level.shape) < self._period / self._hold_s
         self._level = np.where(flip, -self._level, self._level)
         self._t += self._period
-        quiet = 0.05 * noise
-        made = np.stack([self._state, np.sin(self._phase), self._level, quiet])
+        # with the motion it pumps energy in, against it it brakes: weak motors get everywhere
+        turn = self._rng.random(self._pump.shape) < self._period / np.where(self._pump > 0, 2.0, 0.5)
+        self._pump = np.where(turn, -self._pump, self._pump)
+        pump = self._pump * np.tanh(velocity / 0.2) + 0.2 * noise
+        made = np.stack([self._state, np.sin(self._phase), self._level, pump, 0.05 * noise])
         chosen = np.take_along_axis(made, self.kind[None, :, None], axis=0)[0]
         return np.clip(self._size * chosen, -1.0, 1.0)
 
@@ -97,6 +101,7 @@ def roll_out(
     )
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])
     excitation = Excitation(simulations, env.observation.action_size, task.control_period_s, rng)
+    driven = [env.spec.joint_names.index(a.joint) for a in env.spec.actuators if a.name in task.action.actuators]
     acting = np.arange(simulations) < round(act_share * simulations)
     observation = np.empty((simulations, steps, env.observation.size), np.float32)
     action = np.empty((simulations, steps, env.observation.action_size), np.float32)
@@ -105,7 +110,7 @@ def roll_out(
     inputs = env.reset()
     ended = np.zeros(simulations, dtype=bool)
     for t in range(steps):
-        command = excitation.next()
+        command = excitation.next(env.plant.velocity[:, driven])
         if act is not None:
             command[acting] = np.clip(act(inputs) + 0.3 * command, -1.0, 1.0)[acting]
         observation[:, t], action[:, t] = inputs["observation"], command
