@@ -104,7 +104,9 @@ def _stamps(episode: EpisodeLog, spec: RobotSpec) -> Iterator[Finding]:
             yield finding("repeated_stamp", channel.name, _at(channel, same[0] + 1), detail)
         if (gaps := np.flatnonzero(steps > max(5.0 * usual, usual + 0.02))).size:
             worst = gaps[np.argmax(steps[gaps])]
-            detail = f"{steps[worst] * 1e3:.1f} ms without a row, usually {usual * 1e3:.2f} ms; {gaps.size} such gap(s)."
+            detail = (
+                f"{steps[worst] * 1e3:.1f} ms without a row, usually {usual * 1e3:.2f} ms; {gaps.size} such gap(s)."
+            )
             yield finding("gap", channel.name, _at(channel, worst), detail)
 
 

@@ -1,0 +1,232 @@
+"""Prediction error: how far the simulator drifts from a recorded episode, open loop, over fixed horizons.
+
+Windows start on a grid of times in each episode at the logged position and the fitted velocity; the logged
+command drives the model through the model's own shift, delay and lag; errors are taken at every logged row
+up to each horizon, without angle wrapping, and pooled over rows, windows, joints and files. Intervals come
+from a bootstrap over windows within files, since the rows of one window are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from robot.log import EpisodeLog
+from robot.spec import RobotSpec
+from sim.model import Model
+from sim.plant import Plant
+from sim.randomization import Randomization
+from transfer.dataset import DataRefused
+from transfer.series import VelocityFit, series_of
+from transfer.shots import Shots, cut
+
+Array = npt.NDArray[np.float64]
+
+TIMESTEP_S = 0.001
+"""Scoring integrates with RK4 at this step [s]: within 0.3 % of a five times finer one."""
+BOOTSTRAP = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """Where windows start, how long they are, and how velocities are fitted."""
+
+    horizons_s: tuple[float, ...] = (0.1, 0.5, 1.0)
+    first_s: float = 0.25
+    """First window, from the first row [s]: velocities at the very start are badly known."""
+    every_s: float = 0.25
+    fit: VelocityFit = field(default_factory=VelocityFit)
+
+
+TORQUE = Metric()
+POSITION = Metric(
+    horizons_s=(0.2, 1.0, 2.0),
+    first_s=0.04,
+    every_s=1.0,
+    fit=VelocityFit(degree=2, half_s=0.0, half_periods=2.5),
+)
+"""For robots whose actuators hold positions: slower logs, so a quadratic through five rows."""
+
+
+def metric_for(spec: RobotSpec) -> Metric:
+    """The metric of a robot, by how its actuators are commanded."""
+    return POSITION if any(a.kind == "position_pd" for a in spec.actuators) else TORQUE
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Squared errors of every window, from which all figures and intervals are made."""
+
+    horizons_s: tuple[float, ...]
+    joints: tuple[str, ...]
+    files: tuple[str, ...]
+    file: npt.NDArray[np.intp]
+    """(W,) file of each window."""
+    rows: Array
+    """(H, W) scored rows."""
+    position: Array
+    """(H, W, J) sum of squared position errors [rad²]."""
+    velocity: Array
+    """(H, W, J) the same of velocity [rad²/s²]."""
+
+    def position_rmse(self, horizon: int, windows: npt.NDArray[Any] | slice = slice(None)) -> float:
+        """Pooled position RMSE [rad] at horizon number `horizon`, over some windows."""
+        return float(_rmse(self.position[horizon], self.rows[horizon])(windows))
+
+    def result(self, rng: np.random.Generator) -> dict[str, Any]:
+        """The keys that `evaluate` writes: prediction, files, joints, windows."""
+        everything = np.arange(len(self.file))
+        joints = {name: self._horizons(everything, rng, slice(j, j + 1)) for j, name in enumerate(self.joints)}
+        files = {name: self._horizons(np.flatnonzero(self.file == i), rng) for i, name in enumerate(self.files)}
+        return {
+            "prediction": self._horizons(everything, rng),
+            "files": {name: figures for name, figures in files.items() if figures},
+            "joints": joints,
+            "windows": len(self.file),
+        }
+
+    def _horizons(
+        self, windows: npt.NDArray[np.intp], rng: np.random.Generator, joints: slice = slice(None)
+    ) -> dict[str, Any]:
+        if not len(windows):
+            return {}
+        samples = resample(self.file[windows], rng)
+        out = {}
+        for h, seconds in enumerate(self.horizons_s):
+            rows = self.rows[h, windows]
+            position, velocity = self.position[h, windows][:, joints], self.velocity[h, windows][:, joints]
+            each = np.sqrt(position.sum(axis=1) / (rows * position.shape[1]))
+            out[f"{seconds:g}" if seconds % 1 else f"{seconds:.1f}"] = {
+                "position_rmse": _with_interval(_rmse(position, rows), samples),
+                "velocity_rmse": _with_interval(_rmse(velocity, rows), samples),
+                "position_median": _with_interval(lambda i, each=each: np.median(each[i], axis=-1), samples),
+            }
+        return out
+
+
+def _rmse(squares: Array, rows: Array) -> Callable[[Any], Array]:
+    """index array (..., W) -> pooled RMSE (...), with squares (W, J) and rows (W,)."""
+    total = squares.sum(axis=1)
+    return lambda index: np.sqrt(total[index].sum(axis=-1) / (rows[index].sum(axis=-1) * squares.shape[1]))
+
+
+def resample(file: npt.NDArray[np.intp], rng: np.random.Generator, n: int = BOOTSTRAP) -> npt.NDArray[np.intp]:
+    """(n, W) bootstrap draws of window numbers, within files."""
+    columns = []
+    for i in np.unique(file):
+        mine = np.flatnonzero(file == i)
+        columns.append(mine[rng.integers(len(mine), size=(n, len(mine)))])
+    return np.concatenate(columns, axis=1)
+
+
+def _with_interval(statistic: Callable[[Any], Array], samples: npt.NDArray[np.intp]) -> dict[str, Any]:
+    n = samples.shape[1]
+    low, high = np.quantile(statistic(samples), [0.025, 0.975])
+    return {"mean": float(statistic(np.arange(n))), "ci95": [float(low), float(high)], "n": n}
+
+
+def difference(a: Prediction, b: Prediction, horizon_s: float, rng: np.random.Generator) -> dict[str, Any]:
+    """Position RMSE of `a` less that of `b` [rad], paired by window; an interval below 0 says that `a` is better.
+
+    Both must have scored the same windows. Bootstrap over windows within files.
+    """
+    if a.files != b.files or not np.array_equal(a.rows, b.rows):
+        raise ValueError("the two predictions were not scored on the same windows")
+    h = a.horizons_s.index(horizon_s)
+    of_a, of_b = _rmse(a.position[h], a.rows[h]), _rmse(b.position[h], b.rows[h])
+    return _with_interval(lambda index: of_a(index) - of_b(index), resample(a.file, rng))
+
+
+def pooled(parts: Sequence[Prediction]) -> Prediction:
+    """Predictions of different files, as of leave-one-file-out, as one."""
+    offsets = np.cumsum([0, *(len(p.files) for p in parts)])
+    return Prediction(
+        parts[0].horizons_s,
+        parts[0].joints,
+        tuple(name for p in parts for name in p.files),
+        np.concatenate([p.file + offset for p, offset in zip(parts, offsets, strict=False)]),
+        np.concatenate([p.rows for p in parts], axis=1),
+        np.concatenate([p.position for p in parts], axis=1),
+        np.concatenate([p.velocity for p in parts], axis=1),
+    )
+
+
+def evaluate(
+    logs: Sequence[EpisodeLog],
+    model: Model,
+    parameters: Randomization,
+    metric: Metric | None = None,
+    zeros: Mapping[str, Array] | None = None,
+    nthread: int = 0,
+) -> Prediction:
+    """Score the middle of `parameters` (nominal, published or posterior) on recorded episodes.
+
+    `zeros`: episode name -> (J,) joint zero offset [rad], for a method that found it elsewhere; default: the
+    parameters' own, which is 0 unless they set `sensor/<joint>/offset`. DataRefused when no episode is long
+    enough for one window. The model's timestep and integrator are set for scoring.
+    """
+    metric = metric or metric_for(model.spec)
+    shots = shots_for(logs, model.spec, metric)
+    parameters.check(model)
+    values = {name: float(v[0]) for name, v in parameters.center(model).items()}
+    offset = np.tile([values.get(f"sensor/{j}/offset", 0.0) for j in model.spec.joint_names], (len(shots), 1))
+    for i, log in enumerate(logs):
+        if zeros is not None and log.name in zeros:
+            offset[shots.episode == i] = zeros[log.name]
+    model.mj.opt.integrator = mujoco.mjtIntegrator.mjINT_RK4
+    plant = Plant(model, len(shots), timestep_s=TIMESTEP_S, period_s=TIMESTEP_S, nthread=nthread)
+    plant.set({name: np.full(len(shots), v) for name, v in values.items()})
+    torque = shots.torque(TIMESTEP_S, round(plant.shift[0]), float(plant.delay[0]), float(plant.lag[0]))
+    position, velocity = simulate(plant, shots.position - offset, shots.velocity, torque)
+    q, v = shots.at_rows(position + offset[:, None], velocity, TIMESTEP_S)
+    return _score(shots, metric, model.spec, q - shots.row_position, v - shots.row_velocity)
+
+
+def hold_still(logs: Sequence[EpisodeLog], spec: RobotSpec, metric: Metric | None = None) -> Prediction:
+    """The trivial prediction, that nothing moves: what any model has to beat."""
+    metric = metric or metric_for(spec)
+    shots = shots_for(logs, spec, metric)
+    return _score(shots, metric, spec, shots.position[shots.window] - shots.row_position, -shots.row_velocity)
+
+
+def shots_for(logs: Sequence[EpisodeLog], spec: RobotSpec, metric: Metric) -> Shots:
+    """The windows that a metric scores; DataRefused when there are none."""
+    series = [series_of(log, spec, metric.fit) for log in logs]
+    shots = cut(series, metric.first_s, metric.every_s, max(metric.horizons_s))
+    if not len(shots):
+        longest = max((s.t[-1] for s in series), default=0.0)
+        needed = metric.first_s + max(metric.horizons_s)
+        raise DataRefused(f"no episode gives a window: one needs {needed:g} s of log, the longest has {longest:.2f} s.")
+    return shots
+
+
+def simulate(plant: Plant, position: Array, velocity: Array, torque: Array) -> tuple[Array, Array]:
+    """States (n, steps + 1, J) from starts (n, J) under torques (n, steps, J), the start included."""
+    plant.reset(position, velocity)
+    recorded = plant.run(torque, record=True)
+    assert recorded is not None  # run() records when asked to
+    return (
+        np.concatenate([position[:, None], recorded[0]], axis=1),
+        np.concatenate([velocity[:, None], recorded[1]], axis=1),
+    )
+
+
+def _score(shots: Shots, metric: Metric, spec: RobotSpec, position: Array, velocity: Array) -> Prediction:
+    """Errors (R, J) at the rows to sums a window and horizon."""
+    count, joints = len(shots), len(spec.joints)
+    shape = (len(metric.horizons_s), count)
+    rows, q, v = np.zeros(shape), np.zeros((*shape, joints)), np.zeros((*shape, joints))
+    for h, horizon in enumerate(metric.horizons_s):
+        inside = shots.since <= horizon + 1e-9
+        window = shots.window[inside]
+        rows[h] = np.bincount(window, minlength=count)
+        for j in range(joints):
+            q[h, :, j] = np.bincount(window, np.square(position[inside, j]), minlength=count)
+            v[h, :, j] = np.bincount(window, np.square(velocity[inside, j]), minlength=count)
+    names = tuple(s.name for s in shots.series)
+    return Prediction(metric.horizons_s, spec.joint_names, names, shots.episode, rows, q, v)
