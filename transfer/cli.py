@@ -36,7 +36,21 @@ STAGES = {
 """name -> what it does, in one line."""
 
 GROUPS = ("robot", "task", "network", "dr", "encoder", "recipe")
-PATHS = ("policy", "physics", "vision", "posterior", "model", "logs", "test", "path", "bundle", "log", "key", "run", "out")
+PATHS = (
+    "policy",
+    "physics",
+    "vision",
+    "posterior",
+    "model",
+    "logs",
+    "test",
+    "path",
+    "bundle",
+    "log",
+    "key",
+    "run",
+    "out",
+)
 HYDRA_FLAGS = ("--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package")
 
 
@@ -209,8 +223,8 @@ def _with_matching(stage: str, overrides: list[str]) -> list[str]:
 
         robot = tasks.load_task(task).robot
         extra.append(f"robot={robot}")
-    if "dr" in defaults and "dr" not in chosen and f"{robot}_default" in choices("dr"):
-        extra.append(f"dr={robot}_default")
+    if "dr" in defaults and "dr" not in chosen:
+        extra.append(f"dr={robot}_default" if f"{robot}_default" in choices("dr") else "dr=null")
     if "recipe" in defaults and "recipe" not in chosen and task in choices("recipe"):
         extra.append(f"recipe={task}")
     return [*extra, *overrides]

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import time
 
 from tqdm import tqdm
 
-Progress = Callable[[int, int, str], None]
-"""progress(done, total, note): cheap to call often."""
+from policies.progress import Progress, Report
+
+QUIET_S = 15.0
+"""Seconds between lines where standard error is no terminal."""
 
 
-def bar(what: str, unit: str) -> Progress:
-    """A progress callback that draws on standard error; it closes itself when done reaches total."""
-    state: dict[str, tqdm] = {}
+def terminal() -> Report:
+    """A report that draws a bar on a terminal, and writes a line every few seconds into anything else."""
+    bars: dict[str, tqdm] = {}
+    last = [0.0]
 
-    def show(done: int, total: int, note: str = "") -> None:
-        if "bar" not in state:
-            quiet = not sys.stderr.isatty()
-            state["bar"] = tqdm(
-                total=total,
-                desc=what,
-                unit=f" {unit}",
-                unit_scale=total > 10_000,
-                mininterval=15.0 if quiet else 0.2,
-                dynamic_ncols=True,
-                smoothing=0.1,
+    def draw(progress: Progress) -> None:
+        if progress.what not in bars:
+            bars[progress.what] = tqdm(
+                total=progress.total, desc=progress.what, unit=f" {progress.unit}", unit_scale=True
             )
-        drawn = state["bar"]
-        drawn.set_postfix_str(note, refresh=False)
-        drawn.update(done - drawn.n)
-        if done >= total:
-            drawn.close()
+        bar = bars[progress.what]
+        bar.set_postfix({k: f"{v:.3g}" for k, v in progress.scores.items()}, refresh=False)
+        bar.update(progress.done - bar.n)
+        if progress.done >= progress.total:
+            bars.pop(progress.what).close()
 
-    return show
+    def log(progress: Progress) -> None:
+        if time.monotonic() - last[0] > QUIET_S or progress.done >= progress.total:
+            last[0] = time.monotonic()
+            print(progress, file=sys.stderr, flush=True)
+
+    return draw if sys.stderr.isatty() else log

@@ -61,9 +61,11 @@ def lineage_tree(run: Path, stages: list[StageResult]) -> dict[str, Any]:
                 entry["made_by"] = node(maker, seen | {stage.folder})
             inputs.append(entry)
         keep = ("seed", "budget", "code", "cpu_seconds", "co2_kg_estimate", "finished")
-        return {"stage": stage.stage, "folder": str(stage.folder)} | {k: stage.lineage.get(k) for k in keep} | {
-            "inputs": inputs
-        }
+        return (
+            {"stage": stage.stage, "folder": str(stage.folder)}
+            | {k: stage.lineage.get(k) for k in keep}
+            | {"inputs": inputs}
+        )
 
     last = next((s for s in reversed(stages) if s.folder.resolve() == run.resolve()), stages[-1])
     return node(last, frozenset())

@@ -33,7 +33,9 @@ def figure_gap(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure
             name=label,
             line={"color": COLOURS[name]},
         )
-    figure.update_layout(**_LAYOUT, xaxis_title="horizon [s]", yaxis_title="position error, RMS [rad]", yaxis_type="log")
+    figure.update_layout(
+        **_LAYOUT, xaxis_title="horizon [s]", yaxis_title="position error, RMS [rad]", yaxis_type="log"
+    )
     return figure
 
 
@@ -69,7 +71,10 @@ def figure_parameters(parameters: Mapping[str, Mapping[str, Any]], nominal: Mapp
     """
     names = [n for n in parameters if nominal.get(n)]
     figure = go.Figure()
-    for identified, colour, label in ((True, COLOURS["after"], "identified"), (False, COLOURS["other"], "not identified")):
+    for identified, colour, label in (
+        (True, COLOURS["after"], "identified"),
+        (False, COLOURS["other"], "not identified"),
+    ):
         chosen = [n for n in names if bool(parameters[n]["identified"]) == identified]
         if not chosen:
             continue
@@ -98,7 +103,9 @@ def figure_traces(traces: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     figure = go.Figure()
     for name, (seconds, radians) in traces.items():
         colour = "black" if name == "robot" else COLOURS["before" if "nominal" in name else "after"]
-        figure.add_scatter(x=list(seconds), y=list(radians), mode="lines", name=name, line={"color": colour, "width": 1.5})
+        figure.add_scatter(
+            x=list(seconds), y=list(radians), mode="lines", name=name, line={"color": colour, "width": 1.5}
+        )
     figure.update_layout(**_LAYOUT, xaxis_title="time [s]", yaxis_title=f"{joint} [rad]")
     return figure
 

@@ -80,7 +80,9 @@ def _verdict(stages: Sequence[StageResult]) -> list[Section]:
         return []
     rows = [(name.replace("_", "-"), percent(rate)) for name, rate in trials.items()]
     text = "<p>Episodes of the deployed controller on the robot; intervals are Wilson's, 95 %.</p>"
-    return [("Did the transfer work?", text + _figure(figures.figure_success(trials)) + table(("policy", "success"), rows))]
+    return [
+        ("Did the transfer work?", text + _figure(figures.figure_success(trials)) + table(("policy", "success"), rows))
+    ]
 
 
 def _gap(stages: Sequence[StageResult]) -> list[Section]:
@@ -92,7 +94,13 @@ def _gap(stages: Sequence[StageResult]) -> list[Section]:
         return []
     head = ("model", "horizon [s]", "position RMS [rad]", "velocity RMS [rad/s]", "windows")
     rows = [
-        (s.result.get("model", s.name), h, interval(p["position_rmse"]), interval(p["velocity_rmse"]), s.result["windows"])
+        (
+            s.result.get("model", s.name),
+            h,
+            interval(p["position_rmse"]),
+            interval(p["velocity_rmse"]),
+            s.result["windows"],
+        )
         for s in shown
         for h, p in sorted(s.result["prediction"].items(), key=lambda item: float(item[0]))
     ]
@@ -131,15 +139,23 @@ def _parameters(stages: Sequence[StageResult], nominal: Nominal) -> list[Section
 def _candidates(stages: Sequence[StageResult]) -> list[Section]:
     sections = []
     for stage in _of(stages, "finetune"):
+        selected = stage.result["selected"]
         rows = [
-            (c["method"] + (" (selected)" if c["method"] == stage.result["selected"] else ""), interval(c["real_score"]),
-             interval(c["source_return"]), "yes" if c["accepted"] else "no", c["why"])
+            (
+                c["method"] + (" (selected)" if c["method"] == selected else ""),
+                interval(c["real_score"]),
+                interval(c["source_return"]),
+                "yes" if c["accepted"] else "no",
+                c["why"],
+            )
             for c in stage.result["candidates"]
-        ]  # fmt: skip
+        ]
         head = ("candidate", "score on held-out evidence", "return in the source simulation", "accepted", "why")
         kpis = [(k, interval(v) if isinstance(v, dict) else v) for k, v in stage.result["kpis"].items()]
         kpis.append(("forgetting", _short(stage.result["forgetting"])))
-        sections.append(("Fine-tuning: what was tried and what was kept", table(head, rows) + table(("KPI", "value"), kpis)))
+        sections.append(
+            ("Fine-tuning: what was tried and what was kept", table(head, rows) + table(("KPI", "value"), kpis))
+        )
     return sections
 
 
@@ -164,15 +180,23 @@ def _deployment(stages: Sequence[StageResult]) -> list[Section]:
         if stage.stage == "export":
             rows.append((stage.name, "parity torch - ONNX, largest error", f"{result['parity_max_error']:.2g}"))
             rows += [
-                (stage.name, f"{v['name']}: latency p50 / p99 [us]", f"{v['latency_us_p50']:.0f} / {v['latency_us_p99']:.0f}")
+                (
+                    stage.name,
+                    f"{v['name']}: latency p50 / p99 [us]",
+                    f"{v['latency_us_p50']:.0f} / {v['latency_us_p99']:.0f}",
+                )
                 for v in result["variants"]
             ]
         elif stage.stage == "verify":
-            rows += [(stage.name, c["name"], ("ok: " if c["ok"] else "FAILED: ") + c["detail"]) for c in result["checks"]]
+            rows += [
+                (stage.name, c["name"], ("ok: " if c["ok"] else "FAILED: ") + c["detail"]) for c in result["checks"]
+            ]
         elif stage.stage == "run":
             tick = result["tick_us"]
             rows.append((stage.name, "ticks, missed deadlines", f"{result['ticks']}, {result['missed_deadlines']}"))
-            rows.append((stage.name, "tick p50 / p99 / max [us]", f"{tick['p50']:.0f} / {tick['p99']:.0f} / {tick['max']:.0f}"))
+            rows.append(
+                (stage.name, "tick p50 / p99 / max [us]", f"{tick['p50']:.0f} / {tick['p99']:.0f} / {tick['max']:.0f}")
+            )
     return [("The controller file", table(("stage", "check", "result"), rows))] if rows else []
 
 

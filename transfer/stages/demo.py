@@ -1,0 +1,165 @@
+"""The whole chain on the simple pendulum, against a surrogate robot whose parameters nobody is told:
+
+    terrafirma demo
+
+Reads   nothing; the surrogate is reached only as a driver and through the logs recorded on it.
+Writes  one folder a stage, result.json and report.html.
+Costs   about eight minutes on two cores.
+Pretrain an encoder and train a policy in simulation, record logs, correct the simulation with them, fine-tune,
+export, verify, and count successes on the surrogate: zero-shot, fine-tuned, and trained from scratch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robot import cli as onboard
+from robot.result import Run
+from transfer import cli
+from transfer.cli import Common
+
+ROBOT, TASK, DRIVER = "simple_pendulum", "pendulum_swingup", "surrogate"
+EXCITATIONS = {"train": (("chirp", 1), ("chirp", 2), ("prbs", 3), ("prbs", 4)), "test": (("chirp", 11), ("prbs", 12))}
+"""What is recorded on the robot: (excitation, seed). The test recordings are seen by no fit."""
+RECORD_S = 10.0
+TRIALS = 100
+VOLATILE = ("stages", "bundle", "report")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Common):
+    trials: int = TRIALS
+    """Episodes on the surrogate for each policy."""
+
+
+@dataclass
+class Chain:
+    """Runs stages one after the other, each in its own folder, and keeps their times."""
+
+    out: Path
+    seed: int
+    quick: bool
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def run(self, name: str, stage: str, *words: str, seed: int | None = None) -> dict[str, Any]:
+        """Run a stage into `<out>/<name>` and return its result."""
+        print(f"-- {name}: terrafirma {stage} {' '.join(words)}", file=sys.stderr, flush=True)
+        call: Callable[[str, list[str]], Path] = cli.call if stage in cli.STAGES else onboard.call
+        extra = [f"seed={self.seed if seed is None else seed}", f"out={self.out / name}"]
+        if stage in cli.STAGES:
+            extra.append("quick=true" if self.quick else "demo=true")
+        path = call(stage, [*words, *extra])
+        result: dict[str, Any] = json.loads(path.read_text())
+        self.results[name] = result
+        self.rows.append({"name": name, "seconds": result["seconds"], "result": str(path)})
+        return result
+
+
+def run(cfg: Config, run: Run) -> dict[str, Any]:
+    chain = Chain(run.out, cfg.seed, cfg.quick)
+    trials = 10 if cfg.quick else cfg.trials
+    pretrained, zero_shot = in_simulation(chain)
+    logs, test = on_the_robot(chain, zero_shot["bundle"])
+    gap_before, gap_after, posterior = correct(chain, logs, test)
+    fine, scratch = adapt(chain, pretrained["encoder"], zero_shot["policy"], logs, posterior)
+    bundles = {"zero-shot": zero_shot["bundle"]}
+    bundles |= {name: export(chain, name, policy) for name, policy in (("fine-tuned", fine), ("from-scratch", scratch))}
+    rates = {name: trial(chain, name, bundle, trials) for name, bundle in bundles.items()}
+    deploy(chain, bundles["fine-tuned"], posterior)
+    summary = {
+        "zero_shot_success": rates["zero-shot"],
+        "finetuned_success": rates["fine-tuned"],
+        "from_scratch_success": rates["from-scratch"],
+        "gap_before_rad": gap_before,
+        "gap_after_rad": gap_after,
+    }
+    # the report shows this stage's summary too, so its result has to stand before the page is made
+    run.finish({"stages": chain.rows, "summary": summary, "bundle": bundles["fine-tuned"], "report": ""}, VOLATILE)
+    report = chain.run("report", "report", f"run={run.out}")["report"]
+    print(table(chain.rows, summary), flush=True)
+    return {"stages": chain.rows, "summary": summary, "bundle": bundles["fine-tuned"], "report": report}
+
+
+def in_simulation(chain: Chain) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Pretrain, train on the prior, export: what one has before touching the robot."""
+    encoder = chain.run("pretrain", "pretrain", "encoder=physics", f"robot={ROBOT}")
+    trained = chain.run("train", "train", f"task={TASK}", f"physics={encoder['encoder']}")
+    return encoder, {"policy": trained["policy"], "bundle": export(chain, "zero-shot", trained["policy"])}
+
+
+def on_the_robot(chain: Chain, bundle: str) -> tuple[str, str]:
+    """Record excitations and one attempt of the zero-shot controller; import and screen them."""
+    folders = {}
+    for part, excitations in EXCITATIONS.items():
+        logs = []
+        for excitation, number in excitations:
+            name = f"record_{part}_{number}"
+            words = (f"robot={ROBOT}", f"driver={DRIVER}", f"excitation={excitation}", f"seconds={RECORD_S}")
+            logs.append(chain.run(name, "record", *words, seed=1000 * chain.seed + number)["log"])
+        if part == "train":
+            words = (f"bundle={bundle}", f"driver={DRIVER}", "seconds=6")
+            logs.append(chain.run("run_zero-shot", "run", *words, seed=1000 * chain.seed + 5)["log"])
+        folder = f"ingest_{part}"
+        chain.run(folder, "ingest", f"robot={ROBOT}", f"path=[{','.join(logs)}]")
+        folders[part] = str(chain.out / folder)
+    return folders["train"], folders["test"]
+
+
+def correct(chain: Chain, logs: str, test: str) -> tuple[Any, Any, str]:
+    """Fit the simulator; its prediction error before and after, on recordings that the fit has not seen."""
+    before = chain.run("evaluate_before", "evaluate", f"robot={ROBOT}", f"logs={test}", "model=nominal")
+    posterior = chain.run("identify", "identify", f"robot={ROBOT}", f"logs={logs}")["posterior"]
+    after = chain.run("evaluate_after", "evaluate", f"robot={ROBOT}", f"logs={test}", f"model={posterior}")
+    return *(r["prediction"]["0.5"]["position_rmse"] for r in (before, after)), posterior
+
+
+def adapt(chain: Chain, encoder: str, policy: str, logs: str, posterior: str) -> tuple[str, str]:
+    """Fine-tune; and, to know what the pretraining was worth, the same network from scratch with the same steps."""
+    fine = chain.run("finetune", "finetune", f"policy={policy}", f"logs={logs}", f"posterior={posterior}")
+    steps = fine["env_steps"]
+    words = (f"task={TASK}", f"posterior={posterior}", f"recipe.env_steps={steps}", f"like={policy}")
+    return fine["policy"], chain.run("scratch", "train", *words)["policy"]
+
+
+def export(chain: Chain, name: str, policy: str) -> str:
+    """A controller bundle of a policy."""
+    return str(chain.run(f"export_{name}", "export", f"policy={policy}")["bundle"])
+
+
+def trial(chain: Chain, name: str, bundle: str, n: int) -> Any:
+    """Success of a bundle over n episodes on the surrogate."""
+    words = (f"bundle={bundle}", f"driver={DRIVER}", f"task={TASK}", f"n={n}")
+    return chain.run(f"trials_{name}", "trials", *words)["success"]
+
+
+def deploy(chain: Chain, bundle: str, posterior: str) -> None:
+    """Verify the file, run it in the onboard loop, and take the recorded log back to the start of the chain."""
+    chain.run("verify", "verify", f"bundle={bundle}")
+    log = chain.run("run", "run", f"bundle={bundle}", "driver=sim", f"posterior={posterior}", "seconds=6")["log"]
+    chain.run("ingest_run", "ingest", f"robot={ROBOT}", f"path={log}")
+
+
+def table(rows: list[dict[str, Any]], summary: dict[str, Any]) -> str:
+    """What the demo ends with on the terminal."""
+    lines = ["", f"{'stage':<24}{'seconds':>9}", "-" * 33]
+    lines += [f"{r['name']:<24}{r['seconds']:>9.1f}" for r in rows]
+    lines += [f"{'total':<24}{sum(r['seconds'] for r in rows):>9.1f}", "", "on the surrogate robot", "-" * 33]
+    for key, label in (
+        ("zero_shot_success", "zero-shot"),
+        ("finetuned_success", "fine-tuned"),
+        ("from_scratch_success", "from scratch"),
+    ):
+        rate = summary[key]
+        lines.append(
+            f"{label:<16}{rate['mean']:>5.0%}  [{rate['ci95'][0]:.0%}, {rate['ci95'][1]:.0%}]  n = {rate['n']}"
+        )
+    for key, label in (("gap_before_rad", "before"), ("gap_after_rad", "after")):
+        gap = summary[key]
+        lines.append(f"0.5 s error {label:<7} {gap['mean']:.4f} rad  [{gap['ci95'][0]:.4f}, {gap['ci95'][1]:.4f}]")
+    return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""How good is a model on logs, or a controller in simulation:
+
+    terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml
+    terrafirma evaluate policy=runs/train/policy task=pendulum_swingup posterior=posterior.yaml n=200
+
+Reads   a data set and a parameter file (or `nominal`); or a policy or bundle, a task and what to draw robots from.
+Writes  result.json: open-loop prediction errors with bootstrap intervals; or success and return.
+Costs   seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot.config import ConfigError
+from robot.result import Run, mean_ci, wilson
+from sim import randomization
+from sim.evaluate import rollout_success
+from sim.model import Model, RobotConfig
+from sim.randomization import NOMINAL, Randomization
+from transfer.choices import TaskChoice, existing, parameters
+from transfer.cli import Common
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Common):
+    robot: RobotConfig
+    logs: Path | None = None
+    model: str = "nominal"
+    """`nominal`, or a published, prior or posterior parameter file."""
+    policy: Path | None = None
+    bundle: Path | None = None
+    task: TaskChoice
+    posterior: Path | None = None
+    dr: Randomization | None = None
+    n: int = 200
+    """Episodes."""
+
+
+def run(cfg: Config, run: Run) -> dict[str, Any]:
+    given = [k for k in ("logs", "policy", "bundle") if getattr(cfg, k) is not None]
+    if len(given) != 1:
+        raise ConfigError(f"evaluate needs one of logs=, policy=, bundle=; found {', '.join(given) or 'none'}.")
+    return on_logs(cfg, run) if cfg.logs is not None else in_simulation(cfg, run)
+
+
+def on_logs(cfg: Config, run: Run) -> dict[str, Any]:
+    """Open-loop prediction errors of a model on a data set."""
+    from transfer.dataset import load_dataset
+    from transfer.prediction import evaluate
+
+    chosen = NOMINAL
+    if cfg.model != "nominal":
+        chosen = randomization.load(run.input(existing(Path(cfg.model), "model", "identify")))
+    logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
+    prediction = evaluate(logs, Model(cfg.robot), chosen)
+    return {"model": cfg.model, **prediction.result(np.random.default_rng(cfg.seed))}
+
+
+def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
+    """Success and return of a policy or bundle over episodes with their own draws."""
+    task = cfg.task.load()
+    law = parameters(cfg.robot, cfg.posterior, cfg.dr, run)
+    act, history = controller(cfg, run)
+    n = min(cfg.n, 20) if cfg.quick else cfg.n
+    stats = rollout_success(act, task, cfg.robot, law, n, cfg.seed, history=history)
+    return {"success": wilson(int(stats.success.sum()), n), "return": mean_ci(stats.returns)}
+
+
+def controller(cfg: Config, run: Run) -> tuple[Callable[[dict[str, Any]], Any], int]:
+    """inputs -> actions, and the history that the inputs must have."""
+    if cfg.bundle is not None:
+        from robot import bundle
+
+        loaded = bundle.load(run.input(existing(cfg.bundle, "bundle", "export")))
+        return loaded.act_batch, loaded.manifest.observation.history
+    from policies.policy import Policy
+
+    policy = Policy.load(run.input(existing(cfg.policy, "policy", "train")))
+    return policy.act, policy.observation.history
