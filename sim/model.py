@@ -209,7 +209,7 @@ TARGETS: dict[tuple[str, str], Target] = {
         "kg", 1e-6, 1e4, lambda m, s, n: float(m.body_mass[_body(m, n)]), _write_mass, derived=True
     ),
     ("body", "com"): Target("m", 0.0, 10.0, _com, _write_com, derived=True),  # distance along the nominal direction
-    ("body", "inertia"): Target("kg m^2", 1e-9, 1e4, _inertia, _write_inertia, derived=True),  # largest principal
+    ("body", "inertia"): Target("kg m^2", 1e-14, 1e4, _inertia, _write_inertia, derived=True),  # largest principal
     ("motor", "rotor_inertia"): Target("kg m^2", 0.0, 1.0, _rotor, _write_rotor, derived=True),
     ("joint", "damping"): Target("N m s/rad", 0.0, 1e3, *_dof_field("dof_damping")),
     ("joint", "frictionloss"): Target("N m", 0.0, 1e3, *_dof_field("dof_frictionloss")),
