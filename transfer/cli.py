@@ -98,9 +98,10 @@ def main(argv: list[str]) -> int:
         print("\nKeys and their defaults (configs/" + stage + ".yaml):\n")
         print(config.dump_yaml(defaults_of(stage)).rstrip())
         return 0
-    overrides = [to_override(word, stage) for word in words if not word.startswith("-")]
     if any(word in HYDRA_FLAGS for word in words):
-        return _by_hydra(stage, overrides, [w for w in words if w.startswith("-") or "=" not in w])
+        keys = [w for w in words if "=" in w and not w.startswith("-")]
+        return _by_hydra(stage, [to_override(w, stage) for w in keys], [w for w in words if w not in keys])
+    overrides = [to_override(word, stage) for word in words if not word.startswith("-")]
     unknown = next((w for w in words if w.startswith("-") and w != "--traceback"), None)
     if unknown:
         raise ConfigError(f"'{unknown}' is no option of `terrafirma {stage}`; write key=value, or --help for the keys.")
@@ -133,7 +134,7 @@ def to_override(word: str, stage: str = "<stage>") -> str:
     key, equals, value = word.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.@/]*", key):
         raise ConfigError(f"'{word}' is not key=value; try `terrafirma {stage} --help`.")
-    if key in GROUPS:
+    if key in GROUPS or key.startswith("hydra."):
         return word
     if key in PATHS:
         value = _quote_paths(value)
@@ -154,7 +155,9 @@ def _quote(text: str) -> str:
         text = text[1:-1]
     if text.startswith("~"):
         text = str(Path(text).expanduser())
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # in Hydra's quotes a backslash is itself, but before a quote; `${` would be an interpolation
+    text = re.sub(r"(\\*)'", r"\1\1\'", text).replace("${", "\\${")
+    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"
 
 
 def compose(stage: str, overrides: list[str]) -> dict[str, Any]:
