@@ -101,7 +101,7 @@ class SimDriver:
         self._torque, self._effort = np.zeros(len(self._start)), np.zeros(len(self._start))
         latency = max((self._sensors[s].latency_s for s in JOINT_SIGNALS if s in self._sensors), default=0.0)
         self._keep_ns = round(latency * 1e9)
-        self._past: deque[tuple[int, Array, Array, Array]] = deque()
+        self._past: deque[tuple[int, tuple[Array, Array, Array]]] = deque()
         self._remember()
         self._last_read = -1
 
@@ -232,7 +232,8 @@ class SimDriver:
 
     def _remember(self) -> None:
         data, model = self._data, self._model
-        self._past.append((self._now, data.qpos[model.qpos_index], data.qvel[model.dof_index], self._effort))
+        state = data.qpos[model.qpos_index], data.qvel[model.dof_index], self._effort
+        self._past.append((self._now, state))
         while len(self._past) > 1 and self._past[1][0] <= self._now - self._keep_ns:
             self._past.popleft()
 
@@ -241,14 +242,14 @@ class SimDriver:
         sensor = self._sensors.get(signal)
         if sensor is None:
             return np.full(len(self._start), math.nan)
-        column = 1 + JOINT_SIGNALS.index(signal)
+        column = JOINT_SIGNALS.index(signal)
         t = self._now - round(sensor.latency_s * 1e9)
         at = next((i for i, row in enumerate(self._past) if row[0] >= t), len(self._past) - 1)
         newer, older = self._past[at], self._past[max(0, at - 1)]
-        value = newer[column]
+        value = newer[1][column]
         if at and newer[0] > t:
             share = (t - older[0]) / (newer[0] - older[0])
-            value = older[column] + share * (newer[column] - older[column])
+            value = older[1][column] + share * (value - older[1][column])
         if signal == "joint.position":
             value = value + self._plant.offset[0]
         return read(value, sensor.resolution, self._plant.noise[signal][0], self._rng)

@@ -28,8 +28,8 @@ def quantize(value: Array, resolution: float) -> Array:
 
 def read(value: Array, resolution: float, noise: Array | float, rng: np.random.Generator) -> Array:
     """A noisy, quantized reading of `value` (n, n_joints); `noise` is a standard deviation that broadcasts."""
-    if np.any(noise):
-        value = value + np.asarray(noise) * rng.standard_normal(value.shape)
+    if np.count_nonzero(noise):
+        value = value + noise * rng.standard_normal(value.shape)
     return quantize(value, resolution)
 
 
@@ -57,8 +57,8 @@ class JointSensors:
 
     def reset(self, state: Mapping[str, Array], ids: Ids) -> None:
         """Some simulations have always been in this state: signal -> (len(ids), n_joints)."""
-        for name in self._sensors:
-            self._past[name][:, ids] = state[name]
+        for name, past in self._past.items():
+            past[:, ids] = state[name]
 
     def push(self, state: Mapping[str, Array]) -> None:
         """The state after one more physics step: signal -> (n, n_joints)."""
@@ -68,7 +68,7 @@ class JointSensors:
             past[0] = state[name]
 
     def read(
-        self, offset: Array, noise: Mapping[str, Array], rng: np.random.Generator, wanted: tuple[str, ...], ids: Ids
+        self, offset: Array, noise: Mapping[str, Array], rng: np.random.Generator, wanted: tuple[str, ...], ids: Ids | slice
     ) -> dict[str, Array]:
         """Readings of the wanted signals: signal -> (len(ids), n_joints).
 

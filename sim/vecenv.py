@@ -87,9 +87,8 @@ class BatchedEnv:
         self._sensors = JointSensors(self.spec, num_envs, self.plant.timestep)
         self._all = np.arange(num_envs, dtype=np.intp)
         self._speed_limit = np.array([j.velocity_limit for j in self.spec.joints])
-        self._signals: dict[str, Array] = {
-            s: np.zeros((num_envs, len(self.spec.joints))) for s in self.observation.signals
-        }
+        self._wanted = self.observation.signals
+        self._signals: dict[str, Array] = {s: np.zeros((num_envs, len(self.spec.joints))) for s in self._wanted}
         self._effort = np.zeros((num_envs, len(self.spec.joints)))
         self._return, self._age = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
         self._held = np.zeros(num_envs, dtype=np.int64)
@@ -117,20 +116,19 @@ class BatchedEnv:
     def step(self, action: npt.NDArray[np.floating[Any]]) -> Step:
         """Advance one control period under actions (num_envs, n_actions) in [-1, 1]."""
         effort = self.observation.decode(action)
-        self._advance(effort)
-        position, velocity = self.plant.position, self.plant.velocity
+        position, velocity = self._advance(effort)
         reward = self.task.reward(position, velocity, effort, self._effort)
         self._effort = effort
         self._age += 1
         self._return += reward
-        self._held = np.where(self.task.inside(position, velocity), self._held + 1, 0)
+        self._held = (self._held + 1) * self.task.inside(position, velocity)
         # the runtime latches a fault above the velocity limit, so training ends there too
-        too_fast = np.any(np.abs(velocity) > self._speed_limit, axis=1)
+        too_fast = (np.abs(velocity) > self._speed_limit).any(axis=1)
         terminated = self.task.terminated(position, velocity) | too_fast
         truncated = (self._age >= self.task.steps) & ~terminated
         done = terminated | truncated
         success = truncated & (self._held >= self.task.hold_samples)
-        self._measure(self._all)
+        self._signals = self._read(slice(None))
         inputs, final = self.observation.encode(self._signals), None
         returns, steps = self._return.copy(), self._age.copy()
         if done.any():
@@ -139,39 +137,32 @@ class BatchedEnv:
                 inputs = self.reset(np.flatnonzero(done))
         return Step(inputs, reward, terminated, truncated, final, success, returns, steps)
 
-    def _advance(self, effort: Array) -> None:
-        trace = self.plant.step(effort, record=self._sensors.delayed)
+    def _advance(self, effort: Array) -> tuple[Array, Array]:
+        """One control period of physics, shown to the sensors; returns position and velocity, (n, n_joints)."""
+        plant = self.plant
+        trace = plant.step(effort, record=self._sensors.delayed)
+        position, velocity = plant.position, plant.velocity
         if trace is None:
-            self._sensors.push(self._state(self._all))
-            return
-        for j in range(self.plant.substeps):
-            self._sensors.push(
-                {"joint.position": trace[0][:, j], "joint.velocity": trace[1][:, j], "joint.effort": self.plant.effort}
-            )
+            self._sensors.push(_state(position, velocity, plant.effort))
+        else:
+            for j in range(plant.substeps):
+                self._sensors.push(_state(trace[0][:, j], trace[1][:, j], plant.effort))
+        return position, velocity
 
-    def _state(self, ids: Ids) -> dict[str, Array]:
-        return {
-            "joint.position": self.plant.position[ids],
-            "joint.velocity": self.plant.velocity[ids],
-            "joint.effort": self.plant.effort[ids],
-        }
-
-    def _measure(self, ids: Ids) -> None:
-        readings = self._sensors.read(
-            self.plant.offset, self.plant.noise, self._noise_rng, self.observation.signals, ids
-        )
-        for name, value in readings.items():
-            self._signals[name][ids] = value
+    def _read(self, ids: Ids | slice) -> dict[str, Array]:
+        return self._sensors.read(self.plant.offset, self.plant.noise, self._noise_rng, self._wanted, ids)
 
     def _restart(self, ids: Ids) -> None:
         if not (self.randomization.fixed and self._drawn):
             self.plant.set(self.randomization.draw(self.model, self._rng, len(ids)), ids)
             self._drawn |= len(ids) == self.num_envs
         begin = self.task.explore if self.start == "explore" else self.task.start
-        self.plant.reset(*begin(self._rng, len(ids)), ids)
+        position, velocity = begin(self._rng, len(ids))
+        self.plant.reset(position, velocity, ids)
         self.observation.reset(ids)
-        self._sensors.reset(self._state(ids), ids)
-        self._measure(ids)
+        self._sensors.reset(_state(position, velocity, self.plant.effort[ids]), ids)
+        for name, value in self._read(ids).items():
+            self._signals[name][ids] = value
         self._effort[ids] = 0.0
         self._return[ids], self._age[ids], self._held[ids] = 0.0, 0, 0
 
@@ -190,3 +181,7 @@ class BatchedEnv:
     def action_space(self) -> spaces.Box:
         """Of one simulation: each output in [-1, 1]."""
         return spaces.Box(-1.0, 1.0, (self.observation.action_size,), np.float32)
+
+
+def _state(position: Array, velocity: Array, effort: Array) -> dict[str, Array]:
+    return {"joint.position": position, "joint.velocity": velocity, "joint.effort": effort}
