@@ -1,0 +1,107 @@
+"""WindowData: windows of past, present and future cut from trajectories, simulated or recorded.
+
+Encoders are trained, probed and adapted on these; where the trajectories came from is not visible here. A
+history row holds an observation and the action that followed it, as robot.observation.Observation keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowData:
+    """N windows. H past steps, F future steps, D components, A actions, K = D + A, P parameters."""
+
+    history: Float
+    """(N, H, K), newest row last, 0 before the episode began."""
+    mask: Float
+    """(N, H), 1 where the row is real."""
+    observation: Float
+    """(N, D) at the window's present."""
+    action: Float
+    """(N, F, A) from the present on."""
+    future: Float
+    """(N, F, D) observations after each of those actions."""
+    group: Ids
+    """(N,) which simulation or log a window is from: splits and intervals go by it, windows of one overlap."""
+    parameters: npt.NDArray[np.float64]
+    """(N, P) physical parameters of that simulation; P is 0 for recordings."""
+    names: tuple[str, ...] = ()
+    """Names of the parameters."""
+    units: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.observation)
+
+    def take(self, rows: npt.NDArray[np.bool_] | Ids) -> WindowData:
+        """Some of the windows."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("names", "units")}
+        return replace(self, **{name: array[rows] for name, array in arrays.items()})
+
+    def split(self, share: float, rng: np.random.Generator) -> tuple[WindowData, WindowData]:
+        """(rest, held out): about `share` of the groups, and at least one of two or more, is held out whole."""
+        groups = np.unique(self.group)
+        count = min(max(round(share * len(groups)), 1), max(len(groups) - 1, 0))
+        held = np.isin(self.group, rng.permutation(groups)[:count])
+        return self.take(~held), self.take(held)
+
+
+def cut(
+    observation: Float,
+    action: Float,
+    start: npt.NDArray[np.bool_],
+    *,
+    history: int,
+    horizon: int,
+    count: int,
+    rng: np.random.Generator,
+    group: int = 0,
+    parameters: npt.NDArray[np.float64] | None = None,
+    names: tuple[str, ...] = (),
+    units: tuple[str, ...] = (),
+) -> WindowData:
+    """Cut `count` windows at random rows of each of n trajectories.
+
+    observation (n, T, D), action (n, T, A) that followed each, start (n, T) true where an episode begins;
+    parameters (n, P). Windows never reach over a start. `group` is the number of the first trajectory.
+    """
+    n, length, size = observation.shape
+    if length <= horizon:
+        raise ValueError(f"trajectories of {length} rows are too short for a horizon of {horizon} steps")
+    row = np.arange(length)
+    began = np.maximum.accumulate(np.where(start, row, 0), axis=1)
+    ends = began[:, horizon:] == began[:, : length - horizon]  # no start within the horizon
+    weights = ends / np.maximum(ends.sum(axis=1, keepdims=True), 1)
+    usable = np.flatnonzero(ends.any(axis=1))
+    t = np.stack([rng.choice(length - horizon, count, p=weights[i]) for i in usable]).reshape(-1)
+    who = np.repeat(usable, count)
+    past = t[:, None] + np.arange(-history, 0)
+    mask = past >= began[who, t][:, None]
+    rows = np.concatenate([observation, action], axis=2)[who[:, None], np.maximum(past, 0)] * mask[..., None]
+    ahead = t[:, None] + np.arange(horizon)
+    labels = np.zeros((n, 0)) if parameters is None else parameters
+    return WindowData(
+        history=rows.astype(np.float32),
+        mask=mask.astype(np.float32),
+        observation=observation[who, t],
+        action=action[who[:, None], ahead],
+        future=observation[who[:, None], ahead + 1],
+        group=group + who,
+        parameters=labels[who],
+        names=names,
+        units=units,
+    )
+
+
+def join(parts: Sequence[WindowData]) -> WindowData:
+    """One data set of several with the same layout and parameters."""
+    arrays = [f.name for f in fields(WindowData) if f.name not in ("names", "units")]
+    return replace(parts[0], **{name: np.concatenate([getattr(p, name) for p in parts]) for name in arrays})
