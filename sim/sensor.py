@@ -68,7 +68,12 @@ class JointSensors:
             past[0] = state[name]
 
     def read(
-        self, offset: Array, noise: Mapping[str, Array], rng: np.random.Generator, wanted: tuple[str, ...], ids: Ids | slice
+        self,
+        offset: Array,
+        noise: Mapping[str, Array],
+        rng: np.random.Generator,
+        wanted: tuple[str, ...],
+        ids: Ids | slice,
     ) -> dict[str, Array]:
         """Readings of the wanted signals: signal -> (len(ids), n_joints).
 

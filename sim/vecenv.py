@@ -69,16 +69,19 @@ class BatchedEnv:
         seed: int = 0,
         start: Start = "explore",
         autoreset: bool = True,
+        stagger: bool = False,
         nthread: int = 0,
     ) -> None:
         """`history` overrides the task's; without `autoreset` ended simulations run on until reset() is called.
 
+        `stagger` cuts the first episodes at random lengths, so that the simulations do not all restart in the same
+        step: a batch of training data then holds every phase of the episode.
         ConfigError when task, robot and randomization do not belong together.
         """
         if task.robot != robot.spec.name:
             raise ConfigError(f"task '{task.name}' is for robot '{task.robot}'; it was given '{robot.spec.name}'.")
         self.task, self.robot, self.spec, self.num_envs = task, robot, robot.spec, num_envs
-        self.start, self.autoreset, self.randomization = start, autoreset, randomization
+        self.start, self.autoreset, self.stagger, self.randomization = start, autoreset, stagger, randomization
         self.model = Model(robot)
         randomization.check(self.model)
         config = task.observation if history is None else dataclasses.replace(task.observation, history=history)
@@ -91,7 +94,7 @@ class BatchedEnv:
         self._signals: dict[str, Array] = {s: np.zeros((num_envs, len(self.spec.joints))) for s in self._wanted}
         self._effort = np.zeros((num_envs, len(self.spec.joints)))
         self._return, self._age = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
-        self._held = np.zeros(num_envs, dtype=np.int64)
+        self._held, self._length = np.zeros(num_envs, dtype=np.int64), np.full(num_envs, task.steps)
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
@@ -111,6 +114,8 @@ class BatchedEnv:
     def reset(self, ids: Ids | None = None) -> Inputs:
         """Begin a new episode in some simulations (default: all); returns the inputs of all."""
         self._restart(self._all if ids is None else np.asarray(ids, dtype=np.intp))
+        if ids is None and self.stagger:
+            self._length = self._rng.integers(1, self.task.steps, self.num_envs, endpoint=True)
         return self.observation.encode(self._signals)
 
     def step(self, action: npt.NDArray[np.floating[Any]]) -> Step:
@@ -125,7 +130,7 @@ class BatchedEnv:
         # the runtime latches a fault above the velocity limit, so training ends there too
         too_fast = (np.abs(velocity) > self._speed_limit).any(axis=1)
         terminated = self.task.terminated(position, velocity) | too_fast
-        truncated = (self._age >= self.task.steps) & ~terminated
+        truncated = (self._age >= self._length) & ~terminated
         done = terminated | truncated
         success = truncated & (self._held >= self.task.hold_samples)
         self._signals = self._read(slice(None))
@@ -164,7 +169,7 @@ class BatchedEnv:
         for name, value in self._read(ids).items():
             self._signals[name][ids] = value
         self._effort[ids] = 0.0
-        self._return[ids], self._age[ids], self._held[ids] = 0.0, 0, 0
+        self._return[ids], self._age[ids], self._held[ids], self._length[ids] = 0.0, 0, 0, self.task.steps
 
     @property
     def observation_space(self) -> spaces.Box | spaces.Dict:
