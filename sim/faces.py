@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from sim import randomization as randomizations
 from sim.model import RobotConfig, find_robot, load_robot
 from sim.randomization import NOMINAL, Randomization
-from sim.tasks import load_task, names
+from sim.tasks import Task, load_task
 from sim.vecenv import BatchedEnv, Inputs, Start
 
 Observed = npt.NDArray[np.float32] | Inputs
@@ -67,7 +67,7 @@ class SingleEnv(gym.Env[Any, Any]):
 
     def __init__(
         self,
-        task: str,
+        task: str | Task,
         *,
         robot: RobotConfig | Path | str | None = None,
         randomization: Randomization | Path | str | None = None,
@@ -79,7 +79,7 @@ class SingleEnv(gym.Env[Any, Any]):
         if render_mode is not None:
             raise ValueError(f"render_mode is {render_mode!r}; this environment renders nothing: leave it None")
         self.render_mode = None
-        goal = load_task(task)
+        goal = task if isinstance(task, Task) else load_task(task)
         chosen = robot if robot is not None else find_robot(goal.robot)
         law = randomization if randomization is not None else NOMINAL
         self.core = BatchedEnv(
@@ -111,11 +111,3 @@ class SingleEnv(gym.Env[Any, Any]):
     def _one(self, inputs: Inputs) -> Observed:
         one = {name: value[0] for name, value in inputs.items()}
         return observed(self.core, one)
-
-
-def register() -> None:
-    """Make every task known to gymnasium as `terrafirma/<task>-v0`."""
-    for task in names():
-        name = f"terrafirma/{task}-v0"
-        if name not in gym.registry:
-            gym.register(id=name, entry_point="sim.faces:SingleEnv", kwargs={"task": task})
