@@ -21,8 +21,8 @@ def stribeck_level(velocity: Array, coulomb: Array, ratio: Array, smooth: Array)
 class CommandLine:
     """A delay and a first-order lag on commands held for one control period, for n simulations.
 
-    Exact for a zero-order hold: a substep that a delayed switch falls into gets the mean of both commands,
-    and the lag's response is averaged over the substep.
+    What acts in a physics step is the exact mean over it of the delayed, lagged command, also where a command
+    changes within the step.
     """
 
     def __init__(self, n: int, width: int, period_s: float, substeps: int, max_delay_s: float) -> None:
@@ -31,24 +31,26 @@ class CommandLine:
         self._past = np.zeros((n, int(np.ceil(max_delay_s / period_s)) + 2, width))
         self._lagged = np.zeros((n, width))
         self._newer = np.zeros((n, substeps), dtype=np.intp)
-        self._share = np.ones((n, substeps))
-        self._keep = np.zeros(n)
-        self._mean = np.ones(n)
+        # each step is split where the older command gives way to the newer: [0] before, [1] after
+        self._share = np.zeros((2, n, substeps))
+        self._share[1] = 1.0
+        self._keep, self._tail = np.zeros((2, n, substeps)), np.zeros((2, n, substeps))
+        self._rows = np.arange(n)[:, None]
         self.has_lag = False
 
     def set(self, ids: npt.NDArray[np.intp], delay_s: Array, lag_s: Array) -> None:
         """Delay and lag [s] of some simulations, (n_ids,) each."""
         end = np.arange(1, self.substeps + 1)[None] * self.dt - delay_s[:, None]
-        start = end - self.dt
-        # index of the newest command acting at the end of each substep: 0 is the present one
+        # the newest command acting at the end of each step began this many periods after the present one: 0 is itself
         index = np.floor(np.round(end / self.period, 9) - 1e-9)
-        boundary = index * self.period
-        self._share[ids] = np.clip((end - np.maximum(boundary, start)) / self.dt, 0.0, 1.0)
+        after = np.clip((end - np.maximum(index * self.period, end - self.dt)) / self.dt, 0.0, 1.0)
         self._newer[ids] = (-index).astype(np.intp).clip(0)
-        lag = np.maximum(lag_s, 1e-12)
-        self._keep[ids] = np.exp(-self.dt / lag)
-        self._mean[ids] = lag / self.dt * (1.0 - np.exp(-self.dt / lag))
-        self.has_lag = bool((self._keep > 0).any())
+        lag = np.maximum(lag_s, 1e-12)[:, None]
+        for half, share in enumerate((1.0 - after, after)):
+            keep = np.exp(-share * self.dt / lag)
+            self._share[half, ids], self._keep[half, ids] = share, keep
+            self._tail[half, ids] = lag / self.dt * (1.0 - keep)
+        self.has_lag = bool((self._keep[1] * self._share[1] > 0).any())
 
     def reset(self, ids: npt.NDArray[np.intp]) -> None:
         """Forget earlier commands of some simulations."""
@@ -56,19 +58,17 @@ class CommandLine:
         self._lagged[ids] = 0.0
 
     def push(self, command: Array) -> Array:
-        """Commands (n, width) of this period to what acts in each substep, (n, substeps, width)."""
+        """Commands (n, width) of this period to what acts in each physics step, (n, substeps, width)."""
         self._past[:, 1:] = self._past[:, :-1]
         self._past[:, 0] = command
-        rows = np.arange(len(command))[:, None]
-        newer = self._past[rows, self._newer]
-        older = self._past[rows, np.minimum(self._newer + 1, self._past.shape[1] - 1)]
-        acting = older + self._share[..., None] * (newer - older)
+        newer = self._past[self._rows, self._newer]
+        older = self._past[self._rows, np.minimum(self._newer + 1, self._past.shape[1] - 1)]
+        acting = older + self._share[1][..., None] * (newer - older)
         if not self.has_lag:
             return acting
-        keep, mean = self._keep[:, None], self._mean[:, None]
-        out = np.empty_like(acting)
         for j in range(self.substeps):
-            gap = self._lagged - acting[:, j]
-            out[:, j] = acting[:, j] + gap * mean
-            self._lagged = acting[:, j] + gap * keep
-        return out
+            for half, held in enumerate((older[:, j], newer[:, j])):
+                gap = self._lagged - held
+                acting[:, j] += gap * self._tail[half, :, j, None]
+                self._lagged = held + gap * self._keep[half, :, j, None]
+        return acting
