@@ -75,11 +75,22 @@ def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
 def controller(cfg: Config, run: Run) -> tuple[Callable[[dict[str, Any]], Any], int]:
     """inputs -> actions, and the history that the inputs must have."""
     if cfg.bundle is not None:
-        from robot import bundle
-
-        loaded = bundle.load(run.input(existing(cfg.bundle, "bundle", "export")))
-        return loaded.act_batch, loaded.manifest.observation.history
+        return _of_bundle(run.input(existing(cfg.bundle, "bundle", "export")))
     from policies.policy import Policy
 
     policy = Policy.load(run.input(existing(cfg.policy, "policy", "train")))
     return policy.act, policy.observation.history
+
+
+def _of_bundle(path: Path) -> tuple[Callable[[dict[str, Any]], Any], int]:
+    """The network of a verified bundle, for a batch of robots; onboard it is pinned to one."""
+    import onnxruntime
+
+    from robot import bundle
+
+    history = bundle.load(path).encoder.config.history
+    session = onnxruntime.InferenceSession(path / "policy.onnx", providers=["CPUExecutionProvider"])
+    names = [i.name for i in session.get_inputs()]
+    if any(name.startswith(("state_", "image_")) for name in names):
+        raise ConfigError(f"bundle={path}: recurrent and vision controllers are counted with `terrafirma trials`.")
+    return lambda inputs: session.run(["action"], {name: inputs[name] for name in names})[0], history
