@@ -145,6 +145,9 @@ class PhysicsEncoder(nn.Module):
     """
 
     change: Tensor
+    ridge: Tensor
+    unit: Tensor
+    triangle: Tensor
 
     def __init__(self, card: EncoderCard) -> None:
         super().__init__()

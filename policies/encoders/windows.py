@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +74,7 @@ def cut(
     observation (n, T, D), action (n, T, A) that followed each, start (n, T) true where an episode begins;
     parameters (n, P). Windows never reach over a start. `group` is the number of the first trajectory.
     """
-    n, length, size = observation.shape
+    n, length = observation.shape[:2]
     if length <= horizon:
         raise ValueError(f"trajectories of {length} rows are too short for a horizon of {horizon} steps")
     row = np.arange(length)
@@ -103,5 +104,9 @@ def cut(
 
 def join(parts: Sequence[WindowData]) -> WindowData:
     """One data set of several with the same layout and parameters."""
-    arrays = [f.name for f in fields(WindowData) if f.name not in ("names", "units")]
-    return replace(parts[0], **{name: np.concatenate([getattr(p, name) for p in parts]) for name in arrays})
+    arrays: dict[str, Any] = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts])
+        for f in fields(WindowData)
+        if f.name not in ("names", "units")
+    }
+    return replace(parts[0], **arrays)
