@@ -51,7 +51,7 @@ class SimDriver:
         `quantize_commands` rounds torques to the steps of the `joint.effort` sensor, as a CAN frame does.
         ConfigError when the randomization is not for this robot or `start` has the wrong length.
         """
-        self.spec, self.randomization = robot.spec, randomization
+        self.spec, self._law = robot.spec, randomization
         self._model = Model(robot)
         randomization.check(self._model)
         self._plant = Plant(self._model, 1, timestep_s=TIMESTEP_NS * 1e-9, nthread=1)
@@ -88,7 +88,7 @@ class SimDriver:
         """Begin a new episode: parameters, start and noise are drawn from `seed`; the clock runs on."""
         self._rng = np.random.default_rng(seed)
         plant = self._plant
-        plant.set(self.randomization.draw(self._model, self._rng, 1))
+        plant.set(self._law.draw(self._model, self._rng, 1))
         self._mj = plant.batch.get_model(0)
         self._data = mujoco.MjData(self._mj)
         spread = self._rng.uniform(-self._spread, self._spread, len(self._start)) if self._spread else 0.0

@@ -29,7 +29,9 @@ def posterior() -> Randomization:
         mean=(np.log(0.7), 0.3, 0.04),
         covariance=((0.01, 0.004, 0.0), (0.004, 0.09, 0.0), (0.0, 0.0, 1e-6)),
     )
-    return Randomization(name="posterior", robot="simple_pendulum", terms=(Term(targets=(MASS, COM, DAMPING), law=gaussian),))
+    return Randomization(
+        name="posterior", robot="simple_pendulum", terms=(Term(targets=(MASS, COM, DAMPING), law=gaussian),)
+    )
 
 
 def test_each_way_of_combining_starts_from_the_nominal(pendulum: RobotConfig) -> None:

@@ -1,0 +1,267 @@
+"""SimDriver keeps the Driver contract on a simulated clock, and its physics is the plant's."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from robot.config import ConfigError
+from robot.driver import Driver, DriverError, StaleState, open_driver
+from robot.state import JointCommand
+from sim.driver import SimDriver
+from sim.model import Model, RobotConfig
+from sim.plant import Plant
+from sim.randomization import NOMINAL, Point, Randomization, Term
+
+MS = 1_000_000
+
+
+def law(**targets: float) -> Randomization:
+    terms = tuple(Term(targets=(n.replace("__", "/"),), law=Point(values=(v,))) for n, v in targets.items())
+    return Randomization(name="fixed", terms=terms)
+
+
+def exact(robot: RobotConfig, **changes: Any) -> RobotConfig:
+    """The same robot with sensors that read the truth, but for `changes`."""
+    sensors = tuple(dataclasses.replace(s, **({"resolution": 0.0, "noise": 0.0} | changes)) for s in robot.spec.sensors)
+    return dataclasses.replace(robot, spec=dataclasses.replace(robot.spec, sensors=sensors))
+
+
+def effort(driver: SimDriver, *values: float) -> JointCommand:
+    return JointCommand.of_effort(driver.spec.joint_names, driver.now_ns(), np.array(values))
+
+
+def read(driver: SimDriver) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    joints = driver.read(0.0).joints
+    return joints.position, joints.velocity, joints.effort
+
+
+def drive(driver: SimDriver, steps: int, period_ns: int = 10 * MS) -> npt.NDArray[np.float64]:
+    """(steps, 2) position and velocity of the first joint under a slow sine of torque."""
+    rows, begin = [], driver.now_ns()
+    for k in range(steps):
+        driver.wait(begin + k * period_ns)
+        position, velocity, _ = read(driver)
+        rows.append([position[0], velocity[0]])
+        torque = np.zeros(len(position))
+        torque[0] = 1.2 * np.sin(0.05 * k)
+        driver.write(effort(driver, *torque))
+    return np.array(rows)
+
+
+def test_it_is_a_driver_and_is_found_by_name(pendulum: RobotConfig) -> None:
+    driver = open_driver("sim", pendulum.spec, seed=3, spread_rad=0.05)
+    assert isinstance(driver, Driver) and isinstance(driver, SimDriver)
+    assert driver.spec == pendulum.spec
+
+
+def test_time_passes_only_in_wait(pendulum: RobotConfig) -> None:
+    driver = SimDriver(pendulum)
+    driver.read(0.0)
+    driver.write(effort(driver, 1.0))
+    assert driver.now_ns() == 0
+    driver.wait(7_654_321)
+    assert driver.now_ns() == 7_654_321
+    driver.wait(5)
+    assert driver.now_ns() == 7_654_321, "a moment that has passed does not turn the clock back"
+
+
+def test_an_old_reading_is_stale_until_the_clock_moves(pendulum: RobotConfig) -> None:
+    driver = SimDriver(pendulum)
+    driver.read(0.0)
+    with pytest.raises(StaleState, match="clock has not moved"):
+        driver.read(0.1)
+    driver.wait(1)
+    assert driver.read(0.0).joints.t_ns == 1
+
+
+def test_the_driver_moves_as_the_plant_does(double_pendulum: RobotConfig) -> None:
+    robot = exact(double_pendulum)
+    values = law(
+        timing__command__delay=0.01, timing__command__lag=0.006, joint__shoulder__frictionloss=0.1,
+        actuator__elbow__gain=0.8, body__lower__mass=0.7, sensor__elbow__offset=0.02,
+    )  # fmt: skip
+    driver = SimDriver(robot, values)
+    model = Model(robot)
+    plant = Plant(model, 1, timestep_s=0.001, nthread=1)
+    plant.set(values.center(model))
+    plant.reset(np.zeros((1, 2)), np.zeros((1, 2)))
+    for k, u in enumerate(np.random.default_rng(0).uniform(-4, 4, (40, 2))):
+        driver.wait(k * 10 * MS)
+        position, velocity, _ = read(driver)
+        np.testing.assert_allclose(position, plant.position[0] + plant.offset[0], atol=1e-9)
+        np.testing.assert_allclose(velocity, plant.velocity[0], atol=1e-8)
+        driver.write(effort(driver, *u))
+        plant.step(u[None])
+
+
+def test_stribeck_friction_is_the_plants(pendulum: RobotConfig) -> None:
+    values = law(joint__shoulder__frictionloss=0.2, joint__shoulder__stribeck_ratio=1.6)
+    driver, model = SimDriver(exact(pendulum), values), Model(pendulum)
+    plant = Plant(model, 1, timestep_s=0.001, nthread=1)
+    plant.set(values.center(model))
+    plant.reset(np.zeros((1, 1)), np.zeros((1, 1)))
+    found = drive(driver, 80)
+    for k in range(80):
+        np.testing.assert_allclose(found[k], [plant.position[0, 0], plant.velocity[0, 0]], atol=1e-9)
+        plant.step(np.array([[1.2 * np.sin(0.05 * k)]]))
+
+
+@pytest.mark.parametrize("delay_ns", [0, 3 * MS, 12 * MS + 345])
+def test_a_command_acts_exactly_its_delay_after_it_was_written(pendulum: RobotConfig, delay_ns: int) -> None:
+    driver = SimDriver(exact(pendulum), law(timing__command__delay=delay_ns * 1e-9))
+    driver.wait(1_234_567)
+    driver.write(effort(driver, 1.0))
+    driver.wait(1_234_567 + delay_ns)
+    assert read(driver)[1] == 0.0
+    driver.wait(driver.now_ns() + 1000)
+    inertia = 0.6755 * 0.25 + 36 * 6.07e-5
+    assert read(driver)[1] == pytest.approx(1e-6 / inertia, rel=1e-4)
+
+
+def test_commands_at_any_moments_act_in_their_order(pendulum: RobotConfig) -> None:
+    """Three pulses within one millisecond leave the sum of their impulses."""
+    driver = SimDriver(exact(pendulum), law(timing__command__delay=0.0021))
+    for t, torque in ((100, 1.0), (200_100, -0.5), (700_100, 0.0)):
+        driver.wait(t)
+        driver.write(effort(driver, torque))
+    driver.wait(10 * MS)
+    inertia = 0.6755 * 0.25 + 36 * 6.07e-5
+    assert read(driver)[1] == pytest.approx((1.0 * 200e-6 - 0.5 * 500e-6) / inertia, rel=0.02)
+
+
+def test_lag_is_a_first_order_response(pendulum: RobotConfig) -> None:
+    driver = SimDriver(exact(pendulum), law(timing__command__lag=0.02))
+    driver.write(effort(driver, 1.0))
+    driver.wait(20 * MS)
+    assert read(driver)[2] == pytest.approx(1 - np.exp(-1), abs=0.02)
+
+
+def test_gains_hold_a_position_and_damp_a_motion(pendulum: RobotConfig) -> None:
+    driver = SimDriver(exact(pendulum), start=(0.0,))
+    zero = np.zeros(1)
+    names = driver.spec.joint_names
+    driver.write(
+        JointCommand(
+            names=names, t_ns=0, position=np.array([0.3]), velocity=zero, effort=zero, kp=zero + 20.0, kd=zero + 1.0
+        )
+    )
+    driver.wait(3000 * MS)
+    torque = 0.6755 * 9.81 * 0.5 * np.sin(0.3)
+    assert read(driver)[0] == pytest.approx(0.3 - torque / 20.0, abs=0.02)
+    swinging = SimDriver(exact(pendulum), start=(0.6,))
+    swinging.wait(400 * MS)
+    assert abs(read(swinging)[1]) > 1.0
+    swinging.write(JointCommand.damping(names, 0, np.array([2.0])))
+    swinging.wait(900 * MS)
+    assert abs(read(swinging)[1]) < 0.5
+
+
+def test_what_was_sent_is_within_the_limits_and_in_the_specs_order(double_pendulum: RobotConfig) -> None:
+    driver = SimDriver(double_pendulum)
+    command = JointCommand.of_effort(("elbow", "shoulder"), 0, np.array([1.0, -50.0]))
+    sent = driver.write(command)
+    assert sent.names == ("shoulder", "elbow")
+    np.testing.assert_array_equal(sent.effort, [-6.0, 1.0])
+    with pytest.raises(DriverError, match="this robot has shoulder, elbow"):
+        driver.write(JointCommand.of_effort(("shoulder", "wrist"), 0, np.zeros(2)))
+    with pytest.raises(DriverError, match="not finite"):
+        driver.write(JointCommand.of_effort(("shoulder", "elbow"), 0, np.array([0.0, np.nan])))
+
+
+def test_commands_can_have_the_steps_of_a_can_frame(pendulum: RobotConfig) -> None:
+    driver = SimDriver(pendulum, quantize_commands=True)
+    step = pendulum.spec.sensor("joint.effort").resolution
+    sent = float(driver.write(effort(driver, 0.5)).effort[0])
+    assert sent != 0.5 and abs(sent - 0.5) <= step / 2 + 1e-12
+    assert abs(float(driver.write(effort(driver, 9.0)).effort[0])) <= 1.5
+
+
+def test_readings_have_counts_latency_and_noise(pendulum: RobotConfig) -> None:
+    driver = SimDriver(pendulum, start=(0.4,))
+    resolution = pendulum.spec.sensor("joint.position").resolution
+    counts = drive(driver, 20)[:, 0] / resolution - 0.5
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-6)
+    truth, late = SimDriver(exact(pendulum), start=(0.4,)), SimDriver(exact(pendulum, latency_s=0.0035), start=(0.4,))
+    truth.wait(100 * MS)
+    late.wait(100 * MS + 3_500_000)
+    sample = late.read(0.0)
+    assert sample.t_ns == 100 * MS + 3_500_000 and sample.joints.t_ns == 100 * MS
+    np.testing.assert_allclose(sample.joints.position, read(truth)[0], atol=1e-6)
+    noisy = SimDriver(exact(pendulum), law(**{"sensor__joint.velocity__noise": 0.3}))
+    values = []
+    for k in range(400):
+        noisy.wait((k + 1) * MS)
+        values.append(read(noisy)[1][0])
+    assert np.std(values) == pytest.approx(0.3, rel=0.15)
+
+
+def test_what_the_robot_does_not_measure_is_nan(pendulum: RobotConfig) -> None:
+    spec = dataclasses.replace(pendulum.spec, sensors=pendulum.spec.sensors[:2])
+    driver = SimDriver(dataclasses.replace(pendulum, spec=spec))
+    assert np.isnan(read(driver)[2]).all()
+
+
+def test_stop_brakes_with_the_actuators_safe_action_and_may_be_called_twice(pendulum: RobotConfig) -> None:
+    driver = SimDriver(exact(pendulum), start=(2.5,))
+    driver.write(effort(driver, 1.5))
+    driver.wait(600 * MS)
+    assert abs(read(driver)[1]) > 3.0
+    driver.stop("fault")
+    driver.stop("fault")
+    driver.wait(8000 * MS)
+    assert abs(read(driver)[1]) < 0.01
+    driver.close()
+    driver.close()
+    driver.stop("done")
+    with pytest.raises(DriverError, match="closed"):
+        driver.read(0.0)
+
+
+def test_hold_is_a_safe_action_too(pendulum: RobotConfig) -> None:
+    actuator = dataclasses.replace(pendulum.spec.actuators[0], safe_action="hold", kp=40.0, kd=2.0, effort_limit=6.0)
+    spec = dataclasses.replace(pendulum.spec, actuators=(actuator,))
+    driver = SimDriver(exact(dataclasses.replace(pendulum, spec=spec)), start=(0.5,))
+    driver.stop("user")
+    driver.wait(2000 * MS)
+    assert read(driver)[0] == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_same_seed_is_the_same_episode_and_restart_begins_a_new_one(pendulum: RobotConfig) -> None:
+    driver = SimDriver(pendulum, seed=1, spread_rad=0.05)
+    first = drive(driver, 50)
+    driver.restart(2)
+    second = drive(driver, 50)
+    driver.restart(1)
+    np.testing.assert_array_equal(drive(driver, 50), first)
+    np.testing.assert_array_equal(drive(SimDriver(pendulum, seed=2, spread_rad=0.05), 50), second)
+    assert np.abs(first - second).max() > 1e-3 and abs(first[0, 0]) <= 0.05 + 1e-3
+    assert driver.now_ns() >= 3 * 490 * MS, "the clock runs on over restarts"
+
+
+def test_a_posterior_file_and_a_wrong_start_are_checked(pendulum: RobotConfig, double_pendulum: RobotConfig) -> None:
+    with pytest.raises(ConfigError, match="2 values for 1 joints"):
+        SimDriver(pendulum, start=(0.0, 0.0))
+    other = Randomization(name="other", robot="double_pendulum_c1")
+    with pytest.raises(ConfigError, match="made for robot 'double_pendulum_c1'"):
+        SimDriver.from_config(pendulum.spec, posterior=other)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        SimDriver.from_config(pendulum.spec, posterior="no/such/file.yaml")
+    heavy = SimDriver.from_config(exact(pendulum).spec, posterior=law(body__pendulum__mass=2.0), start=(1.0,))
+    light = SimDriver.from_config(exact(pendulum).spec, start=(1.0,))
+    for driver in (heavy, light):
+        driver.write(effort(driver, 1.0))
+        driver.wait(200 * MS)
+    assert read(heavy)[0] < read(light)[0] - 0.05
+
+
+def test_an_episode_of_six_seconds_takes_a_fraction_of_a_second(pendulum: RobotConfig) -> None:
+    driver = SimDriver(pendulum, NOMINAL)
+    begin = time.process_time()
+    drive(driver, 600)
+    assert time.process_time() - begin < 1.0  # 0.1 s on an idle core; the bound leaves room for a busy one
