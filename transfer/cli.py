@@ -51,6 +51,8 @@ PATHS = (
     "run",
     "out",
 )
+ALIAS = {"model": "model_"}
+"""configs/model/ holds files that a path points to; Hydra would take `model=` for a choice among them."""
 HYDRA_FLAGS = ("--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package")
 
 
@@ -138,7 +140,7 @@ def to_override(word: str, stage: str = "<stage>") -> str:
         return word
     if key in PATHS:
         value = _quote_paths(value)
-    return f"++{key}={value}"
+    return f"++{ALIAS.get(key, key)}={value}"
 
 
 def _quote_paths(value: str) -> str:
@@ -172,9 +174,14 @@ def compose(stage: str, overrides: list[str]) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     with _one_sentence(stage), initialize_config_dir(str(configs_dir()), version_base="1.3"):
         composed = hydra_compose(stage, overrides=_with_matching(stage, overrides))
-        plain = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}
+        return _plain(OmegaConf.to_container(composed, resolve=True))
+
+
+def _plain(composed: Any) -> dict[str, Any]:
+    """Composed data under the names that people wrote."""
+    names = {alias: key for key, alias in ALIAS.items()}
+    given = {names[k]: v for k, v in composed.items() if k in names}
+    return {str(k): v for k, v in composed.items() if k not in names} | given
 
 
 def defaults_of(stage: str) -> dict[str, Any]:
@@ -260,7 +267,7 @@ def _by_hydra(stage: str, overrides: list[str], flags: list[str]) -> int:
     @hydra.main(config_path=str(configs_dir()), config_name=stage, version_base="1.3")
     def stage_main(composed: DictConfig) -> None:
         module = load_stage(stage)
-        data: Any = OmegaConf.to_container(composed, resolve=True)
+        data = _plain(OmegaConf.to_container(composed, resolve=True))
         cfg = config.convert(module.Config, data, source=f"terrafirma {stage}")
         if cfg.out is None:
             from hydra.core.hydra_config import HydraConfig

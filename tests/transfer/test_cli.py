@@ -46,6 +46,12 @@ def test_lists_of_paths_are_split_at_commas_and_quoted_one_by_one() -> None:
     assert composed["path"] == ["a b.csv", "c*.csv", "d,e.csv"]
 
 
+def test_a_model_is_a_path_although_a_folder_of_configs_has_its_name() -> None:
+    word = cli.to_override("model=configs/model/published_c1_1.0.yaml", "evaluate")
+    assert cli.compose("evaluate", [word])["model"] == "configs/model/published_c1_1.0.yaml"
+    assert cli.compose("evaluate", [])["model"] == "nominal"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
