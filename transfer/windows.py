@@ -14,10 +14,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from policies.encoders.physics import EncoderConfig
 from policies.encoders.windows import WindowData, cut, join
 from robot.log import Channel, EpisodeLog
 from robot.observation import ActionConfig, Observation, ObservationConfig
 from robot.spec import RobotSpec
+from sim.model import RobotConfig
+from sim.randomization import Randomization
+from sim.rollouts import roll_out
+from sim.tasks import Task
 
 Array = npt.NDArray[np.float64]
 
@@ -94,6 +99,33 @@ def windows_of(
         if len(part):
             parts.append(part)
     return join(parts) if parts else None
+
+
+def simulated_windows(
+    task: Task, robot: RobotConfig, randomization: Randomization, encoder: EncoderConfig, *, seed: int, nthread: int = 0
+) -> WindowData:
+    """Labelled windows of randomized rollouts, as many as `encoder` asks for."""
+    rollouts = roll_out(
+        task,
+        robot,
+        randomization,
+        simulations=encoder.simulations,
+        seconds=encoder.seconds,
+        seed=seed,
+        nthread=nthread,
+    )
+    return cut(
+        rollouts.observation,
+        rollouts.action,
+        rollouts.start,
+        history=encoder.history,
+        horizon=encoder.horizon,
+        count=encoder.windows,
+        rng=np.random.default_rng(seed),
+        parameters=rollouts.parameters,
+        names=rollouts.names,
+        units=rollouts.units,
+    )
 
 
 def _whole(channel: Channel) -> Channel:

@@ -105,6 +105,22 @@ class EncoderCard:
                 f"the encoder's version is {self.version}; this terrafirma knows {VERSION}: pretrain it again."
             )
 
+    @classmethod
+    def of(cls, observation: Observation, config: EncoderConfig, control_period_s: float) -> EncoderCard:
+        """The card of an encoder for this robot and layout; scores and parameters follow from training."""
+        return cls(
+            robot=observation.spec.name,
+            fingerprint=observation.spec.fingerprint(),
+            control_period_s=control_period_s,
+            components=observation.components,
+            actuators=observation.action.actuators,
+            history=config.history,
+            context=config.context,
+            features=config.features,
+            hidden=config.hidden,
+            predictor=config.predictor,
+        )
+
     @property
     def row(self) -> int:
         """Length of one history row."""
