@@ -61,7 +61,7 @@ class SimDriver:
         self._spread = spread_rad
         self._sensors = {s.signal: s for s in self.spec.sensors}
         self._command_step = self._sensors["joint.effort"].resolution if quantize_commands else 0.0
-        self._limit = self.spec.effort_limits
+        self._limit, self._driven = self.spec.effort_limits, self.spec.driven
         self._now, self._closed = 0, False
         self.restart(seed)
 
@@ -97,7 +97,7 @@ class SimDriver:
         self._lag = float(plant.lag[0])
         self._stribeck = bool((plant.stribeck > 1.0).any())
         self._queue: deque[tuple[int, JointCommand]] = deque()
-        self._acting = JointCommand.of_effort(self.spec.joint_names, self._now, np.zeros(len(self._start)))
+        self._obey(JointCommand.of_effort(self.spec.joint_names, self._now, np.zeros(len(self._start))))
         self._torque, self._effort = np.zeros(len(self._start)), np.zeros(len(self._start))
         latency = max((self._sensors[s].latency_s for s in JOINT_SIGNALS if s in self._sensors), default=0.0)
         self._keep_ns = round(latency * 1e9)
@@ -114,7 +114,7 @@ class SimDriver:
         self._check_open()
         while self._now < until_ns:
             while self._queue and self._queue[0][0] <= self._now:
-                self._acting = self._queue.popleft()[1]
+                self._obey(self._queue.popleft()[1])
             change = self._queue[0][0] if self._queue else until_ns
             self._run(min(change, until_ns))
 
@@ -188,9 +188,12 @@ class SimDriver:
         if self._closed:
             raise DriverError("the simulated driver is closed; open it again")
 
+    def _obey(self, command: JointCommand) -> None:
+        self._acting, self._gains = command, bool(command.kp.any() or command.kd.any())
+
     def _run(self, until_ns: int) -> None:
         """Physics under one command; steps are at most 1 ms and end at `until_ns` exactly."""
-        plain = not (self._stribeck or self._lag or self._keep_ns or self._acting.kp.any() or self._acting.kd.any())
+        plain = not (self._stribeck or self._lag or self._keep_ns or self._gains)
         whole = (until_ns - self._now) // TIMESTEP_NS if plain else 0
         if whole:
             self._step(TIMESTEP_NS, whole)
@@ -200,8 +203,7 @@ class SimDriver:
     def _step(self, dt_ns: int, count: int) -> None:
         dt, data, plant, dof = dt_ns * 1e-9, self._data, self._plant, self._model.dof_index
         torque = self._lagged(self._wanted(), dt)
-        driven = self.spec.driven
-        delivered = torque[driven] * plant.gain[0] + plant.bias[0]
+        delivered = torque[self._driven] * plant.gain[0] + plant.bias[0]
         data.ctrl[self._model.ctrl_index] = delivered
         if self._stribeck:
             self._mj.dof_frictionloss[dof] = stribeck_level(
@@ -210,13 +212,15 @@ class SimDriver:
         self._mj.opt.timestep = dt
         mujoco.mj_step(self._mj, data, count)
         self._effort = np.zeros(len(self._start))
-        self._effort[driven] = delivered
+        self._effort[self._driven] = delivered
         self._now += dt_ns * count
         self._remember()
 
     def _wanted(self) -> Array:
         """(n_joints,) torque that the motors' own loop asks for now [N m], within the limits."""
         c = self._acting
+        if not self._gains:
+            return c.effort  # write() clipped it
         position, velocity = self._data.qpos[self._model.qpos_index], self._data.qvel[self._model.dof_index]
         torque = c.kp * (c.position - position) + c.kd * (c.velocity - velocity) + c.effort
         return np.clip(torque, -self._limit, self._limit)
