@@ -32,7 +32,9 @@ def test_tasks_have_the_contracts_times_and_starts(name: str) -> None:
 
 def test_every_task_that_is_listed_is_in_the_contract() -> None:
     assert set(names()) == set(CONTRACT)
-    with pytest.raises(ConfigError, match="Known: pendubot_swingup, pendulum_swingup. Did you mean 'pendubot_swingup'"):
+    with pytest.raises(
+        ConfigError, match=r"Known: pendubot_swingup, pendulum_swingup\. Did you mean 'pendubot_swingup'"
+    ):
         load_task("pendubot")
 
 
