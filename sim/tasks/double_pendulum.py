@@ -36,14 +36,16 @@ class DoublePendulumSwingup(Task):
         return position, velocity
 
     def reward(self, position: Array, velocity: Array, effort: Array, previous_effort: Array) -> Array:
-        """Height of the tip, a bonus for resting upright, and small costs of torque and of its changes."""
+        """Height of the tip, bonuses for being near rest upright and for rest itself, and small costs of torque."""
         angles = np.cumsum(position, axis=1)
         height = 0.5 * (1.0 - np.cos(angles) @ LENGTHS / LENGTHS.sum())
-        error = wrapped(position - UPRIGHT)
-        rest = np.exp(-np.square(error / 0.5).sum(axis=1) - np.square(velocity / 3.0).sum(axis=1))
+        error = np.square(wrapped(position - UPRIGHT)).sum(axis=1)
+        speed = np.square(velocity).sum(axis=1)
+        near = np.exp(-error / 0.5**2 - speed / 3.0**2)
+        rest = np.exp(-error / 0.2**2 - speed / 0.8**2)
         torque = np.square(effort / TORQUE_NM).sum(axis=1)
         change = np.square((effort - previous_effort) / TORQUE_NM).sum(axis=1)
-        return 0.1 * (0.3 * height + rest + 0.02 * (1.0 - torque) + 0.01 * (4.0 - change))
+        return 0.1 * (0.3 * height + 0.5 * near + rest + 0.02 * (1.0 - torque) + 0.01 * (4.0 - change))
 
     def inside(self, position: Array, velocity: Array) -> Flags:
         return np.all((np.abs(wrapped(position - UPRIGHT)) < REGION) & (np.abs(velocity) < REGION_SPEED), axis=1)

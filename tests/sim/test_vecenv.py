@@ -126,6 +126,20 @@ def test_sb3_learns_on_the_face_without_a_complaint(pendulum: RobotConfig) -> No
     assert {info["l"] for info in model.ep_info_buffer} == {20}
 
 
+def test_the_sb3_face_is_a_vecenv_that_wrappers_can_ask(pendulum: RobotConfig) -> None:
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+    env = SB3VecEnv(make(pendulum, 3))
+    assert isinstance(env, VecEnv) and env.env_is_wrapped(Monitor) == [False] * 3
+    assert env.get_attr("render_mode") == [None] * 3 and env.get_attr("num_envs", indices=[0]) == [3]
+    assert [t.name for t in env.get_attr("task", indices=1)] == ["pendulum_swingup"]
+    assert env.get_attr("spec", 0)[0].joint_names == ("shoulder",)
+    assert VecNormalize(env).reset().shape == (3, 4)
+    with pytest.raises(ValueError, match="autoreset"):
+        SB3VecEnv(make(pendulum, 3, autoreset=False))
+
+
 def test_final_inputs_are_those_of_an_environment_that_was_not_reset(pendulum: RobotConfig) -> None:
     plain = make(pendulum, 4, task=short(12), history=3, autoreset=False, seed=2)
     auto = make(pendulum, 4, task=short(12), history=3, seed=2)
