@@ -172,6 +172,8 @@ def value_of(kind: Any, data: Any, source: str, key: str) -> Any:
         if data not in args:
             raise ConfigError(f"{source}: {key} is {data!r}; it must be one of {', '.join(map(repr, args))}.")
         return data
+    if origin in (list, Sequence):
+        origin, args = tuple, (args[0], Ellipsis)
     if origin is tuple:
         if not isinstance(data, Sequence) or isinstance(data, str):
             raise _wrong(source, key, data, "a list")
@@ -189,6 +191,14 @@ def value_of(kind: Any, data: Any, source: str, key: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return convert(kind, data, source, key)  # type: ignore[arg-type]
     return _scalar(kind, data, source, key)
+
+
+def of_text(kind: Any, text: str, source: str, key: str) -> Any:
+    """Convert one value of a command line: text and paths as they are, everything else read as YAML."""
+    options = set(get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else {kind}
+    if options & {str, Path}:
+        return None if text in ("null", "") and type(None) in options else Path(text) if Path in options else text
+    return value_of(kind, parse_yaml(text, f"{source}: {key}={text}"), source, key)
 
 
 def _union(args: tuple[Any, ...], data: Any, source: str, key: str) -> Any:

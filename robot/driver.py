@@ -9,9 +9,11 @@ subclass of tests/robot/driver_conformance.py.
 from __future__ import annotations
 
 import importlib
+import inspect
 from importlib.metadata import entry_points
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_type_hints, runtime_checkable
 
+from robot import config
 from robot.config import ConfigError, nearest
 from robot.spec import RobotSpec
 from robot.state import JointCommand, Sample
@@ -66,8 +68,8 @@ DRIVERS = {
 """name -> `module:class`; further ones come from the entry-point group `terrafirma.drivers` (sim, surrogate)."""
 
 
-def open_driver(name: str, spec: RobotSpec, **options: Any) -> Driver:
-    """Open a driver by its name.
+def driver_class(name: str) -> Any:
+    """The class behind a driver's name.
 
     ConfigError lists the drivers that exist when the name is unknown, and the package to install when the
     driver's own library is missing.
@@ -77,13 +79,40 @@ def open_driver(name: str, spec: RobotSpec, **options: Any) -> Driver:
         raise ConfigError(f"driver '{name}' is unknown. {nearest(name, sorted(table))}")
     module, _, attribute = table[name].partition(":")
     try:
-        cls = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"driver '{name}' needs the package '{error.name}', which is not installed: "
             f"pip install 'terrafirma[{_EXTRA.get(name, 'train')}]'."
         ) from error
-    driver: Driver = cls.from_config(spec, **options)
+
+
+def driver_options(name: str) -> dict[str, Any]:
+    """Option name -> type, of `from_config` and, where that passes on further options, of the constructor."""
+    cls = driver_class(name)
+    methods = [cls.from_config]
+    if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls.from_config).parameters.values()):
+        methods.append(cls.__init__)
+    return {
+        option: get_type_hints(method).get(option, Any)
+        for method in reversed(methods)
+        for option, parameter in inspect.signature(method).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def open_driver(name: str, spec: RobotSpec, **options: Any) -> Driver:
+    """Open a driver by its name; options given as text are converted to the driver's types.
+
+    ConfigError when the driver or one of the options is unknown; DriverError when the hardware does not answer.
+    """
+    known = driver_options(name)
+    for option, value in options.items():
+        if option not in known:
+            raise ConfigError(f"driver '{name}' has no option '{option}'. {nearest(option, sorted(known))}")
+        if isinstance(value, str):
+            options[option] = config.of_text(known[option], value, f"driver '{name}'", option)
+    driver: Driver = driver_class(name).from_config(spec, **options)
     return driver
 
 

@@ -104,3 +104,23 @@ class JointCommand:
         """The safe frame of a torque motor: no torque, resisting motion with `kd` [N m s/rad]."""
         zero = np.zeros(len(names))
         return cls(names=names, t_ns=t_ns, position=zero, velocity=zero, effort=zero, kp=zero, kd=kd)
+
+    def ordered(self, names: tuple[str, ...]) -> JointCommand:
+        """The same command in the order of `names`; KeyError names a joint that is missing or too many."""
+        if names == self.names:
+            return self
+        odd = sorted(set(names) ^ set(self.names))
+        if odd:
+            raise KeyError(
+                f"joint '{odd[0]}' is not in both: command {', '.join(self.names)}; wanted {', '.join(names)}"
+            )
+        index = [self.names.index(n) for n in names]
+        return JointCommand(
+            names=names,
+            t_ns=self.t_ns,
+            position=self.position[index],
+            velocity=self.velocity[index],
+            effort=self.effort[index],
+            kp=self.kp[index],
+            kd=self.kd[index],
+        )

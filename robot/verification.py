@@ -55,6 +55,10 @@ class Verification:
         """Exactly the files of a bundle, each a plain file, read once."""
         if not self.path.is_dir():
             raise BundleRefused(f"{self.path}: no bundle here; give the folder that `terrafirma export` made.")
+        if not (self.path / signature.NAME).exists():
+            raise BundleRefused(
+                f"{self.path / signature.NAME}: is missing; no bundle, or a part of one: copy it again."
+            )
         expected = {*FILES, signature.NAME}
         for item in sorted(self.path.iterdir()):
             if item.name not in expected:
@@ -62,7 +66,7 @@ class Verification:
             if item.is_symlink() or not item.is_file():
                 raise BundleRefused(f"{item}: is a link or a folder, not a plain file; copy the bundle again.")
             self.contents[item.name] = item.read_bytes()
-        for name in (signature.NAME, *FILES):
+        for name in FILES:
             if name not in self.contents:
                 raise BundleRefused(f"{self.path / name}: is missing; copy the bundle again.")
         return f"{len(expected)} files"
