@@ -39,6 +39,8 @@ class TrainConfig:
     """Reached linearly over the whole training."""
     gamma: float = 0.99
     gae_lambda: float = 0.95
+    reward_scale: float = 0.1
+    """The critic learns this times the task's reward: its values should be near 1, whatever the task's units."""
     clip: float = 0.2
     entropy: float = 0.002
     """Weight of the entropy bonus."""
@@ -60,7 +62,7 @@ class TrainConfig:
         for name in whole:
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("learning_rate", "learning_rate_end", "std_start", "std_floor", "max_gradient"):
+        for name in ("learning_rate", "learning_rate_end", "std_start", "std_floor", "max_gradient", "reward_scale"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be above 0.")
         if self.batch > self.num_envs * self.rollout_steps:
