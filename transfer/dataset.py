@@ -73,7 +73,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA_VERSION:
             raise ConfigError(
-                f"the data set has schema {self.schema}; this terrafirma reads {SCHEMA_VERSION}: ingest the sources again."
+                f"the data set has schema {self.schema}; this terrafirma reads {SCHEMA_VERSION}: ingest again."
             )
 
 

@@ -104,7 +104,7 @@ class Prediction:
             out[f"{seconds:g}" if seconds % 1 else f"{seconds:.1f}"] = {
                 "position_rmse": _with_interval(_rmse(position, rows), samples),
                 "velocity_rmse": _with_interval(_rmse(velocity, rows), samples),
-                "position_median": _with_interval(lambda i, each=each: np.median(each[i], axis=-1), samples),
+                "position_median": _with_interval(_median(each), samples),
             }
         return out
 
@@ -113,6 +113,11 @@ def _rmse(squares: Array, rows: Array) -> Callable[[Any], Array]:
     """index array (..., W) -> pooled RMSE (...), with squares (W, J) and rows (W,)."""
     total = squares.sum(axis=1)
     return lambda index: np.sqrt(total[index].sum(axis=-1) / (rows[index].sum(axis=-1) * squares.shape[1]))
+
+
+def _median(values: Array) -> Callable[[Any], Array]:
+    """index array (..., W) -> median (...)."""
+    return lambda index: np.asarray(np.median(values[index], axis=-1))
 
 
 def resample(file: npt.NDArray[np.intp], rng: np.random.Generator, n: int = BOOTSTRAP) -> npt.NDArray[np.intp]:

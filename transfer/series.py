@@ -100,7 +100,7 @@ class Series:
     """(n, J) [rad/s], fitted to the positions."""
     command: HeldCommand
     by_row: bool
-    """Whether commands carry the stamps of the position rows, as logs of one row a cycle do."""
+    """Whether one stamp a cycle stands for reading and command alike, so that a command's own time is unknown."""
 
 
 def series_of(log: EpisodeLog, spec: RobotSpec, fit: VelocityFit) -> Series:
@@ -119,13 +119,12 @@ def series_of(log: EpisodeLog, spec: RobotSpec, fit: VelocityFit) -> Series:
     t0 = position.t_ns[rows][0]
     t = (position.t_ns[rows] - t0) * 1e-9
     held = HeldCommand((command.t_ns[orders] - t0) * 1e-9, u[orders])
-    by_row = np.array_equal(position.t_ns, command.t_ns)
-    return Series(log.name, t, q[rows], fit(t, q[rows]), held, by_row)
+    return Series(log.name, t, q[rows], fit(t, q[rows]), held, log.meta.get("stamps") == "row")
 
 
 def _usable(t_ns: npt.NDArray[np.int64], values: Array) -> npt.NDArray[np.bool_]:
-    """Finite rows whose stamp is later than that of every row before."""
-    finite = np.isfinite(values).all(axis=1)
+    """Finite rows whose stamp is later than that of every finite row before."""
+    finite = np.array(np.isfinite(values).all(axis=1))
     latest = np.maximum.accumulate(np.where(finite, t_ns, np.iinfo(np.int64).min))
     finite[1:] &= t_ns[1:] > latest[:-1]
     return finite

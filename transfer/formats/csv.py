@@ -97,9 +97,8 @@ def read(path: Path, spec: RobotSpec) -> list[Recording]:
         findings += more
         values["command.effort"] = command
     channels = {c: Channel(c, UNITS[c], spec.joint_names, t_ns, v) for c, v in values.items()}
-    episode = EpisodeLog(
-        path.name.split(".")[0], spec.name, spec.fingerprint(), channels, {"source": path.name, "layout": f"csv/{name}"}
-    )
+    meta = {"source": path.name, "layout": f"csv/{name}", "stamps": "row"}
+    episode = EpisodeLog(path.name.split(".")[0], spec.name, spec.fingerprint(), channels, meta)
     return [Recording(log=episode, findings=tuple(findings))]
 
 
@@ -209,6 +208,6 @@ def _numbers(header: Sequence[str], body: Sequence[tuple[int, list[str]]]) -> tu
                 odd.setdefault(("text", header[column]), []).append(f"{where}|it holds {cell.strip()[:40]!r}")
     findings = []
     for (kind, column), cases in odd.items():
-        where, _, detail = cases[0].partition("|")
-        findings.append(finding(kind, column, where, f"{detail}; {len(cases)} such row(s)."))
+        place, _, detail = cases[0].partition("|")
+        findings.append(finding(kind, column, place, f"{detail}; {len(cases)} such row(s)."))
     return values, findings

@@ -1,0 +1,102 @@
+"""Leave-one-file-out on real logs: does the identified simulator predict a recording that it has not seen?
+
+    TERRAFIRMA_REAL_LOGS=<recordings> python tests/benchmarks/lofo_c1.py [out.json] [quick]
+
+Each of the six 10 s excitations of design C.1 is predicted by a simulator identified on the other recordings of
+that folder (the 6 s swing-up 154220 always among them), and by the published models C.1 1.0 and 2.0. The held-out
+file's joint zeros are not fitted: it is scored with zero 0. Then one identification on all seven is scored on the
+closed-loop recordings. Differences are paired by window, their intervals bootstrapped over windows within files.
+Costs about six minutes on two idle cores (`quick`: one).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot.log import EpisodeLog
+from sim.model import Model, RobotConfig, find_robot
+from sim.randomization import Randomization, load
+from transfer.formats import csv
+from transfer.identify import QUICK, Effort, identify
+from transfer.prediction import Prediction, difference, evaluate, hold_still, pooled
+
+SWINGUP = "154220"
+PUBLISHED = ("1.0", "2.0")
+HORIZONS = (0.1, 0.5, 1.0)
+
+
+def recordings(folder: Path, robot: RobotConfig) -> list[EpisodeLog]:
+    """All episodes of a folder of CSV files."""
+    logs = [r.log for path in sorted(folder.glob("*.csv.gz")) for r in csv.read(path, robot.spec)]
+    return [log for log in logs if log is not None]
+
+
+def published(model: str) -> Randomization:
+    """A published parameter set of design C.1."""
+    return load(Path(__file__).parents[2] / "configs" / "model" / f"published_c1_{model}.yaml")
+
+
+def leave_one_file_out(logs: list[EpisodeLog], robot: RobotConfig, effort: Effort) -> tuple[Prediction, list[float]]:
+    """Predictions of each excitation by what the others told, and the seconds that each fit took."""
+    parts, seconds = [], []
+    for held_out in logs:
+        if held_out.name == SWINGUP:
+            continue
+        began = time.monotonic()
+        found = identify([log for log in logs if log is not held_out], Model(robot), effort=effort)
+        seconds.append(time.monotonic() - began)
+        parts.append(evaluate([held_out], Model(robot), found.posterior))
+        print(f"  {held_out.name}: {row(parts[-1])}  fitted in {seconds[-1]:.0f} s", flush=True)
+    return pooled(parts), seconds
+
+
+def row(prediction: Prediction) -> str:
+    """Position RMSE [rad] at the three horizons."""
+    return " / ".join(f"{prediction.position_rmse(h):.4f}" for h in range(len(HORIZONS)))
+
+
+def figures(prediction: Prediction) -> dict[str, float]:
+    return {f"{s:.1f}": prediction.position_rmse(h) for h, s in enumerate(HORIZONS)}
+
+
+def main(out: Path | None, effort: Effort) -> dict[str, Any]:
+    """Print the tables, return (and write) their figures."""
+    folder = Path(os.environ["TERRAFIRMA_REAL_LOGS"]) / "double_pendulum" / "c1"
+    robot = find_robot("double_pendulum_c1")
+    rng = np.random.default_rng(0)
+    logs = recordings(folder / "sysid", robot)
+    six = [log for log in logs if log.name != SWINGUP]
+    print("position RMSE [rad] at 0.1 / 0.5 / 1.0 s\nleave one file out:")
+    ours, seconds = leave_one_file_out(logs, robot, effort)
+    result: dict[str, Any] = {"identified": figures(ours), "fit_seconds": seconds}
+    print(f"identified      {row(ours)}\nhold still      {row(hold_still(six, robot.spec))}")
+    for model in PUBLISHED:
+        theirs = pooled([evaluate([log], Model(robot), published(model)) for log in six])
+        gaps = {f"{s:.1f}": difference(ours, theirs, s, rng) for s in HORIZONS}
+        result[f"published_{model}"] = {"position_rmse": figures(theirs), "difference": gaps}
+        print(f"published {model}   {row(theirs)}")
+        for horizon, gap in gaps.items():
+            low, high = gap["ci95"]
+            print(f"   identified - published at {horizon} s: {gap['mean']:+.4f} [{low:+.4f}, {high:+.4f}]")
+    closed = recordings(folder / "closed_loop", robot)
+    found = identify(logs, Model(robot), effort=effort)
+    result["closed_loop"] = {"identified": figures(evaluate(closed, Model(robot), found.posterior))}
+    result["closed_loop"] |= {m: figures(evaluate(closed, Model(robot), published(m))) for m in PUBLISHED}
+    print("closed loop, identified on all seven excitations:")
+    for name, values in result["closed_loop"].items():
+        print(f"{name:15s} " + " / ".join(f"{v:.4f}" for v in values.values()))
+    if out is not None:
+        out.write_text(json.dumps(result, indent=1))
+    return result
+
+
+if __name__ == "__main__":
+    arguments = [a for a in sys.argv[1:] if a != "quick"]
+    main(Path(arguments[0]) if arguments else None, QUICK if "quick" in sys.argv else Effort())

@@ -1,0 +1,190 @@
+"""Damped, robust Gauss-Newton over the unknowns and each episode's joint zeros, and what its result is worth.
+
+The objective is the sum over rows of Huber's loss of the standardized errors, each window weighing as
+WINDOW_OBSERVATIONS independent observations whatever its rows (they are strongly correlated), plus the
+Gaussian priors. What the result is worth is judged by how the windows' pulls scatter, and the episodes'
+among one another, so it stays right when that weight is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from transfer.shooting import Estimate, Linearization, Shooting
+from transfer.shots import Shots
+from transfer.unknowns import Unknown
+
+Array = npt.NDArray[np.float64]
+
+WINDOW_OBSERVATIONS = 3.0
+"""Independent observations of each joint that a window is taken for; sets the logs' weight against the priors."""
+HUBER = 1.5
+"""Standardized error from which a row's pull no longer grows."""
+ZERO_SD_RAD = 0.05
+"""Prior of a joint zero that was set by hand [rad]."""
+FLOOR_RAD = 2e-4
+"""Errors below half a count of an encoder mean nothing."""
+ENOUGH = 0.3
+"""Gain of an iteration, in log-likelihood, below which the search ends."""
+LARGEST_STEP = 1.0
+"""Longest step of a coordinate in one iteration."""
+
+
+class Objective:
+    """The robust sum of squares of one set of windows with its priors."""
+
+    def __init__(self, shots: Shots, unknowns: Sequence[Unknown]) -> None:
+        self.shots = shots
+        self.mean = np.array([u.mean for u in unknowns])
+        joints = shots.position.shape[1]
+        self.zero_count = len(shots.series) * joints
+        self.precision = np.concatenate(
+            [1.0 / np.square([u.sd for u in unknowns]), np.full(self.zero_count, ZERO_SD_RAD**-2)]
+        )
+        rows = np.bincount(shots.window, minlength=len(shots))
+        self.weight = WINDOW_OBSERVATIONS / rows[shots.window][:, None]
+        self.episode = shots.episode[shots.window]
+
+    def scale(self, error: Array) -> Array:
+        """(J,) robust size of the errors [rad], to standardize them: rms of what is below the 95 % quantile."""
+        size = np.abs(error)
+        inner = np.minimum(size, np.quantile(size, 0.95, axis=0))
+        scale: Array = np.sqrt(np.mean(np.square(inner), axis=0)) + FLOOR_RAD
+        return scale
+
+    def cost(self, error: Array, scale: Array, at: Estimate) -> float:
+        size = np.abs(error / scale)
+        loss = np.where(size < HUBER, 0.5 * size**2, HUBER * size - 0.5 * HUBER**2)
+        off = self._off(at)
+        return float(np.sum(self.weight * loss) + 0.5 * np.sum(self.precision * off**2))
+
+    def _off(self, at: Estimate) -> Array:
+        return np.concatenate([at.x - self.mean, at.zeros.ravel()])
+
+    def normal(self, at: Estimate, found: Linearization, scale: Array) -> tuple[Array, Array, Array]:
+        """Hessian (N, N) and gradient (N,) with the priors, and the windows' scores (W, N) without them."""
+        count, joints = len(at.x), at.zeros.shape[1]
+        n = count + self.zero_count
+        hessian, scores = np.diag(self.precision), np.zeros((len(self.shots), n))
+        u = found.error / scale
+        robust = self.weight * np.minimum(1.0, HUBER / np.maximum(np.abs(u), 1e-12))
+        slopes = np.concatenate([found.by_unknown, found.by_zero]) / scale
+        for episode in range(len(self.shots.series)):
+            rows = np.flatnonzero(self.episode == episode)
+            if not len(rows):
+                continue
+            columns = np.concatenate([np.arange(count), count + episode * joints + np.arange(joints)])
+            a = slopes[:, rows].reshape(len(columns), -1)
+            w = robust[rows].ravel()
+            hessian[np.ix_(columns, columns)] += (a * w) @ a.T
+            pull = (a * (w * u[rows].ravel())).reshape(len(columns), len(rows), joints).sum(axis=2)
+            windows = self.shots.window[rows]
+            starts = np.flatnonzero(np.diff(windows, prepend=-1))
+            scores[np.ix_(windows[starts], columns)] = np.add.reduceat(pull, starts, axis=1).T
+        gradient = scores.sum(axis=0) + self.precision * self._off(at)
+        return hessian, gradient, scores
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Where the search ended."""
+
+    at: Estimate
+    scale: Array
+    cost: float
+    slopes: Linearization
+    """At the last point but one: where the last step began."""
+    converged: bool
+
+
+def minimize(
+    shooting: Shooting,
+    objective: Objective,
+    at: Estimate,
+    iterations: int,
+    scale: Array | None = None,
+    report: Callable[[float], None] | None = None,
+) -> Fitted:
+    """Gauss-Newton with Levenberg's damping from `at`; `scale` fixes the standardization, else it follows the errors.
+
+    Ends when an iteration gains less than ENOUGH, or no step gains anything. `report` gets the present RMS error
+    [rad] after each iteration.
+    """
+    damping, converged, cost = 1e-3, False, np.inf
+    fixed, present = scale is not None, scale
+    for done in range(1, iterations + 1):
+        found = shooting.linearize(at)
+        if present is None or (not fixed and done <= 4):
+            present = objective.scale(found.error)
+        before = objective.cost(found.error, present, at)
+        hessian, gradient, _ = objective.normal(at, found, present)
+        after, damping = np.inf, damping / 4.0
+        for _ in range(5):
+            step = -np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
+            candidate = at.moved(np.clip(step, -LARGEST_STEP, LARGEST_STEP))
+            after = objective.cost(shooting.errors(candidate), present, candidate)
+            if after < before:
+                break
+            damping = max(8.0 * damping, 1e-3)
+        if not after < before:
+            converged, cost = True, before
+            break
+        at, cost = candidate, after
+        if report is not None:
+            report(float(np.sqrt(np.mean(found.error**2))))
+        if before - after < ENOUGH and (fixed or done > 4):
+            converged = True
+            break
+    assert present is not None  # at least one iteration ran
+    return Fitted(at, present, cost, found, converged)
+
+
+def covariance(objective: Objective, at: Estimate, found: Linearization, scale: Array) -> Array:
+    """(P, P) posterior covariance of the unknowns' coordinates, the zeros integrated out.
+
+    The logs' information is Godambe's, H B^-1 H with H the Hessian without priors and B the scatter of the
+    scores; the priors' is added to it, so that a direction of which the logs know nothing keeps its prior.
+    Source: Godambe, Ann. Math. Stat. 31, 1960; adding the prior is ours.
+    """
+    hessian, _, scores = objective.normal(at, found, scale)
+    known = hessian - np.diag(objective.precision)
+    windows, size = scores.shape
+    scatter = scores.T @ scores
+    # with few windows the scatter is badly known: it is drawn towards what independent observations would give
+    share = size / (size + windows)
+    scatter = _design_effect(objective, hessian, scores) * ((1.0 - share) * scatter + share * known)
+    ridge = 1e-9 * np.diag(objective.precision)
+    information = known @ np.linalg.solve(scatter + ridge, known)
+    out = np.linalg.inv(0.5 * (information + information.T) + np.diag(objective.precision))
+    p = len(at.x)
+    return 0.5 * (out + out.T)[:p, :p]
+
+
+def _design_effect(objective: Objective, hessian: Array, scores: Array) -> float:
+    """How much more the estimate scatters than if windows were independent: clusters against windows, at least 1.
+
+    Few clusters cannot give a covariance of many parameters (it would be singular), but they give its size.
+    """
+    count = len(objective.mean)
+    moves = np.linalg.solve(hessian, scores.T)[:count]
+    clusters = _clusters(objective.shots)
+    number = int(clusters.max()) + 1
+    if number < 2:
+        return 1.0
+    sums = np.zeros((number, count))
+    np.add.at(sums, clusters, moves.T)
+    between = np.sum(np.square(sums - sums.mean(axis=0)), axis=0) * number / (number - 1)
+    within = np.sum(np.square(moves), axis=1)
+    return max(1.0, float(np.mean(between / np.maximum(within, 1e-300))))
+
+
+def _clusters(shots: Shots) -> npt.NDArray[np.intp]:
+    """Episodes where there are five or more; else pieces of about 2 s of each, beyond which windows forget."""
+    if len(np.unique(shots.episode)) >= 5:
+        return np.unique(shots.episode, return_inverse=True)[1].astype(np.intp)
+    piece = (shots.start // 2.0).astype(np.intp)
+    return np.unique(shots.episode * 100_000 + piece, return_inverse=True)[1].astype(np.intp)
