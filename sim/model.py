@@ -7,7 +7,7 @@ writer goes here for model fields; for what surrounds the physics it is read by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -254,12 +254,10 @@ class Model:
             self.mj = mujoco.MjModel.from_xml_path(str(path))
         except ValueError as error:
             raise ConfigError(f"{path}: MuJoCo refuses it ({error}).") from error
-        missing = [j for j in self.spec.joint_names if mujoco.mj_name2id(self.mj, mujoco.mjtObj.mjOBJ_JOINT, j) < 0]
-        if missing:
-            have = [self.mj.joint(i).name for i in range(self.mj.njnt)]
-            raise ConfigError(
-                f"robot '{self.spec.name}': joint '{missing[0]}' is not in {path.name}. {nearest(missing[0], have)}"
-            )
+        joint_names = [self.mj.joint(i).name for i in range(self.mj.njnt)]
+        actuator_names = [self.mj.actuator(i).name for i in range(self.mj.nu)]
+        self._require("joint", self.spec.joint_names, joint_names, path)
+        self._require("actuator", [a.name for a in self.spec.actuators], actuator_names, path)
         self.mj.opt.timestep = robot.model.timestep_s
         joints = [self.mj.joint(j).id for j in self.spec.joint_names]
         self.qpos_index = self.mj.jnt_qposadr[joints].astype(np.intp)
@@ -270,6 +268,13 @@ class Model:
             self.nominal(name)  # refuses a name that this robot lacks
             check_range(name, np.array([value]))
         self._nominal |= robot.model.parameters
+
+    def _require(self, what: str, wanted: Sequence[str], have: Sequence[str], path: Path) -> None:
+        missing = next((name for name in wanted if name not in have), None)
+        if missing is not None:
+            raise ConfigError(
+                f"robot '{self.spec.name}': {what} '{missing}' is not in {path.name}. {nearest(missing, have)}"
+            )
 
     def nominal(self, name: str) -> float:
         """Nominal value of a target; ConfigError when this robot has no such object."""

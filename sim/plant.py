@@ -61,7 +61,8 @@ class Plant:
         self.coulomb = np.tile(model.mj.dof_frictionloss[model.dof_index], (nsim, 1))
         self.line = CommandLine(nsim, joints, self.period, self.substeps, MAX_DELAY_S)
         self._has_stribeck = False
-        self._limit = self.spec.effort_limits
+        self._limit, self._driven = self.spec.effort_limits, self.spec.driven
+        self._ctrl_is_in_order = np.array_equal(model.ctrl_index, np.arange(model.mj.nu))
         self.effort = np.zeros((nsim, joints))
         """(nsim, n_joints) torque that the motors gave in the last physics step [N m]."""
         self._qpos, self._qvel = self.batch.bind("qpos"), self.batch.bind("qvel")
@@ -163,10 +164,9 @@ class Plant:
         acting: (nsim, n, n_joints) [N m] before gain and bias. With `record`, returns position and velocity
         after each step, (nsim, n, n_joints) each.
         """
-        driven = self.spec.driven
-        control = acting[..., driven] * self.gain[:, None] + self.bias[:, None]
+        control = acting[..., self._driven] * self.gain[:, None] + self.bias[:, None]
         count = control.shape[1]
-        self.effort[:, driven] = control[:, -1]
+        self.effort[:, self._driven] = control[:, -1]
         if not self._has_stribeck:
             out = self.batch.rollout(count, self._in_ctrl_order(control), record=("qpos", "qvel") if record else ())
             if not record:
@@ -175,9 +175,9 @@ class Plant:
         return self._run_with_stribeck(control, record)
 
     def _in_ctrl_order(self, control: Array) -> Array:
-        if (self.model.ctrl_index == np.arange(control.shape[-1])).all():
+        if self._ctrl_is_in_order:
             return control
-        ordered = np.empty_like(control)
+        ordered = np.zeros((*control.shape[:-1], self.model.mj.nu))
         ordered[..., self.model.ctrl_index] = control
         return ordered
 

@@ -191,7 +191,8 @@ TWO_JOINTS = """<mujoco><compiler inertiafromgeom="false"/><option><flag contact
 <body name="a"><joint name="first" axis="0 1 0"/><inertial pos="0 0 -1" mass="1" diaginertia="1 1 1"/>
 <body name="b" pos="0 0 -1"><joint name="second" axis="0 1 0"/><inertial pos="0 0 -1" mass="1" diaginertia="1 1 1"/>
 </body></body></worldbody>
-<actuator><motor name="pull" joint="second"/><motor name="push" joint="first"/></actuator></mujoco>"""
+<actuator><motor name="pull" joint="second"/><motor name="push" joint="first"/>
+<motor name="unused" joint="first"/></actuator></mujoco>"""
 
 
 def test_joint_and_actuator_order_is_the_specs_whatever_the_mjcf_says(
@@ -215,6 +216,20 @@ def test_joint_and_actuator_order_is_the_specs_whatever_the_mjcf_says(
         plant.step(np.array([[3.0, -1.0]])[:, index])
         found.append(np.array([plant.position, plant.velocity, plant.effort])[..., np.argsort(index)])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+
+
+def test_a_joint_actuator_or_file_that_the_mjcf_lacks_is_refused_by_name(pendulum: RobotConfig) -> None:
+    spec = pendulum.spec
+    joint = dataclasses.replace(spec.joints[0], name="shoulders")
+    actuator = dataclasses.replace(spec.actuators[0], joint="shoulders")
+    for changed, words in (
+        ({"joints": (joint,), "actuators": (actuator,)}, "joint 'shoulders' is not in .*Did you mean 'shoulder'"),
+        ({"actuators": (dataclasses.replace(spec.actuators[0], name="motor"),)}, "actuator 'motor' is not in"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            Model(dataclasses.replace(pendulum, spec=dataclasses.replace(spec, **changed)))
+    with pytest.raises(ConfigError, match="does not exist"):
+        Model(dataclasses.replace(pendulum, model=SimConfig(mjcf="nowhere.xml")))
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.004, 0.03])

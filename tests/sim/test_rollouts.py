@@ -1,0 +1,85 @@
+"""Rollouts for pretraining: labelled, varied, reproducible, never across the end of an episode."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.model import RobotConfig
+from sim.randomization import Randomization, Term, Uniform
+from sim.rollouts import KINDS, Excitation, Rollouts, roll_out
+from sim.tasks import load_task
+
+PRIOR = Randomization(
+    name="prior",
+    terms=(
+        Term(targets=("body/pendulum/com",), how="scale", law=Uniform(low=0.8, high=1.2)),
+        Term(targets=("actuator/shoulder/gain",), law=Uniform(low=1.0, high=1.0)),
+    ),
+)
+
+
+def rolled(robot: RobotConfig, seed: int = 0, **options: object) -> Rollouts:
+    task = load_task("pendulum_swingup")
+    return roll_out(task, robot, PRIOR, simulations=24, seconds=1.0, seed=seed, nthread=1, **options)  # type: ignore[arg-type]
+
+
+def test_every_simulation_keeps_one_draw_and_only_what_varies_is_a_label(pendulum: RobotConfig) -> None:
+    data = rolled(pendulum)
+    assert data.names == ("body/pendulum/com",) and data.units == ("m",)
+    assert data.parameters.shape == (24, 1) and len(np.unique(data.parameters)) == 24
+    assert data.observation.shape == (24, 100, 4) and data.action.shape == (24, 100, 1)
+    assert data.start[:, 0].all() and data.start.sum() == 24
+
+
+def test_the_observation_that_follows_shows_the_action(pendulum: RobotConfig) -> None:
+    data = rolled(pendulum)
+    np.testing.assert_allclose(data.observation[:, 1:, 3], data.action[:, :-1, 0], atol=1e-6)
+
+
+def test_equal_seeds_give_equal_rollouts(pendulum: RobotConfig) -> None:
+    one, two, other = rolled(pendulum, 1), rolled(pendulum, 1), rolled(pendulum, 2)
+    np.testing.assert_array_equal(one.observation, two.observation)
+    assert not np.array_equal(one.observation, other.observation)
+
+
+def test_excitations_are_of_all_kinds_bounded_and_pumping_lifts_the_pendulum(pendulum: RobotConfig) -> None:
+    rng = np.random.default_rng(0)
+    excitation = Excitation(400, 2, 0.01, rng)
+    made = np.stack([excitation.next(np.ones((400, 2))) for _ in range(300)], axis=1)
+    assert np.abs(made).max() <= 1.0 and set(excitation.kind) == set(range(len(KINDS)))
+    assert made[excitation.kind == KINDS.index("quiet")].std() < 0.1 < made.std()
+    task = load_task("pendulum_swingup")
+    data = roll_out(task, pendulum, PRIOR, simulations=60, seconds=4.0, seed=0, nthread=1)
+    upper = (data.observation[..., 0] < 0.0).any(axis=1)
+    assert upper.mean() > 0.6  # a motor too weak to lift it at once still shows it the upper half
+
+
+def test_a_policy_runs_in_its_share_of_the_simulations(pendulum: RobotConfig) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def act(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        seen.append(inputs["history"].shape)
+        return np.full((24, 1), 1.0)
+
+    data = rolled(pendulum, act=act, act_share=0.25, history=8)
+    assert set(seen) == {(24, 8, 5)}
+    assert (data.action[:6] >= 0.69).all() and data.action[6:].mean() < 0.5
+
+
+def test_nothing_is_cut_after_an_episode_ended(pendulum: RobotConfig) -> None:
+    from policies.encoders.windows import cut
+
+    fast = Randomization(
+        name="fast", terms=(Term(targets=("actuator/shoulder/gain",), law=Uniform(low=9.0, high=10.0)),)
+    )
+    data = roll_out(
+        load_task("pendulum_swingup"), pendulum, fast, simulations=40, seconds=3.0, seed=0, nthread=1
+    )  # far above the torque that the velocity limit allows for
+    ended = data.start[:, 1:].any(axis=1)
+    assert ended.any()
+    windows = cut(
+        data.observation, data.action, data.start, history=8, horizon=4, count=20, rng=np.random.default_rng(0)
+    )
+    limit = pendulum.spec.joints[0].velocity_limit
+    assert np.abs(data.observation[..., 2]).max() > limit
+    assert np.abs(windows.history[..., 2]).max() < limit + 1.0
