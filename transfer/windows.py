@@ -63,8 +63,10 @@ def trajectory(
     start[:1] = True
     for channel in channels.values():
         start |= _after_gap(channel, t, period)
+    broken = ~possible
+    broken[1:] |= ~possible[:-1]  # the state after a foreign command is no consequence of an action either
     return Trajectory(
-        observation=wide.encode(signals)["observation"], action=actions.astype(np.float32), start=start | ~possible
+        observation=wide.encode(signals)["observation"], action=actions.astype(np.float32), start=start | broken
     )
 
 

@@ -72,7 +72,7 @@ def cut(
     """Cut `count` windows at random rows of each of n trajectories.
 
     observation (n, T, D), action (n, T, A) that followed each, start (n, T) true where an episode begins;
-    parameters (n, P). Windows never reach over a start. `group` is the number of the first trajectory.
+    parameters (n, P). Windows never reach over a start; a trajectory without room for one gives none. `group` is the number of the first trajectory.
     """
     n, length = observation.shape[:2]
     if length <= horizon:
@@ -82,7 +82,8 @@ def cut(
     ends = began[:, horizon:] == began[:, : length - horizon]  # no start within the horizon
     weights = ends / np.maximum(ends.sum(axis=1, keepdims=True), 1)
     usable = np.flatnonzero(ends.any(axis=1))
-    t = np.stack([rng.choice(length - horizon, count, p=weights[i]) for i in usable]).reshape(-1)
+    drawn = [rng.choice(length - horizon, count, p=weights[i]) for i in usable]
+    t = np.concatenate([*drawn, np.zeros(0, dtype=np.intp)])
     who = np.repeat(usable, count)
     past = t[:, None] + np.arange(-history, 0)
     mask = past >= began[who, t][:, None]

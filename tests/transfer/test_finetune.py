@@ -1,0 +1,170 @@
+"""Fine-tuning keeps what is proven better, rolls back what is not, and says why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from policies.encoders.adapt import AdaptConfig
+from policies.encoders.heads import Heads
+from policies.encoders.physics import EncoderCard, EncoderConfig, PhysicsEncoder
+from policies.encoders.pretrain import pretrain
+from policies.network import NetworkConfig
+from policies.policy import Policy, PolicyCard
+from policies.ppo import TrainConfig
+from robot.observation import Observation
+from sim.evaluate import EpisodeStats
+from sim.model import find_robot
+from sim.randomization import NOMINAL, Point, Randomization, Term
+from sim.sb3 import SB3VecEnv
+from sim.tasks import load_task
+from sim.vecenv import BatchedEnv
+from transfer.finetune import Evidence, FinetuneConfig, finetune
+from transfer.select import Candidate, choose, judge
+from transfer.windows import simulated_windows
+
+TINY = FinetuneConfig(
+    recipe=TrainConfig(env_steps=1, num_envs=4, rollout_steps=8, segment_rollouts=1, batch=32, epochs=1),
+    adapt=AdaptConfig(updates=40, batch=64),
+)
+SMALL = EncoderConfig(
+    history=24, context=2, horizon=8, hidden=(16,), predictor=(16,), simulations=12, seconds=1.5, windows=24,
+    updates=60, batch=64,
+)  # fmt: skip
+HEAVY = Randomization(
+    name="heavy", terms=(Term(targets=("body/pendulum/com", "joint/shoulder/damping"), law=Point(values=(0.8, 0.5))),)
+)
+
+
+def episodes(successes: int, value: float = 1.0, n: int = 60) -> EpisodeStats:
+    return EpisodeStats(np.arange(n) < successes, value + np.linspace(0.0, 1.0, n))
+
+
+@dataclass
+class Judge:
+    """Gives the source one outcome and every other policy another."""
+
+    source: Policy
+    of_source: EpisodeStats
+    of_others: EpisodeStats
+
+    def __call__(self, policy: Policy) -> EpisodeStats:
+        same = all(torch.equal(v, policy.state_dict()[k]) for k, v in self.source.state_dict().items())
+        return self.of_source if same else self.of_others
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Policy, Evidence]:
+    """A policy with a briefly pretrained encoder, and evidence of which the judges are replaced by each test."""
+    torch.set_num_threads(1)
+    robot, task = find_robot("simple_pendulum"), load_task("pendulum_swingup")
+    layout = Observation(robot.spec, replace(task.observation, history=SMALL.history), task.action)
+    simulated = simulated_windows(task, robot, NOMINAL, SMALL, seed=0, nthread=1)
+    folder = tmp_path_factory.mktemp("encoder")
+    pretrain(simulated, EncoderCard.of(layout, SMALL, task.control_period_s), SMALL, folder, seed=0)
+    encoder = PhysicsEncoder.load(folder)
+    card = PolicyCard(
+        task=task.name, control_period_s=0.01, spec=robot.spec, observation=task.observation, action=task.action,
+        network=NetworkConfig(hidden=(8,)),
+    ).with_encoder(encoder.card)  # fmt: skip
+    policy = Policy(card).eval()
+    assert policy.encoder is not None
+    policy.encoder.load_state_dict(encoder.state_dict())
+    evidence = Evidence(
+        make_env=lambda n: SB3VecEnv(BatchedEnv(task, robot, HEAVY, n, history=SMALL.history, nthread=1)),
+        evaluate=lambda policy: (0.0, 0.0),
+        real=Judge(policy, episodes(10), episodes(55)),
+        source=Judge(policy, episodes(60, 4.0), episodes(60, 3.0)),
+        windows=simulated_windows(task, robot, HEAVY, SMALL, seed=1, nthread=1),
+        held_out=simulated_windows(task, robot, HEAVY, SMALL, seed=2, nthread=1),
+        replay=simulated,
+        heads=Heads.load(folder, encoder.card),
+    )
+    return policy, evidence
+
+
+def test_what_is_proven_better_is_kept_with_its_forgetting(source: tuple[Policy, Evidence], tmp_path: Path) -> None:
+    policy, evidence = source
+    result = finetune(policy, evidence, TINY, tmp_path, seed=0, scratch=episodes(5), oracle=episodes(60))
+    assert [c.method for c in result.candidates] == ["nothing", "policy", "encoder+policy"]
+    assert result.selected == "policy"  # ties go to the smaller change
+    assert result.forgetting["return"]["mean"] == pytest.approx(1.0 / 4.5)
+    assert result.kpis["transfer_efficiency"]["mean"] == pytest.approx(50 / 55)
+    assert result.kpis["adaptation_gap"]["mean"] == pytest.approx(5 / 60)
+    rows = result.rows(np.random.default_rng(0))
+    assert {"method", "real_score", "source_return", "accepted", "why"} <= rows[1].keys()
+    assert rows[1]["real_score"]["n"] == 60 and rows[1]["real_score"]["ci95"][0] > 0.8
+    assert "against doing nothing" in rows[1]["why"]
+    kept = Policy.load(tmp_path / "policy")
+    assert not torch.equal(kept.actor[0].weight, policy.actor[0].weight)
+    assert result.encoder is not None and result.encoder["after"] < result.encoder["before"]
+
+
+def test_negative_transfer_is_rolled_back(source: tuple[Policy, Evidence], tmp_path: Path) -> None:
+    policy, evidence = source
+    worse = replace(evidence, real=Judge(policy, episodes(40), episodes(10)))
+    result = finetune(policy, worse, TINY, tmp_path, seed=0)
+    assert result.selected == "nothing" and not any(c.accepted for c in result.candidates[1:])
+    assert all("negative transfer, rolled back" in c.why for c in result.candidates[1:])
+    kept = Policy.load(tmp_path / "policy")
+    assert all(torch.equal(v, kept.state_dict()[k]) for k, v in policy.state_dict().items())
+    assert result.forgetting["return"]["mean"] == 0.0
+    assert result.kpis["transfer_efficiency"]["mean"] is None
+
+
+def test_an_encoder_that_predicts_no_better_is_given_up_before_a_policy_is_trained_on_it(
+    source: tuple[Policy, Evidence], tmp_path: Path
+) -> None:
+    policy, evidence = source
+    assert evidence.replay is not None
+    hopeless = replace(TINY, methods=("encoder+policy",), adapt=AdaptConfig(updates=30, batch=64, learning_rate=1.0))
+    result = finetune(policy, replace(evidence, held_out=evidence.replay), hopeless, tmp_path, seed=0)
+    assert result.selected == "nothing" and not result.training
+    row = result.rows(np.random.default_rng(0))[1]
+    assert row["real_score"] is None and "held-out prediction error did not fall" in row["why"]
+
+
+def test_without_windows_the_encoder_is_left_alone(source: tuple[Policy, Evidence], tmp_path: Path) -> None:
+    policy, evidence = source
+    result = finetune(policy, replace(evidence, windows=None), TINY, tmp_path, seed=0)
+    assert result.selected == "policy"
+    assert "no recording is long enough" in result.candidates[2].why
+
+
+def test_equal_seeds_give_equal_results(source: tuple[Policy, Evidence], tmp_path: Path) -> None:
+    policy, evidence = source
+    one, two = (finetune(policy, evidence, TINY, tmp_path / name, seed=3) for name in "ab")
+    assert one.rows(np.random.default_rng(1)) == two.rows(np.random.default_rng(1))
+    assert one.kpis == two.kpis and one.encoder == two.encoder
+    for name, value in one.policy.state_dict().items():
+        assert torch.equal(value, two.policy.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("real", "accepted", "told"),
+    [
+        (episodes(50), True, "success"),
+        (episodes(21), False, "not proven better"),  # one more success of 60 is luck
+        (episodes(20, 2.0), True, "return"),
+        (episodes(19, 9.0), False, "not proven better"),  # a higher return does not pay for a lost success
+        (episodes(0), False, "negative transfer"),
+    ],
+)
+def test_the_judgement(real: EpisodeStats, accepted: bool, told: str) -> None:
+    verdict, why = judge(real, episodes(20), np.random.default_rng(0))
+    assert verdict is accepted and told in why
+
+
+def test_the_choice_prefers_success_then_return_then_the_smaller_change() -> None:
+    def candidate(method: str, real: EpisodeStats, accepted: bool = True) -> Candidate:
+        return Candidate(method=method, real=real, source=None, accepted=accepted, why="")
+
+    nothing = candidate("nothing", episodes(20))
+    assert choose([nothing, candidate("a", episodes(30)), candidate("b", episodes(40))]) == 2
+    assert choose([nothing, candidate("a", episodes(40), accepted=False)]) == 0
+    assert choose([nothing, candidate("a", episodes(40)), candidate("b", episodes(40))]) == 1
+    assert choose([nothing, candidate("a", episodes(40)), candidate("b", episodes(40, 1.5))]) == 2
