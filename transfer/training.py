@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sim.evaluate import rollout_success
+import numpy as np
+import numpy.typing as npt
+
+from sim.evaluate import Act, rollout_success
 from sim.model import RobotConfig
 from sim.randomization import Randomization
 from sim.tasks import Task
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 EVALUATION_SEED = 900_001
 """Start states and draws by which training picks its best policy; final figures use other seeds."""
+ROBOTS, RECORDED = 16, 1000
+"""Simulated robots whose inputs are recorded for golden vectors and the monitor, and rows that are kept."""
 
 
 def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCard:
@@ -58,3 +63,18 @@ def scorer(
         return float(stats.success.mean()), float(stats.returns.mean())
 
     return score
+
+
+def recorded_inputs(
+    act: Act, task: Task, robot: RobotConfig, law: Randomization, history: int, seed: int
+) -> dict[str, npt.NDArray[np.float32]]:
+    """What a policy saw in simulation: `RECORDED` rows from all along the episodes of a few robots, by input name."""
+    env = BatchedEnv(task, robot, law, ROBOTS, history=history, seed=seed, start="evaluate", autoreset=False)
+    inputs, rows = env.reset(), []
+    for _ in range(task.steps):
+        rows.append({name: value.copy() for name, value in inputs.items()})
+        inputs = env.step(act(inputs)).inputs
+    together = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    count = len(together["observation"])
+    kept = np.sort(np.random.default_rng(seed).permutation(count)[:RECORDED])
+    return {name: value[kept] for name, value in together.items()}

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
+from robot import bundle
+from robot.controller import Controller
+from robot.driver import driver_options, open_driver
 from robot.log import EpisodeLog
+from robot.loop import ControlLoop
+from robot.recorder import MemoryRecorder
+from robot.safety import Safety
 from robot.spec import RobotSpec
-from sim.tasks import Task
+from sim.tasks import Task, load_task
 
 
 def success_of(log: EpisodeLog, task: Task, spec: RobotSpec) -> bool:
@@ -25,3 +36,54 @@ def success_of(log: EpisodeLog, task: Task, spec: RobotSpec) -> bool:
     rows = np.searchsorted(velocity.t_ns, position.t_ns[last], side="right") - 1
     inside = task.inside(position.ordered(names)[last], velocity.ordered(names)[rows.clip(0)])
     return bool(inside.all())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One episode to be run."""
+
+    bundle: Path
+    driver: str
+    task: str
+    seed: int
+    """Of a simulated driver; a real one has none."""
+    posterior: Path | None = None
+    log: Path | None = None
+    """Where the episode is kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What came of an episode."""
+
+    success: bool
+    fault: str
+    """Reason of the first fault; empty when there was none."""
+
+
+def run_trials(trials: Sequence[Trial]) -> list[Outcome]:
+    """Run episodes one after the other, each with a driver opened for it; BundleRefused before any of them."""
+    outcomes = []
+    for trial in trials:
+        controller = bundle.load(trial.bundle)
+        task = load_task(trial.task)
+        outcomes.append(_run(trial, controller, task))
+    return outcomes
+
+
+def _run(trial: Trial, controller: Controller, task: Task) -> Outcome:
+    spec = controller.spec
+    known = driver_options(trial.driver)
+    options = {"seed": trial.seed, "posterior": trial.posterior}
+    given = {k: v for k, v in options.items() if k in known and v is not None}
+    with closing(open_driver(trial.driver, spec, **given)) as driver:
+        safety = Safety(spec, controller.period_ns * 1e-9, controller.monitor)
+        # one period more: the reading after the last command closes the episode
+        report = ControlLoop(controller, driver, safety, MemoryRecorder("trial", spec)).run(
+            task.episode_s + task.control_period_s
+        )
+    assert report.log is not None
+    if trial.log is not None:
+        report.log.save(trial.log)
+    fault = report.faults[0].reason if report.faults else ""
+    return Outcome(success=not fault and success_of(report.log, task, spec), fault=fault)

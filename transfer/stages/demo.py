@@ -103,8 +103,8 @@ def on_the_robot(chain: Chain, bundle: str) -> tuple[str, str]:
             words = (f"robot={ROBOT}", f"driver={DRIVER}", f"excitation={excitation}", f"seconds={RECORD_S}")
             logs.append(chain.run(name, "record", *words, seed=1000 * chain.seed + number)["log"])
         if part == "train":
-            words = (f"bundle={bundle}", f"driver={DRIVER}", "seconds=6")
-            logs.append(chain.run("run_zero-shot", "run", *words, seed=1000 * chain.seed + 5)["log"])
+            attempt = (f"bundle={bundle}", f"driver={DRIVER}", "seconds=6")
+            logs.append(chain.run("run_zero-shot", "run", *attempt, seed=1000 * chain.seed + 5)["log"])
         folder = f"ingest_{part}"
         chain.run(folder, "ingest", f"robot={ROBOT}", f"path=[{','.join(logs)}]")
         folders[part] = str(chain.out / folder)

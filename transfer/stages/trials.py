@@ -42,9 +42,15 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         raise ConfigError(f"n={cfg.n}: at least one episode is needed.")
     n = min(cfg.n, 6) if cfg.quick else cfg.n
     posterior = run.input(cfg.posterior) if cfg.posterior else None
-    common = {"bundle": bundle, "driver": cfg.driver, "task": cfg.task.name, "posterior": posterior}
     trials = [
-        Trial(**common, seed=cfg.seed * 100_000 + i, log=run.out / f"{i:03d}.mcap" if cfg.keep else None)
+        Trial(
+            bundle=bundle,
+            driver=cfg.driver,
+            task=cfg.task.name,
+            seed=cfg.seed * 100_000 + i,
+            posterior=posterior,
+            log=run.out / f"{i:03d}.mcap" if cfg.keep else None,
+        )
         for i in range(n)
     ]
     workers = min(os.cpu_count() or 1, n) if cfg.driver in ("sim", "surrogate") else 1

@@ -1,0 +1,101 @@
+"""Write a controller bundle, the one folder that goes to the robot:
+
+    terrafirma export policy=runs/train/policy
+    terrafirma export policy=runs/finetune/policy posterior=runs/identify/posterior.yaml key=private.pem
+
+Reads   a policy, and what robots are drawn from to record golden vectors and to measure its return.
+Writes  bundle/ (ONNX, manifest, golden vectors, monitor, model card, digests) and result.json.
+Costs   about ten seconds, most of them for the ONNX exporter.
+Refused (exit code 3) when the ONNX file does not compute what the policy computes. key= signs (ECDSA P-256).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot import files
+from robot.config import ConfigError
+from robot.result import Run, mean_ci, wilson
+from sim import tasks
+from sim.evaluate import rollout_success
+from sim.model import RobotConfig, find_robot
+from sim.randomization import Randomization
+from transfer.choices import existing, parameters
+from transfer.cli import Common
+
+VOLATILE = ("bundle", "variants")
+EPISODES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Common):
+    policy: Path | None = None
+    posterior: Path | None = None
+    dr: Randomization | None = None
+    """Default: the prior of the policy's robot."""
+    report: Path | None = None
+    """An HTML report to put into the bundle."""
+    key: Path | None = None
+
+
+def run(cfg: Config, run: Run) -> dict[str, Any]:
+    from policies.policy import Policy
+    from transfer.export import export
+    from transfer.training import recorded_inputs
+
+    source = run.input(existing(cfg.policy, "policy", "train"))
+    policy = Policy.load(source)
+    if policy.observation.cameras:
+        raise ConfigError(
+            f"policy={source}: policies with cameras are exported with transfer.export, not yet from here."
+        )
+    task, robot = tasks.load_task(policy.task), robot_of(policy)
+    law = parameters(robot, cfg.posterior, cfg.dr or default_prior(robot), run)
+    n = 20 if cfg.quick else EPISODES
+    history = policy.observation.history
+    stats = rollout_success(policy.act, task, robot, law, n, cfg.seed, history=history)
+    success, value = wilson(int(stats.success.sum()), n), mean_ci(stats.returns)
+    made = export(
+        policy,
+        run.out / "bundle",
+        golden=recorded_inputs(policy.act, task, robot, law, history, cfg.seed),
+        rng=np.random.default_rng(cfg.seed),
+        lineage={"policy_sha256": files.sha256(source), "law": law.name, "seed": cfg.seed, **policy.card.lineage},
+        gate={"episodes_in_simulation": n, "success": success, "return": value, "drawn_from": law.name},
+        report_html=cfg.report.read_text() if cfg.report else None,
+        key=cfg.key,
+    )
+    variant = {
+        "name": "float32",
+        "bytes": made.bytes,
+        "latency_us_p50": made.latency_us_p50,
+        "latency_us_p99": made.latency_us_p99,
+        "return": value,
+        "success": success,
+        "accepted": True,
+    }
+    return {"bundle": str(made.bundle), "parity_max_error": made.parity_max_error, "variants": [variant]}
+
+
+def robot_of(policy: Any) -> RobotConfig:
+    """The simulated robot of a policy; ConfigError when its configuration is no longer the one it was trained for."""
+    robot = find_robot(policy.spec.name)
+    if robot.spec.fingerprint() != policy.spec.fingerprint():
+        raise ConfigError(
+            f"the policy was trained for robot '{policy.spec.name}' with fingerprint {policy.spec.fingerprint()}; "
+            f"its configuration now has {robot.spec.fingerprint()}: restore it, or train again."
+        )
+    return robot
+
+
+def default_prior(robot: RobotConfig) -> Randomization | None:
+    """configs/dr/<robot>_default.yaml where there is one."""
+    from sim import randomization
+    from transfer.cli import configs_dir
+
+    path = configs_dir() / "dr" / f"{robot.spec.name}_default.yaml"
+    return randomization.load(path) if path.exists() else None
