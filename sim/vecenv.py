@@ -74,14 +74,15 @@ class BatchedEnv:
     ) -> None:
         """`history` overrides the task's; without `autoreset` ended simulations run on until reset() is called.
 
-        `stagger` cuts the first episodes at random lengths, so that the simulations do not all restart in the same
-        step: a batch of training data then holds every phase of the episode.
+        `stagger` is for training: episodes last the task's `explore_s`, and the first ones are cut at random lengths,
+        so that a batch of data holds every phase of an episode instead of one.
         ConfigError when task, robot and randomization do not belong together.
         """
         if task.robot != robot.spec.name:
             raise ConfigError(f"task '{task.name}' is for robot '{task.robot}'; it was given '{robot.spec.name}'.")
         self.task, self.robot, self.spec, self.num_envs = task, robot, robot.spec, num_envs
         self.start, self.autoreset, self.stagger, self.randomization = start, autoreset, stagger, randomization
+        self._steps = task.explore_steps if stagger else task.steps
         self.model = Model(robot)
         randomization.check(self.model)
         config = task.observation if history is None else dataclasses.replace(task.observation, history=history)
@@ -94,7 +95,7 @@ class BatchedEnv:
         self._signals: dict[str, Array] = {s: np.zeros((num_envs, len(self.spec.joints))) for s in self._wanted}
         self._effort = np.zeros((num_envs, len(self.spec.joints)))
         self._return, self._age = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
-        self._held, self._length = np.zeros(num_envs, dtype=np.int64), np.full(num_envs, task.steps)
+        self._held, self._length = np.zeros(num_envs, dtype=np.int64), np.full(num_envs, self._steps)
         self.seed(seed)
 
     def seed(self, seed: int) -> None:
@@ -115,7 +116,7 @@ class BatchedEnv:
         """Begin a new episode in some simulations (default: all); returns the inputs of all."""
         self._restart(self._all if ids is None else np.asarray(ids, dtype=np.intp))
         if ids is None and self.stagger:
-            self._length = self._rng.integers(1, self.task.steps, self.num_envs, endpoint=True)
+            self._length = self._rng.integers(1, self._steps, self.num_envs, endpoint=True)
         return self.observation.encode(self._signals)
 
     def step(self, action: npt.NDArray[np.floating[Any]]) -> Step:
@@ -169,7 +170,7 @@ class BatchedEnv:
         for name, value in self._read(ids).items():
             self._signals[name][ids] = value
         self._effort[ids] = 0.0
-        self._return[ids], self._age[ids], self._held[ids], self._length[ids] = 0.0, 0, 0, self.task.steps
+        self._return[ids], self._age[ids], self._held[ids], self._length[ids] = 0.0, 0, 0, self._steps
 
     @property
     def observation_space(self) -> spaces.Box | spaces.Dict:

@@ -35,6 +35,8 @@ class Task(ABC):
     robot: str
     """Name of the robot it was written for."""
     episode_s: float
+    explore_s: float
+    """Length of a training episode [s]; short ones begin more often where explore() wants them to."""
     control_period_s: float
     hold_s: float
     """Success asks to be inside the region for this last stretch of the episode [s]; 0: at its end alone."""
@@ -45,6 +47,11 @@ class Task(ABC):
     def steps(self) -> int:
         """Control steps of a whole episode."""
         return round(self.episode_s / self.control_period_s)
+
+    @property
+    def explore_steps(self) -> int:
+        """Control steps of a training episode."""
+        return min(self.steps, round(self.explore_s / self.control_period_s))
 
     @property
     def hold_samples(self) -> int:

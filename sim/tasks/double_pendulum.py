@@ -56,6 +56,7 @@ TASKS: dict[str, Task] = {
         name="pendubot_swingup",
         robot="double_pendulum_c1",
         episode_s=10.0,
+        explore_s=3.0,
         control_period_s=0.01,
         hold_s=0.0,
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),

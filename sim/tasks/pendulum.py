@@ -49,6 +49,7 @@ TASKS: dict[str, Task] = {
         name="pendulum_swingup",
         robot="simple_pendulum",
         episode_s=6.0,
+        explore_s=3.0,
         control_period_s=0.01,
         hold_s=1.0,
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),

@@ -32,7 +32,8 @@ DELAY = "timing/command/delay"
 def short(steps: int, **changes: Any) -> Any:
     """The pendulum task with episodes of a few steps."""
     task = load_task("pendulum_swingup")
-    return dataclasses.replace(task, episode_s=steps * task.control_period_s, hold_s=0.0, **changes)
+    seconds = steps * task.control_period_s
+    return dataclasses.replace(task, episode_s=seconds, explore_s=seconds, hold_s=0.0, **changes)
 
 
 def make(
