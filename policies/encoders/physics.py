@@ -13,7 +13,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from policies import tensors
 from policies.network import CLIP, Scale, mlp
@@ -23,8 +22,8 @@ from robot.observation import Observation
 from robot.spec import RobotSpec
 
 VERSION = 1
-SPAN, STRIDE = 8, 4
-"""Rows over which features and changes are averaged, and rows from one such span to the next."""
+BLOCK = 4
+"""Rows of a block; features and changes are averaged over spans of two blocks, and spans begin one block apart."""
 RIDGE = 3e-3
 """Regularization of the regression, beside features of unit size: what a window does not excite stays near 0."""
 WEIGHTS, CARD = "encoder.safetensors", "encoder.yaml"
@@ -68,8 +67,8 @@ class EncoderConfig:
         for name in ("history", "context", "horizon", "simulations", "windows", "updates", "batch", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"encoder.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.history < 2 * SPAN:
-            raise ConfigError(f"encoder.history is {self.history}; it must be at least {2 * SPAN}.")
+        if self.history < 4 * BLOCK:
+            raise ConfigError(f"encoder.history is {self.history}; it must be at least {4 * BLOCK}.")
         if not 0.0 < self.held_out < 1.0:
             raise ConfigError(f"encoder.held_out is {self.held_out}; it must lie between 0 and 1.")
 
@@ -155,7 +154,7 @@ class PhysicsEncoder(nn.Module):
 
     A regression inside a network. Physical parameters are the coefficients that relate how fast the state changes to
     state and action, so the window is first reduced to them: features of the rows (themselves and some learned
-    nonlinear ones) are averaged over SPAN rows, far above the sensors' noise, the changes over the same rows are
+    nonlinear ones) are averaged over spans of rows, far above the sensors' noise, the changes over the same rows are
     regressed on them, and a small network reads coefficients and excitation. A longer window makes them more
     certain; an empty one gives one fixed context: "nothing known yet".
     """
@@ -170,7 +169,7 @@ class PhysicsEncoder(nn.Module):
         self.card = card
         self.measured = card.measured
         self.scale = Scale(card.row)
-        # deviation of the changes over SPAN rows, in scaled units
+        # deviation of the changes over spans, in scaled units
         self.register_buffer("change", torch.ones(len(self.measured)))
         self.nonlinear = nn.Linear(card.row, card.features)
         self.size = card.row + card.features
@@ -192,14 +191,16 @@ class PhysicsEncoder(nn.Module):
 
     def _regress(self, rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Coefficients (B, size x measured) and second moments of the features (B, size (size + 1) / 2)."""
-        state = rows[..., self.measured]
-        whole = mask[:, :-SPAN:STRIDE]  # a span is real when its oldest row is
-        y = ((state[:, SPAN::STRIDE] - state[:, :-SPAN:STRIDE]) / self.change).clamp(-CLIP, CLIP) * whole
-        features = torch.cat([rows, torch.tanh(self.nonlinear(rows))], dim=2)
-        # the mean over [t, t + SPAN): what acted while the state changed from t to t + SPAN
-        x = functional.avg_pool1d(features[:, :-1].transpose(1, 2), SPAN, STRIDE).transpose(1, 2) * whole
-        x = x / whole.sum(dim=1, keepdim=True).clamp(min=1.0).sqrt()
-        y = y / whole.sum(dim=1, keepdim=True).clamp(min=1.0).sqrt()
+        first = (rows.shape[1] - 1) % BLOCK
+        state = rows[:, first::BLOCK, self.measured]
+        whole = mask[:, first::BLOCK][:, :-2]  # a span is real when its oldest row is
+        y = ((state[:, 2:] - state[:, :-2]) / self.change).clamp(-CLIP, CLIP) * whole
+        # the mean over [t, t + span): what acted while the state changed from t to t + span
+        means = sum((rows[:, first + k : -1 : BLOCK] for k in range(1, BLOCK)), rows[:, first:-1:BLOCK]) / BLOCK
+        means = torch.cat([means, torch.tanh(self.nonlinear(means))], dim=2)
+        x = 0.5 * (means[:, 1:] + means[:, :-1]) * whole
+        weight = whole.sum(dim=1, keepdim=True).clamp(min=1.0).rsqrt()
+        x, y = x * weight, y * weight
         moments = x.transpose(1, 2) @ x
         coefficients = self._solve(moments + self.ridge, x.transpose(1, 2) @ y)
         return coefficients.flatten(1), moments[:, self.triangle[0], self.triangle[1]]

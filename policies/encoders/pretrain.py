@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from policies.encoders.heads import Heads
-from policies.encoders.physics import SPAN, EncoderCard, EncoderConfig, PhysicsEncoder
+from policies.encoders.physics import BLOCK, EncoderCard, EncoderConfig, PhysicsEncoder
 from policies.encoders.probes import earlier_actions, prediction_errors, probe
 from policies.encoders.windows import WindowData
 from policies.progress import Meter, Report, silent
@@ -56,7 +56,7 @@ def set_statistics(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> N
     real = data.history[data.mask > 0]
     encoder.scale.set(real.mean(axis=0), real.std(axis=0))
     scaled = data.history[data.mask.all(axis=1)] / encoder.scale.deviation.numpy()
-    change = (scaled[:, SPAN:] - scaled[:, :-SPAN]).std(axis=(0, 1))
+    change = (scaled[:, 2 * BLOCK :] - scaled[:, : -2 * BLOCK]).std(axis=(0, 1))
     encoder.change.copy_(torch.from_numpy(change[encoder.measured]).clamp(min=1e-3))
     with torch.no_grad():
         some = slice(None, None, max(len(data) // 4096, 1))
