@@ -1,0 +1,197 @@
+"""From a trained Policy to a controller bundle: one ONNX graph with everything inside, proved equal to the original.
+
+The graph is exported once with a named batch axis. Parity is measured on every output, on recorded inputs
+(which travel in the bundle as golden vectors) and on random ones around them; the runtime's own session runs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from policies.policy import Policy
+from robot import bundle
+from robot.config import ConfigError
+from robot.controller import Controller, open_session
+from robot.monitor import Monitor
+from robot.verification import TOLERANCE, difference
+from transfer.cli import GateRefused
+
+Inputs = Mapping[str, npt.NDArray[Any]]
+
+GOLDEN = 100
+RANDOM = 1000
+_PART = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What was written, and how it was measured."""
+
+    bundle: Path
+    parity_max_error: float
+    """Largest |a - b| / max(|a|, 1) over all outputs, recorded and random inputs."""
+    bytes: int
+    latency_us_p50: float
+    latency_us_p99: float
+    """Of the network alone, one thread, batch of one."""
+
+
+def export(
+    policy: Policy,
+    out: Path,
+    *,
+    golden: Inputs,
+    rng: np.random.Generator,
+    seen: npt.NDArray[np.floating] | None = None,
+    lineage: Mapping[str, Any] | None = None,
+    gate: Mapping[str, Any] | None = None,
+    report_html: str | None = None,
+    key: Path | None = None,
+) -> Export:
+    """Write the bundle of a policy to `out`.
+
+    `golden` are recorded inputs by name, of shape (n, ...) with n >= 2; the first 100 rows become the golden
+    vectors. `seen` (n, D) are observations for the runtime's monitor (default: all of golden's). `key` is a PEM
+    file with a P-256 private key. Raises GateRefused, and writes nothing, when the graph does not compute what
+    the policy computes.
+    """
+    policy = policy.eval()
+    inputs = _select(policy, golden)
+    recorded = {name: value[:GOLDEN] for name, value in inputs.items()}
+    graph = to_onnx(policy, recorded)
+    controller = Controller(
+        open_session(graph), policy.spec, policy.observation, policy.action, policy.control_period_s
+    )
+    expected = run_torch(policy, recorded)
+    error = max(parity(policy, controller, part) for part in (recorded, *random_inputs(inputs, RANDOM, rng)))
+    if not error <= TOLERANCE:
+        raise GateRefused(f"export: the ONNX graph differs from the policy by {error:.2g}; {TOLERANCE:g} is allowed.")
+    bundle.write(
+        out,
+        onnx=graph,
+        spec=policy.spec,
+        task=policy.task,
+        observation=policy.observation,
+        action=policy.action,
+        control_period_s=policy.control_period_s,
+        golden_inputs=recorded,
+        golden_outputs=expected,
+        monitor=Monitor.fit(controller.encoder.components, inputs["observation"] if seen is None else seen),
+        lineage=lineage,
+        gate=gate,
+        report_html=report_html,
+        key=key,
+    )
+    p50, p99 = latency(controller, recorded)
+    return Export(Path(out), error, len(graph), p50, p99)
+
+
+def to_onnx(policy: Policy, example: Inputs) -> bytes:
+    """The policy as an ONNX file, weights inside, first axis named `batch`; the same policy gives the same bytes."""
+    values = tuple(torch.from_numpy(np.ascontiguousarray(example[name][:2])) for name in policy.input_names)
+    batch = torch.export.Dim("batch")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            _Graph(policy).eval(),
+            values,
+            dynamo=True,
+            input_names=list(policy.input_names),
+            output_names=list(policy.output_names),
+            dynamic_shapes=(tuple({0: batch} for _ in values),),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    model.doc_string = ""
+    del model.metadata_props[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph):
+        part.doc_string = ""
+        del part.metadata_props[:]  # stack traces with the paths of this machine
+    for function in model.functions:
+        del function.metadata_props[:]
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+class _Graph(nn.Module):
+    """A policy with positional inputs and no outputs that are None, as the exporter wants it."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.policy, self.names = policy, policy.input_names
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.policy(**dict(zip(self.names, values, strict=True)))
+        return tuple(value for value in outputs if value is not None)
+
+
+@torch.no_grad()
+def run_torch(policy: Policy, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
+    """The policy's outputs by name."""
+    outputs = policy(**{name: torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in policy.input_names})
+    return dict(zip(policy.output_names, (o.numpy() for o in outputs if o is not None), strict=True))
+
+
+def parity(policy: Policy, controller: Controller, inputs: Inputs) -> float:
+    """The largest |a - b| / max(|a|, 1) between torch and the runtime's session, row by row, over all outputs."""
+    expected = run_torch(policy, inputs)
+    n = len(inputs["observation"])
+    rows = [controller.infer({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(n)]
+    return max(difference(value, np.concatenate([r[name] for r in rows])) for name, value in expected.items())
+
+
+def random_inputs(inputs: Inputs, n: int, rng: np.random.Generator) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """n inputs in parts: normal with twice the spread of `inputs`, uniform images, masks of every length."""
+    for begin in range(0, n, _PART):
+        size = min(_PART, n - begin)
+        part = {}
+        for name, value in inputs.items():
+            shape = (size, *value.shape[1:])
+            if value.dtype == np.uint8:
+                part[name] = rng.integers(0, 256, shape, dtype=np.uint8)
+            elif name == "history_mask":
+                kept = rng.integers(0, shape[1] + 1, (size, 1))
+                part[name] = (np.arange(shape[1]) >= shape[1] - kept).astype(np.float32)
+            else:
+                spread = 2.0 * value.std(axis=0) + 1e-3
+                part[name] = (value.mean(axis=0) + spread * rng.normal(size=shape)).astype(np.float32)
+        yield part
+
+
+def latency(controller: Controller, inputs: Inputs, repeats: int = 2000) -> tuple[float, float]:
+    """p50 and p99 of one run of the network [µs], batch of one, on the runtime's single thread."""
+    row = {name: value[:1] for name, value in inputs.items()}
+    for _ in range(100):
+        controller.infer(row)
+    times = np.empty(repeats)
+    for i in range(repeats):
+        begin = time.perf_counter_ns()
+        controller.infer(row)
+        times[i] = (time.perf_counter_ns() - begin) * 1e-3
+    p50, p99 = np.percentile(times, [50, 99])
+    return float(p50), float(p99)
+
+
+def _select(policy: Policy, golden: Inputs) -> dict[str, npt.NDArray[Any]]:
+    missing = [name for name in policy.input_names if name not in golden]
+    if missing:
+        raise ConfigError(f"export: recorded inputs lack '{missing[0]}', which the policy takes.")
+    inputs = {name: np.ascontiguousarray(golden[name]) for name in policy.input_names}
+    if len(inputs["observation"]) < 2:
+        raise ConfigError("export: at least two recorded steps are needed.")
+    return inputs
