@@ -19,7 +19,8 @@ class StageResult:
     folder: Path
     result: dict[str, Any]
     lineage: dict[str, Any]
-    curve: list[dict[str, Any]] = field(default_factory=list)
+    curves: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Name of a training -> rows of its learning curve."""
 
     @property
     def stage(self) -> str:
@@ -41,11 +42,15 @@ def collect(run: Path) -> list[StageResult]:
 
 def _read(folder: Path, top: Path) -> StageResult:
     result = json.loads((folder / "result.json").read_text())
-    lineage_file, curve_file = folder / "lineage.json", folder / "curve.jsonl"
+    lineage_file = folder / "lineage.json"
     lineage = json.loads(lineage_file.read_text()) if lineage_file.exists() else {}
-    rows = [json.loads(line) for line in curve_file.read_text().splitlines()] if curve_file.exists() else []
     name = folder.relative_to(top).as_posix()
-    return StageResult(result["stage"] if name == "." else name, folder, result, lineage, rows)
+    name = result["stage"] if name == "." else name
+    curves = {}
+    for path in sorted(folder.glob("curve*.jsonl")):
+        method = path.stem.removeprefix("curve").removeprefix("-")
+        curves[f"{name}: {method}" if method else name] = [json.loads(line) for line in path.read_text().splitlines()]
+    return StageResult(name, folder, result, lineage, curves)
 
 
 def lineage_tree(run: Path, stages: list[StageResult]) -> dict[str, Any]:

@@ -57,8 +57,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return f"<div class='wide'><table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
 
 
-def interval(value: Mapping[str, Any], digits: int = 3) -> str:
-    """`0.061 [0.055, 0.068]`"""
+def interval(value: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """`0.061 [0.055, 0.068]`, or why there is no figure."""
+    if value is None or value["mean"] is None:
+        return "not measured" if value is None else value.get("note", "not measured")
     low, high = value["ci95"]
     return f"{value['mean']:.{digits}g} [{low:.{digits}g}, {high:.{digits}g}]"
 
@@ -112,7 +114,7 @@ def _gap(stages: Sequence[StageResult]) -> list[Section]:
 
 
 def _curves(stages: Sequence[StageResult]) -> list[Section]:
-    curves = {s.name: s.curve for s in stages if s.curve}
+    curves = {name: rows for s in stages for name, rows in s.curves.items() if rows and "env_steps" in rows[0]}
     if not curves:
         return []
     content = _figure(figures.figure_curves(curves, "success", "success in simulation"))
@@ -151,16 +153,13 @@ def _candidates(stages: Sequence[StageResult]) -> list[Section]:
             for c in stage.result["candidates"]
         ]
         head = ("candidate", "score on held-out evidence", "return in the source simulation", "accepted", "why")
-        kpis = [(k, interval(v) if isinstance(v, dict) else v) for k, v in stage.result["kpis"].items()]
-        kpis.append(("forgetting", _short(stage.result["forgetting"])))
+        kpis = [(k, interval(v)) for k, v in stage.result["kpis"].items()]
+        forgetting = stage.result["forgetting"]
+        kpis += [(f"source simulation, success {k}", percent(forgetting[f"success_{k}"])) for k in ("before", "after")]
         sections.append(
             ("Fine-tuning: what was tried and what was kept", table(head, rows) + table(("KPI", "value"), kpis))
         )
     return sections
-
-
-def _short(value: Any) -> str:
-    return interval(value) if isinstance(value, dict) and "mean" in value else str(value)
 
 
 def _probes(stages: Sequence[StageResult]) -> list[Section]:

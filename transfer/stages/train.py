@@ -12,6 +12,7 @@ Survives kill -9: with resume=true it goes on from the last checkpoint and gives
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         evaluate=scorer(task, cfg.robot, law, 20 if cfg.quick else 64),
         report=terminal(),
     )
+    if cfg.physics is not None:  # with its heads, by which fine-tuning adapts it to recordings
+        shutil.copytree(cfg.physics, run.out / "policy" / "encoder", dirs_exist_ok=True)
     n = 20 if cfg.quick else EPISODES
     policy = result.policy
     stats = rollout_success(policy.act, task, cfg.robot, law, n, cfg.seed, history=policy.observation.history)
