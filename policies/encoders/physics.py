@@ -13,6 +13,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from policies import tensors
 from policies.network import CLIP, Scale, mlp
@@ -173,8 +174,8 @@ class PhysicsEncoder(nn.Module):
         self.register_buffer("change", torch.ones(len(self.measured)))
         self.nonlinear = nn.Linear(card.row, card.features)
         self.size = card.row + card.features
-        self.register_buffer("ridge", RIDGE * torch.eye(self.size), persistent=False)
-        self.register_buffer("unit", torch.eye(self.size), persistent=False)
+        self.register_buffer("ridge", RIDGE * torch.eye(self.size, dtype=torch.float64), persistent=False)
+        self.register_buffer("unit", torch.eye(self.size, dtype=torch.float64), persistent=False)
         known = self.size * len(self.measured) + self.size * (self.size + 1) // 2 + card.row
         self.register_buffer("triangle", torch.triu_indices(self.size, self.size), persistent=False)
         self.known = Scale(known)
@@ -190,20 +191,27 @@ class PhysicsEncoder(nn.Module):
         return torch.cat([*self._regress(rows, mask.unsqueeze(-1)), rows[:, -1]], dim=1)
 
     def _regress(self, rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Coefficients (B, size x measured) and second moments of the features (B, size (size + 1) / 2)."""
+        """Coefficients (B, size x measured) and second moments of the features (B, size (size + 1) / 2).
+
+        In double precision from the means on: a regression amplifies rounding, and the exported file must give
+        the same numbers.
+        """
         first = (rows.shape[1] - 1) % BLOCK
-        state = rows[:, first::BLOCK, self.measured]
-        whole = mask[:, first::BLOCK][:, :-2]  # a span is real when its oldest row is
+        state = rows[:, first::BLOCK, self.measured].double()
+        whole = mask[:, first::BLOCK][:, :-2].double()  # a span is real when its oldest row is
         y = ((state[:, 2:] - state[:, :-2]) / self.change).clamp(-CLIP, CLIP) * whole
         # the mean over [t, t + span): what acted while the state changed from t to t + span
-        means = sum((rows[:, first + k : -1 : BLOCK] for k in range(1, BLOCK)), rows[:, first:-1:BLOCK]) / BLOCK
-        means = torch.cat([means, torch.tanh(self.nonlinear(means))], dim=2)
+        means = (
+            sum((rows[:, first + k : -1 : BLOCK] for k in range(1, BLOCK)), rows[:, first:-1:BLOCK]).double() / BLOCK
+        )
+        nonlinear = functional.linear(means, self.nonlinear.weight.double(), self.nonlinear.bias.double())
+        means = torch.cat([means, torch.tanh(nonlinear)], dim=2)
         x = 0.5 * (means[:, 1:] + means[:, :-1]) * whole
         weight = whole.sum(dim=1, keepdim=True).clamp(min=1.0).rsqrt()
         x, y = x * weight, y * weight
         moments = x.transpose(1, 2) @ x
         coefficients = self._solve(moments + self.ridge, x.transpose(1, 2) @ y)
-        return coefficients.flatten(1), moments[:, self.triangle[0], self.triangle[1]]
+        return coefficients.flatten(1).float(), moments[:, self.triangle[0], self.triangle[1]].float()
 
     def _solve(self, matrix: Tensor, right: Tensor) -> Tensor:
         """matrix (B, m, m), positive definite by the ridge, and right (B, m, r) -> matrix^-1 right (B, m, r).

@@ -72,7 +72,8 @@ def cut(
     """Cut `count` windows at random rows of each of n trajectories.
 
     observation (n, T, D), action (n, T, A) that followed each, start (n, T) true where an episode begins;
-    parameters (n, P). Windows never reach over a start; a trajectory without room for one gives none. `group` is the number of the first trajectory.
+    parameters (n, P). Windows never reach over a start; a trajectory without room for one gives none. `group` is
+    the number of the first trajectory.
     """
     n, length = observation.shape[:2]
     if length <= horizon:
