@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -84,7 +84,7 @@ def check(document: Mapping[str, Any], place: str, key: Path | None) -> str:
         if _encoded(public) != encoded:
             raise ValueError("not canonical")
         public.verify(signature, document["digest"].encode(), ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, ValueError, KeyError, TypeError) as error:
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, KeyError, TypeError) as error:
         raise BundleRefused(f"{place}: its ECDSA signature is not valid; copy the bundle again.") from error
     if key is not None and _encoded(_public_key(key)) != encoded:
         raise BundleRefused(f"{place}: signed by another key than {key}; get the bundle from who holds that key.")
