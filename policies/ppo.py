@@ -51,7 +51,7 @@ class TrainConfig:
     std_floor: float = 0.1
     """It is kept above this: without, exploration dies before the policy is good."""
     critic_rollouts: int = 0
-    """First rollouts in which only the critic learns; for a policy that is started from another, which has none."""
+    """First rollouts in which only the critic learns, for a policy that is started from another."""
     evaluate_segments: int = 3
     """Segments between two evaluations."""
 
@@ -119,6 +119,19 @@ def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, se
         device="cpu",
         verbose=0,
     )
+
+
+def read_critic(learner: PPO) -> dict[str, Tensor]:
+    """The learner's critic as named tensors."""
+    return {k: v for k, v in learner.policy.state_dict().items() if "value_net." in k}
+
+
+def write_critic(learner: PPO, critic: dict[str, Tensor]) -> None:
+    """Put a critic into the learner; ValueError when it belongs to another network."""
+    own = read_critic(learner)
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in critic.items()}:
+        raise ValueError("the critic belongs to a network of other widths")
+    learner.policy.load_state_dict(critic, strict=False)
 
 
 def _actor_layers(learner: PPO) -> list[nn.Linear]:

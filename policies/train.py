@@ -21,17 +21,19 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from policies import checkpoint
+from policies import checkpoint, tensors
 from policies.checkpoint import TrainState
 from policies.context_env import ContextVecEnv, RunningStatistics
 from policies.encoders.physics import PhysicsEncoder
 from policies.policy import Policy, PolicyCard
-from policies.ppo import Housekeeping, TrainConfig, make_ppo, read_actor, write_actor
+from policies.ppo import Housekeeping, TrainConfig, make_ppo, read_actor, read_critic, write_actor, write_critic
 from policies.progress import Meter, Report, silent
 from robot import config, files
 from robot.config import ConfigError
 
 CURVE = "curve.jsonl"
+CRITIC = "critic.safetensors"
+"""Beside the policy it was trained with: only further training needs it, and it is never exported."""
 PRIMING_STEPS = 50
 """Random steps of each environment from which the first scaling of the observation is taken."""
 
@@ -65,19 +67,21 @@ def train(
     resume: bool = False,
     encoder: PhysicsEncoder | None = None,
     start_from: Policy | None = None,
+    start_critic: dict[str, Tensor] | None = None,
     evaluate: Evaluate | None = None,
     report: Report = silent,
 ) -> TrainResult:
     """Train a policy and write it to `out`/policy; checkpoints, curve.jsonl and TensorBoard scalars stand beside it.
 
-    `start_from` gives weights, scaling and encoder (`encoder` overrides the latter). ConfigError when its network
+    `start_from` gives weights, scaling and encoder (`encoder` overrides the latter), `start_critic` what
+    load_critic() reads beside it. ConfigError when its network
     differs from `card.network`, when `resume` finds a run with other settings, or without `resume` an unfinished one.
     Ctrl-C and kill leave the last checkpoint whole.
     """
     if start_from is not None and encoder is None:
         encoder = start_from.encoder
     card = card.with_encoder(None if encoder is None else encoder.card)
-    run = _Run(make_env, card, recipe, Path(out), seed, encoder, start_from)
+    run = _Run(make_env, card, recipe, Path(out), seed, encoder, start_from, start_critic)
     if resume:
         run.restore()
     elif checkpoint.latest(run.out) is not None:
@@ -97,7 +101,14 @@ def train(
         run.env.close()
     policy = run.best_policy()
     policy.save(run.out / "policy")
+    tensors.save(run.out / "policy" / CRITIC, read_critic(run.learner))
     return TrainResult(policy=policy, curve=tuple(run.curve), env_steps=run.state.env_steps, env_steps_per_s=rate)
+
+
+def load_critic(folder: Path) -> dict[str, Tensor] | None:
+    """The critic beside a trained policy, None where there is none."""
+    path = Path(folder) / CRITIC
+    return tensors.load(path) if path.exists() else None
 
 
 class _Run:
@@ -112,6 +123,7 @@ class _Run:
         seed: int,
         encoder: PhysicsEncoder | None,
         start_from: Policy | None,
+        start_critic: dict[str, Tensor] | None,
     ) -> None:
         self.card, self.recipe, self.out, self.encoder = card, recipe, out, encoder
         size = card.layout().size
@@ -126,16 +138,18 @@ class _Run:
         if start_from is None:
             self._prime()
         else:
-            self._begin_from(start_from)
+            self._begin_from(start_from, start_critic)
         self.best: dict[str, Tensor] = {}
 
-    def _begin_from(self, source: Policy) -> None:
+    def _begin_from(self, source: Policy, critic: dict[str, Tensor] | None) -> None:
         if source.card.network != self.card.network:
             raise ConfigError(
                 f"the policy to start from has the network {source.card.network.hidden}; "
                 f"the one asked for is {self.card.network.hidden}."
             )
         write_actor(self.learner, source.actor)
+        if critic is not None:
+            write_critic(self.learner, critic)
         self.statistics.freeze(source.normalizer.mean.numpy(), source.normalizer.deviation.numpy())
 
     def _prime(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
 
 from policies.encoders.adapt import AdaptConfig, AdaptResult, adapt
 from policies.encoders.heads import Heads
@@ -65,6 +66,8 @@ class Evidence:
     """Simulated windows, with labels."""
     heads: Heads | None = None
     """The heads that the encoder was pretrained with."""
+    critic: dict[str, Tensor] | None = None
+    """The critic that the policy was trained with, by policies.train.load_critic."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +132,7 @@ def finetune(
             resume=resume,
             encoder=encoder,
             start_from=source,
+            start_critic=evidence.critic,
             evaluate=evidence.evaluate,
             report=report,
         )
