@@ -233,11 +233,14 @@ def _with_matching(stage: str, overrides: list[str]) -> list[str]:
 
         robot = tasks.load_task(task).robot
         extra.append(f"robot={robot}")
-    if "dr" in defaults and "dr" not in chosen:
+    if defaults.get("dr") and "dr" not in chosen:
         extra.append(f"dr={robot}_default" if f"{robot}_default" in choices("dr") else "dr=null")
     if "recipe" in defaults and "recipe" not in chosen and task in choices("recipe"):
         extra.append(f"recipe={task}")
-    return [*extra, *overrides]
+    # Hydra has no word for "none of this group" but its deletion
+    return [
+        f"~{o.split('=')[0]}" if o.split("=")[0] in GROUPS and o.endswith("=null") else o for o in [*extra, *overrides]
+    ]
 
 
 class _one_sentence:
@@ -252,7 +255,7 @@ class _one_sentence:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, (ConfigError, KeyboardInterrupt)):
             return
-        if type(error).__module__.split(".")[0] in ("hydra", "omegaconf"):
+        if type(error).__module__.split(".")[0] in ("hydra", "omegaconf") or isinstance(error, ValueError):
             first = str(error).strip().splitlines()[0]
             raise ConfigError(f"terrafirma {self.stage}: {first}") from error
 

@@ -84,6 +84,11 @@ def test_the_prior_and_the_robot_follow_from_the_task() -> None:
     assert composed["dr"]["robot"] == "double_pendulum_c1"
 
 
+def test_no_prior_is_the_nominal() -> None:
+    assert cli.compose("train", ["dr=null"]).get("dr") is None
+    assert cli.compose("export", [])["policy"] is None
+
+
 def test_hydra_shows_the_job_it_would_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     cli.main(["evaluate", "--cfg", "job", "n=7", "task=pendubot_swingup"])
     job = parse_yaml(capsys.readouterr().out, "hydra")

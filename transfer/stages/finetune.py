@@ -192,7 +192,7 @@ def _evidence(
 def _windows(
     cfg: Config, domain: Domain, source: Policy, folder: Path, fit: list[EpisodeLog], held: list[EpisodeLog]
 ) -> dict[str, Any]:
-    from policies.encoders.heads import Heads
+    from policies.encoders.heads import STRIDE, Heads
     from policies.encoders.physics import EncoderConfig
     from transfer.windows import simulated_windows, windows_of
 
@@ -200,7 +200,11 @@ def _windows(
     card = source.encoder.card
     heads = Heads.load(folder / "encoder", card)
     size = EncoderConfig(
-        history=card.history, context=card.context, horizon=int(heads.predictor.horizon), simulations=128, windows=32
+        history=card.history,
+        context=card.context,
+        horizon=heads.predictor.spread.shape[0] * STRIDE,
+        simulations=128,
+        windows=32,
     )
     rng = np.random.default_rng(cfg.seed)
     real, other = (

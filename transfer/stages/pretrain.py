@@ -43,7 +43,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
 
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:
-        encoder = replace(encoder, simulations=48, seconds=1.5, windows=16, updates=60)
+        encoder = replace(encoder, simulations=48, seconds=3.0, windows=16, updates=60)
     task = cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name)
     prior = parameters(cfg.robot, None, cfg.dr)
     data = simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
