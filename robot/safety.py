@@ -136,7 +136,7 @@ class Safety:
         """Begin a run at `now_ns`. Latched faults stay: make a new Safety after a person has looked."""
         self.limits.reset()
         self._heard_ns = now_ns
-        self._active: frozenset[str] = frozenset()
+        self._active: dict[str, frozenset[str]] = {}
         self.warnings: list[str] = []
         """Warnings that have begun since the caller emptied the list."""
 
@@ -175,7 +175,7 @@ class Safety:
             text = self._monitor.unfamiliar(observation)
         if text is not None and self._unfamiliar == "fault":
             self.trip(now_ns, "unfamiliar", text)
-        self._warn("unfamiliar", text)
+        self._warn("unfamiliar", () if text is None else (text,))
         return not self.tripped
 
     def guard(self, command: JointCommand, joints: Joints, now_ns: int) -> JointCommand | None:
@@ -187,14 +187,12 @@ class Safety:
             return None
         self._heard_ns = now_ns
         allowed, clipped = self.limits.apply(command, joints)
-        self._warn("clipped", ", ".join(clipped) or None)
+        self._warn("clipped", clipped)
         return allowed
 
-    def _warn(self, kind: str, text: str | None) -> None:
-        """Report a warning once, when it begins."""
-        if text is None:
-            if kind in self._active:
-                self._active -= {kind}
-        elif kind not in self._active:
-            self._active |= {kind}
-            self.warnings.append(f"{kind}: {text}")
+    def _warn(self, kind: str, texts: tuple[str, ...]) -> None:
+        """Report each warning once, when it begins; an `unfamiliar` one counts as the same whatever its figures."""
+        now = {f"{kind}: {text}": kind if kind == "unfamiliar" else text for text in texts}
+        before = self._active.get(kind, frozenset())
+        self.warnings += [sentence for sentence, key in now.items() if key not in before]
+        self._active[kind] = frozenset(now.values())

@@ -33,7 +33,7 @@ class FakeDriver:
         self.spec, self._trouble = spec, trouble
         n = len(spec.joints)
         self.position, self.velocity = spec.default_pose.copy(), np.zeros(n)
-        self.now, self._effort, self._tick = 0, np.zeros(n), -1
+        self.now, self._effort, self._tick, self._read = 0, np.zeros(n), -1, -1
         self.written: list[JointCommand] = []
         self.stopped: list[StopReason] = []
 
@@ -53,7 +53,7 @@ class FakeDriver:
     def read(self, timeout_s: float) -> Sample:
         self._tick += 1
         trouble = self._trouble(self._tick)
-        if trouble == "stale":
+        if trouble == "stale" or self._read == self.now:
             raise StaleState("nothing new")
         if trouble == "lost":
             raise DriverError("motor 2 does not answer")
@@ -61,6 +61,7 @@ class FakeDriver:
             raise EndOfLog("over")
         if trouble == "ctrl-c":
             raise KeyboardInterrupt
+        self._read = self.now
         position, velocity = self.position.copy(), self.velocity.copy()
         if trouble == "nan":
             position[1] = np.nan

@@ -1,0 +1,228 @@
+"""ControlLoop on a robot that misbehaves: deadlines, ramp-in, faults, shadow mode, and that it always stops."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from robot import bundle
+from robot.loop import ControlLoop, LoopConfig, LoopReport
+from robot.recorder import MemoryRecorder
+from robot.safety import Safety
+from robot.spec import RobotSpec
+from robot.state import JointCommand, Sample
+from tests.robot.fakes import FakeDriver, make_bundle
+
+
+class Constant:
+    """Asks for the same torques for ever."""
+
+    observation: npt.NDArray[np.float32] | None = None
+
+    def __init__(self, spec: RobotSpec, *effort: float) -> None:
+        self.spec, self.period_ns = spec, round(spec.control_period_s * 1e9)
+        self.action: npt.NDArray[np.float32] | None = np.array(effort, np.float32)
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def act(self, sample: Sample) -> JointCommand:
+        return JointCommand.of_effort(self.spec.joint_names, sample.t_ns, np.array(self.action, np.float64))
+
+
+def go(
+    spec: RobotSpec,
+    trouble: Callable[[int], str] = lambda tick: "",
+    seconds: float = 0.5,
+    effort: tuple[float, float] = (0.1, 0.05),
+    **config: object,
+) -> tuple[LoopReport, FakeDriver]:
+    driver = FakeDriver(spec, trouble)
+    loop = ControlLoop(
+        Constant(spec, *effort), driver, Safety(spec, spec.control_period_s), MemoryRecorder("test", spec),
+        LoopConfig(**config),  # type: ignore[arg-type]
+    )  # fmt: skip
+    return loop.run(seconds), driver
+
+
+def events(report: LoopReport) -> list[str]:
+    assert report.log is not None
+    return list(report.log["event"].values) if "event" in report.log else []
+
+
+def test_run_keeps_every_deadline_and_ends_in_damp(two_link: RobotSpec) -> None:
+    report, driver = go(two_link)
+    assert (report.ticks, report.missed_deadlines, report.stale) == (50, 0, 0)
+    assert (report.state, report.reason, report.faults) == ("damp", "done", [])
+    assert driver.stopped == ["done"]
+    assert report.log is not None
+    np.testing.assert_array_equal(np.diff(report.log["joint.position"].t_ns), 10_000_000)
+    assert len(report.log["command.effort"].t_ns) == len(report.log["action"].t_ns) == 50
+    assert events(report) == ["state: align", "state: run", "state: damp (done)"]
+    assert report.tick_us["p50"] > 0
+
+
+def test_ramp_blends_in_from_nothing(two_link: RobotSpec) -> None:
+    _, driver = go(two_link, effort=(0.6, 0.3), ramp_s=0.05)
+    sent = np.array([c.effort for c in driver.written[:7]])
+    np.testing.assert_allclose(sent[:, 0], 0.6 * np.array([1, 2, 3, 4, 5, 6, 6]) / 6)
+    _, driver = go(two_link, effort=(0.6, 0.3), ramp_s=0.0)
+    np.testing.assert_allclose(driver.written[0].effort, [0.6, 0.3])
+
+
+def test_what_was_sent_is_logged_when_it_was_sent(two_link: RobotSpec) -> None:
+    report, driver = go(two_link, effort=(9.0, 9.0))  # far above the limits
+    assert report.log is not None
+    logged = report.log["command.effort"]
+    np.testing.assert_array_equal(logged.values, [c.effort for c in driver.written])
+    assert np.abs(logged.values).max(axis=0).tolist() == [2.0, 1.0]
+    assert any(e.startswith("clipped: torque/shoulder") for e in events(report))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind", "words"),
+    [
+        ("lost", "driver", "motor 2 does not answer"),
+        ("write", "driver", "the bus is off"),
+        ("nan", "state", "'elbow' reads position nan"),
+        ("fast", "velocity", "'shoulder' moves at -99"),
+        ("old", "watchdog", "0.200 s old"),
+    ],
+)
+def test_fault_latches_stops_and_is_logged(two_link: RobotSpec, trouble: str, kind: str, words: str) -> None:
+    report, driver = go(two_link, lambda tick: trouble if tick == 20 else "")
+    assert report.state == "fault" and report.reason == "fault"
+    assert [f.kind for f in report.faults] == [kind] and words in report.faults[0].reason
+    assert driver.stopped == ["fault"] and len(driver.written) == 20
+    assert events(report)[-2:] == [f"fault: {kind}: {report.faults[0].reason}", "state: fault (fault)"]
+    assert report.log is not None and len(report.log["joint.position"].t_ns) >= 20
+
+
+def test_reading_that_caused_the_fault_is_in_the_log(two_link: RobotSpec) -> None:
+    report, _ = go(two_link, lambda tick: "nan" if tick == 20 else "")
+    assert report.log is not None and np.isnan(report.log["joint.position"].values[-1, 1])
+
+
+def test_few_stale_reads_are_ridden_out(two_link: RobotSpec) -> None:
+    report, driver = go(two_link, lambda tick: "stale" if tick in (10, 11, 30) else "")
+    assert (report.state, report.stale, report.ticks) == ("damp", 3, 50)
+    assert len(driver.written) == 47  # nothing is decided, or repeated, on an old reading
+    assert sum(e == "stale: nothing new" for e in events(report)) == 3
+
+
+def test_silence_trips_the_watchdog(two_link: RobotSpec) -> None:
+    report, driver = go(two_link, lambda tick: "stale" if tick >= 10 else "")
+    assert report.state == "fault" and [f.kind for f in report.faults] == ["watchdog"]
+    assert report.stale == 6  # 0.05 s of silence at 0.01 s, then one more
+    assert driver.stopped == ["fault"]
+
+
+def test_robot_that_never_answers_is_a_fault_too(two_link: RobotSpec) -> None:
+    report, driver = go(two_link, lambda tick: "stale")
+    assert report.state == "fault" and driver.written == [] and report.ticks < 10
+
+
+def test_late_ticks_are_counted_and_not_caught_up(two_link: RobotSpec) -> None:
+    report, _ = go(two_link, lambda tick: "late" if tick == 5 else "")
+    # the tick ends 1.5 periods after the next deadline: that one is skipped, the one after begins late
+    assert report.missed_deadlines == 2 and report.ticks == 49
+    assert report.state == "damp"
+
+
+def test_shadow_mode_never_writes(two_link: RobotSpec) -> None:
+    report, driver = go(two_link, shadow=True)
+    assert driver.written == [] and driver.stopped == ["done"]
+    assert report.log is not None and len(report.log["action"].t_ns) == 50
+    assert "command.effort" not in report.log
+
+
+def test_end_of_a_log_is_no_fault(two_link: RobotSpec) -> None:
+    report, driver = go(two_link, lambda tick: "end" if tick == 12 else "")
+    assert (report.state, report.ticks, report.faults, driver.stopped) == ("damp", 12, [], ["done"])
+
+
+def test_ctrl_c_stops_the_robot_and_keeps_the_log(two_link: RobotSpec) -> None:
+    report, driver = go(two_link, lambda tick: "ctrl-c" if tick == 12 else "")
+    assert (report.state, report.reason, driver.stopped) == ("damp", "user", ["user"])
+    assert events(report)[-1] == "state: damp (user)"
+
+
+def test_bug_in_the_policy_still_stops_the_robot(two_link: RobotSpec) -> None:
+    class Broken(Constant):
+        def act(self, sample: Sample) -> JointCommand:
+            raise ZeroDivisionError
+
+    driver = FakeDriver(two_link)
+    with pytest.raises(ZeroDivisionError):
+        ControlLoop(Broken(two_link, 0.0, 0.0), driver, Safety(two_link, 0.01)).run(1.0)
+    assert driver.stopped == ["error"]
+
+
+def test_full_disk_stops_the_robot(two_link: RobotSpec) -> None:
+    class Full(MemoryRecorder):
+        def row(self, channel: str, *rest: object) -> None:
+            if channel == "command.effort":
+                raise OSError(28, "No space left on device")
+            super().row(channel, *rest)  # type: ignore[arg-type]
+
+    driver = FakeDriver(two_link)
+    report = ControlLoop(Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01), Full("x", two_link)).run(1.0)
+    assert report.faults[0].kind == "recorder" and "No space left" in report.faults[0].reason
+    assert driver.stopped == ["fault"]
+
+
+def test_failing_stop_is_reported_and_the_log_kept(two_link: RobotSpec) -> None:
+    from robot.driver import DriverError
+
+    class Stuck(FakeDriver):
+        def stop(self, reason: str) -> None:
+            raise DriverError("brake does not answer")
+
+    report = ControlLoop(
+        Constant(two_link, 0.1, 0.1), Stuck(two_link), Safety(two_link, 0.01), MemoryRecorder("x", two_link)
+    ).run(0.1)
+    assert report.state == "fault" and "brake does not answer" in report.faults[-1].reason
+    assert report.log is not None
+
+
+def test_policy_that_answers_nan_is_stopped_before_it_writes(two_link: RobotSpec) -> None:
+    report, driver = go(two_link, effort=(float("nan"), 0.0))
+    assert report.faults[0].kind == "command" and driver.written == []
+
+
+def test_bundle_runs_and_gives_the_same_run_twice(two_link: RobotSpec, tmp_path: Path) -> None:
+    made = make_bundle(tmp_path / "b", two_link, dataclasses.replace(_observation(), history=3))
+    logs = []
+    for _ in range(2):
+        controller = bundle.load(made)
+        safety = Safety(two_link, 0.01, controller.monitor)
+        loop = ControlLoop(controller, FakeDriver(two_link), safety, MemoryRecorder("x", two_link))
+        report = loop.run(0.3)
+        assert report.log is not None and report.state == "damp"
+        logs.append(report.log)
+    for name, channel in logs[0].channels.items():
+        np.testing.assert_array_equal(channel.values, logs[1][name].values)
+    assert len(logs[0]["action"].t_ns) == 30
+
+
+def _observation() -> bundle.ObservationConfig:
+    from tests.robot.fakes import OBSERVATION
+
+    return OBSERVATION
+
+
+def test_joint_that_the_driver_lacks_is_a_fault(two_link: RobotSpec) -> None:
+    class Short(FakeDriver):
+        def read(self, timeout_s: float) -> Sample:
+            reading = super().read(timeout_s)
+            return dataclasses.replace(reading, joints=reading.joints.ordered(("shoulder",)))
+
+    driver = Short(two_link)
+    report = ControlLoop(Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01)).run(0.1)
+    assert "joint 'elbow' is not in this reading" in report.faults[0].reason and driver.written == []

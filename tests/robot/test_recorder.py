@@ -1,0 +1,112 @@
+"""The recorder loses at most the last moment, whatever kills the process."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robot import log as logs
+from robot.recorder import MemoryRecorder, Recorder, write_command, write_sample
+from robot.spec import RobotSpec, load_spec
+from robot.state import Imu, JointCommand, Joints, Sample
+
+WRITER = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from robot.recorder import Recorder
+from robot.spec import load_spec
+recorder = Recorder(Path(sys.argv[1]), "killed", load_spec("simple_pendulum"), flush_s=0.05)
+for k in range(1_000_000):
+    recorder.row("joint.position", ("shoulder",), k, np.array([float(k)]))
+    print(k, time.monotonic(), flush=True)
+    time.sleep(0.002)
+"""
+
+
+def test_kill_9_loses_at_most_the_last_flush(tmp_path: Path) -> None:
+    path = tmp_path / "episode.mcap"
+    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    rows = [process.stdout.readline() for _ in range(200)]
+    process.send_signal(signal.SIGKILL)
+    rest = process.communicate()[0].splitlines()
+    assert process.returncode == -signal.SIGKILL
+    written = [line.split() for line in (*rows, *rest) if len(line.split()) == 2]
+    last = float(written[-1][1])
+    certain = sum(float(t) < last - 0.05 - 0.02 for _, t in written)  # the flush comes with the next row
+    recovered = logs.load(path)
+    values = recovered["joint.position"].values[:, 0]
+    assert len(values) >= certain > 50
+    np.testing.assert_array_equal(values, np.arange(len(values)))
+    assert recovered.robot == "simple_pendulum" and "torn" in recovered.meta
+
+
+def reading(spec: RobotSpec, k: int) -> Sample:
+    n = len(spec.joints)
+    joints = Joints(
+        names=spec.joint_names, t_ns=k * 10, position=np.full(n, k), velocity=np.zeros(n), effort=np.full(n, np.nan)
+    )
+    image = np.full((4, 5, 3), k // 2, np.uint8)
+    imu = Imu(t_ns=k * 10 + 1, gyro=np.ones(3), accel=np.zeros(3))
+    return Sample(t_ns=k * 10 + 2, joints=joints, imu=imu, images={"side": (k // 2 * 20, image)})
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_rows_keep_their_own_stamps(two_link: RobotSpec, tmp_path: Path, kind: str) -> None:
+    recorder = (
+        Recorder(tmp_path / "a.mcap", "one", two_link, {"x": "y"})
+        if kind == "file"
+        else MemoryRecorder("one", two_link, {"x": "y"})
+    )
+    seen: dict[str, int] = {}
+    position = np.zeros(2)
+    for k in range(6):
+        write_sample(recorder, reading(two_link, k), seen)
+        write_command(recorder, JointCommand.of_effort(two_link.joint_names, 0, position + k), k * 10 + 5)
+    recorder.row("event", (), 33, "state: run")
+    position[:] = 99.0  # rows are copies
+    log = recorder.close()
+    assert dict(log.meta) == {"x": "y"} and log.fingerprint == two_link.fingerprint()
+    np.testing.assert_array_equal(log["joint.position"].t_ns, np.arange(6) * 10)
+    np.testing.assert_array_equal(log["command.effort"].t_ns, np.arange(6) * 10 + 5)
+    np.testing.assert_array_equal(log["command.effort"].values[:, 1], np.arange(6))
+    np.testing.assert_array_equal(log["imu.gyro"].t_ns, np.arange(6) * 10 + 1)
+    np.testing.assert_array_equal(log["camera.side"].t_ns, [0, 20, 40])  # each image once, however often it is seen
+    assert log["camera.side"].values[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert np.isnan(log["joint.effort"].values).all() and log["event"].values.tolist() == ["state: run"]
+    assert "command.position" not in log  # without gains a target has no effect
+
+
+def test_close_rewrites_chunked_under_the_same_name(two_link: RobotSpec, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "a.mcap", "one", two_link)
+    for k in range(500):
+        write_sample(recorder, reading(two_link, k), {})
+    log = recorder.close()
+    size = (tmp_path / "a.mcap").stat().st_size
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mcap"]
+    again = recorder.close()
+    assert (tmp_path / "a.mcap").stat().st_size == size < 500 * 200
+    assert list(again.channels) == list(log.channels) and "torn" not in log.meta
+
+
+def test_row_is_cheap_enough_for_a_control_loop(two_link: RobotSpec, tmp_path: Path) -> None:
+    recorder, n = Recorder(tmp_path / "a.mcap", "one", two_link), 3000
+    value = np.zeros(2)
+    begin = time.perf_counter()
+    for k in range(n):
+        recorder.row("joint.position", two_link.joint_names, k, value)
+    assert (time.perf_counter() - begin) / n < 200e-6
+    recorder.close()
+
+
+def test_shipped_robot_is_recorded_with_its_fingerprint(tmp_path: Path) -> None:
+    spec = load_spec("double_pendulum_c1")
+    recorder = Recorder(tmp_path / "a.mcap", "empty", spec)
+    assert recorder.close().fingerprint == spec.fingerprint()
