@@ -56,14 +56,12 @@ class RunningStatistics:
 
 
 class ContextVecEnv(VecEnvWrapper):
-    """Observations become one vector: scaled observation, then the context; rewards are scaled."""
+    """Observations become one vector: scaled observation, then the context."""
 
-    def __init__(
-        self, venv: VecEnv, encoder: PhysicsEncoder | None, statistics: RunningStatistics, reward_scale: float = 1.0
-    ) -> None:
+    def __init__(self, venv: VecEnv, encoder: PhysicsEncoder | None, statistics: RunningStatistics) -> None:
         size = len(statistics.mean) + (encoder.card.context if encoder is not None else 0)
         super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (size,), np.float32))
-        self.encoder, self.statistics, self.reward_scale = encoder, statistics, reward_scale
+        self.encoder, self.statistics = encoder, statistics
 
     def reset(self) -> npt.NDArray[np.float32]:
         return self._convert(self.venv.reset())
@@ -73,7 +71,7 @@ class ContextVecEnv(VecEnvWrapper):
         for i in np.flatnonzero(done):
             if "terminal_observation" in infos[i]:
                 infos[i]["terminal_observation"] = self._terminal(infos[i]["terminal_observation"])
-        return self._convert(inputs), reward * self.reward_scale, done, infos
+        return self._convert(inputs), reward, done, infos
 
     def _terminal(self, inputs: Any) -> npt.NDArray[np.float32]:
         batch = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[None]

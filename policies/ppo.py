@@ -25,12 +25,12 @@ class TrainConfig:
     """configs/recipe/<name>.yaml: how a policy is trained."""
 
     algorithm: str = "ppo"
-    env_steps: int = 1_500_000
+    env_steps: int = 400_000
     """Control steps over all simulations; rounded up to whole segments."""
-    num_envs: int = 128
+    num_envs: int = 64
     rollout_steps: int = 128
     """Steps of each simulation between two updates."""
-    segment_rollouts: int = 5
+    segment_rollouts: int = 3
     """Rollouts between two checkpoints; at each the environments start anew, which makes resuming exact."""
     batch: int = 512
     epochs: int = 10
@@ -39,20 +39,18 @@ class TrainConfig:
     """Reached linearly over the whole training."""
     gamma: float = 0.99
     gae_lambda: float = 0.95
-    reward_scale: float = 0.1
-    """The critic learns this times the task's reward: its values should be near 1, whatever the task's units."""
     clip: float = 0.2
     entropy: float = 0.002
     """Weight of the entropy bonus."""
     value_weight: float = 0.5
     max_gradient: float = 0.5
-    std_start: float = 0.6
+    std_start: float = 1.0
     """Standard deviation of the actions at the beginning, in units of full command."""
     std_floor: float = 0.1
     """It is kept above this: without, exploration dies before the policy is good."""
     critic_rollouts: int = 0
     """First rollouts in which only the critic learns, for a policy that is started from another."""
-    evaluate_segments: int = 3
+    evaluate_segments: int = 2
     """Segments between two evaluations."""
 
     def __post_init__(self) -> None:
@@ -62,7 +60,7 @@ class TrainConfig:
         for name in whole:
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("learning_rate", "learning_rate_end", "std_start", "std_floor", "max_gradient", "reward_scale"):
+        for name in ("learning_rate", "learning_rate_end", "std_start", "std_floor", "max_gradient"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be above 0.")
         if self.batch > self.num_envs * self.rollout_steps:

@@ -128,7 +128,7 @@ class _Run:
         self.card, self.recipe, self.out, self.encoder = card, recipe, out, encoder
         size = card.layout().size
         self.statistics = RunningStatistics(size)
-        self.env = ContextVecEnv(make_env(recipe.num_envs), encoder, self.statistics, recipe.reward_scale)
+        self.env = ContextVecEnv(make_env(recipe.num_envs), encoder, self.statistics)
         self.learner = make_ppo(self.env, card.network, recipe, seed)
         inputs = {"policy card": _digest(config.dump_yaml(replace(card, lineage={})).encode())}
         inputs["encoder"] = _digest_of(encoder)

@@ -30,10 +30,8 @@ Method = Literal["nothing", "policy", "encoder+policy"]
 Judge = Callable[[Policy], Episodes]
 """Runs episodes that always begin alike, so that policies can be compared pair by pair."""
 
-ON_POSTERIOR = TrainConfig(
-    env_steps=400_000, learning_rate=3e-4, learning_rate_end=1e-4, std_start=0.3, critic_rollouts=3, evaluate_segments=1
-)
-"""Settings for a policy that starts from another: less noise, and a critic that warms up before the actor moves."""
+ON_POSTERIOR = TrainConfig(env_steps=220_000, std_start=0.5, critic_rollouts=1)
+"""Settings for a policy that starts from another: less noise, and a critic that adapts before the actor moves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
