@@ -53,7 +53,7 @@ class EncoderConfig:
     """Length of each rollout [s]."""
     windows: int = 64
     """Windows cut from each rollout."""
-    updates: int = 4000
+    updates: int = 1500
     """Most gradient steps; training stops earlier when the held-out loss no longer falls."""
     batch: int = 256
     learning_rate: float = 1e-3
