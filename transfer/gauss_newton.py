@@ -1,4 +1,4 @@
-"""Damped, robust Gauss-Newton over the unknowns and each episode's joint zeros, and what its result is worth.
+"""Damped, robust Gauss-Newton over the unknowns, each episode's zeros and each window's start, and its worth.
 
 The objective is the sum over rows of Huber's loss of the standardized errors, each window weighing as
 WINDOW_OBSERVATIONS independent observations whatever its rows (they are strongly correlated), plus the
@@ -26,6 +26,8 @@ HUBER = 1.5
 """Standardized error from which a row's pull no longer grows."""
 ZERO_SD_RAD = 0.05
 """Prior of a joint zero that was set by hand [rad]."""
+START_SD = 0.01
+"""Error of a velocity that was fitted to positions in counts, while the torque may step [rad/s]."""
 FLOOR_RAD = 2e-4
 """Errors below half a count of an encoder mean nothing."""
 ENOUGH = 0.3
@@ -34,20 +36,37 @@ LARGEST_STEP = 1.0
 """Longest step of a coordinate in one iteration."""
 
 
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """The normal equations over unknowns and zeros (N in all), the windows' starts eliminated."""
+
+    hessian: Array
+    """(N, N), priors included."""
+    gradient: Array
+    """(N,), priors included."""
+    scores: Array
+    """(W, N) each window's share of the gradient, without the priors."""
+    start_rest: Array
+    """(W, J) and ..."""
+    start_slope: Array
+    """... (W, J, N): after a step of the N, the best step of the starts is -rest - slope @ step."""
+
+    def starts(self, step: Array) -> Array:
+        """(W, J) the starts' step that belongs to a step (N,) of everything else."""
+        out: Array = -self.start_rest - self.start_slope @ step
+        return out
+
+
 class Objective:
     """The robust sum of squares of one set of windows with its priors."""
 
     def __init__(self, shots: Shots, unknowns: Sequence[Unknown]) -> None:
         self.shots = shots
         self.mean = np.array([u.mean for u in unknowns])
-        joints = shots.position.shape[1]
-        self.zero_count = len(shots.series) * joints
-        self.precision = np.concatenate(
-            [1.0 / np.square([u.sd for u in unknowns]), np.full(self.zero_count, ZERO_SD_RAD**-2)]
-        )
-        rows = np.bincount(shots.window, minlength=len(shots))
-        self.weight = WINDOW_OBSERVATIONS / rows[shots.window][:, None]
-        self.episode = shots.episode[shots.window]
+        zeros = len(shots.series) * shots.position.shape[1]
+        self.precision = np.concatenate([1.0 / np.square([u.sd for u in unknowns]), np.full(zeros, ZERO_SD_RAD**-2)])
+        self.rows = np.searchsorted(shots.window, np.arange(len(shots) + 1))
+        self.weight = WINDOW_OBSERVATIONS / np.diff(self.rows)[shots.window][:, None]
 
     def scale(self, error: Array) -> Array:
         """(J,) robust size of the errors [rad], to standardize them: rms of what is below the 95 % quantile."""
@@ -57,36 +76,40 @@ class Objective:
         return scale
 
     def cost(self, error: Array, scale: Array, at: Estimate) -> float:
+        """Minus the logarithm of the posterior density, but for a constant."""
         size = np.abs(error / scale)
         loss = np.where(size < HUBER, 0.5 * size**2, HUBER * size - 0.5 * HUBER**2)
-        off = self._off(at)
-        return float(np.sum(self.weight * loss) + 0.5 * np.sum(self.precision * off**2))
+        off = np.sum(self.precision * self._off(at) ** 2) + np.sum(np.square(at.starts / START_SD))
+        return float(np.sum(self.weight * loss) + 0.5 * off)
 
     def _off(self, at: Estimate) -> Array:
         return np.concatenate([at.x - self.mean, at.zeros.ravel()])
 
-    def normal(self, at: Estimate, found: Linearization, scale: Array) -> tuple[Array, Array, Array]:
-        """Hessian (N, N) and gradient (N,) with the priors, and the windows' scores (W, N) without them."""
+    def normal(self, at: Estimate, found: Linearization, scale: Array) -> Normal:
+        """The equations whose solution is the Gauss-Newton step."""
         count, joints = len(at.x), at.zeros.shape[1]
-        n = count + self.zero_count
-        hessian, scores = np.diag(self.precision), np.zeros((len(self.shots), n))
+        size, windows = len(self.precision), len(self.shots)
+        hessian, scores = np.diag(self.precision), np.zeros((windows, size))
+        rest, slope = np.zeros((windows, joints)), np.zeros((windows, joints, size))
         u = found.error / scale
         robust = self.weight * np.minimum(1.0, HUBER / np.maximum(np.abs(u), 1e-12))
         slopes = np.concatenate([found.by_unknown, found.by_zero]) / scale
-        for episode in range(len(self.shots.series)):
-            rows = np.flatnonzero(self.episode == episode)
-            if not len(rows):
-                continue
-            columns = np.concatenate([np.arange(count), count + episode * joints + np.arange(joints)])
-            a = slopes[:, rows].reshape(len(columns), -1)
+        by_start = found.by_start / scale
+        for window in range(windows):
+            rows = slice(self.rows[window], self.rows[window + 1])
+            columns = np.arange(count + joints)
+            columns[count:] += joints * self.shots.episode[window]
+            a, k = slopes[:, rows].reshape(count + joints, -1), by_start[:, rows].reshape(joints, -1)
             w = robust[rows].ravel()
-            hessian[np.ix_(columns, columns)] += (a * w) @ a.T
-            pull = (a * (w * u[rows].ravel())).reshape(len(columns), len(rows), joints).sum(axis=2)
-            windows = self.shots.window[rows]
-            starts = np.flatnonzero(np.diff(windows, prepend=-1))
-            scores[np.ix_(windows[starts], columns)] = np.add.reduceat(pull, starts, axis=1).T
-        gradient = scores.sum(axis=0) + self.precision * self._off(at)
-        return hessian, gradient, scores
+            pull = w * u[rows].ravel()
+            own = (k * w) @ k.T + np.eye(joints) * START_SD**-2
+            cross = (k * w) @ a.T
+            gain = np.linalg.solve(own, cross)
+            rest[window] = np.linalg.solve(own, k @ pull + at.starts[window] * START_SD**-2)
+            slope[window][:, columns] = gain
+            hessian[np.ix_(columns, columns)] += (a * w) @ a.T - cross.T @ gain
+            scores[window, columns] = a @ pull - cross.T @ rest[window]
+        return Normal(hessian, scores.sum(axis=0) + self.precision * self._off(at), scores, rest, slope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +144,12 @@ def minimize(
         if present is None or (not fixed and done <= 4):
             present = objective.scale(found.error)
         before = objective.cost(found.error, present, at)
-        hessian, gradient, _ = objective.normal(at, found, present)
+        normal = objective.normal(at, found, present)
         after, damping = np.inf, damping / 4.0
         for _ in range(5):
-            step = -np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), gradient)
-            candidate = at.moved(np.clip(step, -LARGEST_STEP, LARGEST_STEP))
+            damped = normal.hessian + damping * np.diag(np.diag(normal.hessian))
+            step = np.clip(-np.linalg.solve(damped, normal.gradient), -LARGEST_STEP, LARGEST_STEP)
+            candidate = at.moved(step, normal.starts(step))
             after = objective.cost(shooting.errors(candidate), present, candidate)
             if after < before:
                 break
@@ -144,33 +168,33 @@ def minimize(
 
 
 def covariance(objective: Objective, at: Estimate, found: Linearization, scale: Array) -> Array:
-    """(P, P) posterior covariance of the unknowns' coordinates, the zeros integrated out.
+    """(P, P) posterior covariance of the unknowns' coordinates, zeros and starts integrated out.
 
     The logs' information is Godambe's, H B^-1 H with H the Hessian without priors and B the scatter of the
     scores; the priors' is added to it, so that a direction of which the logs know nothing keeps its prior.
     Source: Godambe, Ann. Math. Stat. 31, 1960; adding the prior is ours.
     """
-    hessian, _, scores = objective.normal(at, found, scale)
-    known = hessian - np.diag(objective.precision)
-    windows, size = scores.shape
-    scatter = scores.T @ scores
+    normal = objective.normal(at, found, scale)
+    known = normal.hessian - np.diag(objective.precision)
+    windows, size = normal.scores.shape
+    scatter = normal.scores.T @ normal.scores
     # with few windows the scatter is badly known: it is drawn towards what independent observations would give
     share = size / (size + windows)
-    scatter = _design_effect(objective, hessian, scores) * ((1.0 - share) * scatter + share * known)
-    ridge = 1e-9 * np.diag(objective.precision)
+    scatter = _design_effect(objective, normal) * ((1.0 - share) * scatter + share * known)
+    ridge = 1e-3 * np.diag(objective.precision)  # where both matrices vanish, rounding must not pass for knowledge
     information = known @ np.linalg.solve(scatter + ridge, known)
     out = np.linalg.inv(0.5 * (information + information.T) + np.diag(objective.precision))
     p = len(at.x)
     return 0.5 * (out + out.T)[:p, :p]
 
 
-def _design_effect(objective: Objective, hessian: Array, scores: Array) -> float:
+def _design_effect(objective: Objective, normal: Normal) -> float:
     """How much more the estimate scatters than if windows were independent: clusters against windows, at least 1.
 
     Few clusters cannot give a covariance of many parameters (it would be singular), but they give its size.
     """
     count = len(objective.mean)
-    moves = np.linalg.solve(hessian, scores.T)[:count]
+    moves = np.linalg.solve(normal.hessian, normal.scores.T)[:count]
     clusters = _clusters(objective.shots)
     number = int(clusters.max()) + 1
     if number < 2:

@@ -10,7 +10,7 @@ through a first-order lag.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ COARSE_SHARE = 3
 """The search looks at every third window."""
 SHIFTS = (0, 1, 2)
 """Rows by which a command may come late."""
+DECISIVE = 2.0
+"""Difference of log-likelihood from which one shift is told from another: odds of seven."""
 IDENTIFIED = 0.5
 """A parameter whose posterior is narrower than this share of its prior was identified from the logs."""
 
@@ -104,9 +106,9 @@ def identify(
     meter = Meter("identify", effort.search + tries + effort.finish + 1, "iterations", report)
     counter = _Counter(meter)
 
-    at = Estimate(np.array([u.mean for u in unknowns]), np.zeros((len(series), len(spec.joints))))
     coarse = Shooting(model, sparse, unknowns, COARSE_S, nthread=nthread)
-    found = minimize(coarse, Objective(sparse, unknowns), at, effort.search, report=counter)
+    prior = Estimate.prior(unknowns, sparse)
+    found = minimize(coarse, Objective(sparse, unknowns), prior, effort.search, report=counter)
     shift, costs = 0, dict[int, float]()
     if by_row:
         counter.at(effort.search)
@@ -114,7 +116,8 @@ def identify(
     counter.at(effort.search + tries)
     fine = Shooting(model, shots, unknowns, FINE_S, shift, nthread)
     objective = Objective(shots, unknowns)
-    found = minimize(fine, objective, found.at, effort.finish, scale=found.scale, report=counter)
+    start = replace(Estimate.prior(unknowns, shots), x=found.at.x, zeros=found.at.zeros)
+    found = minimize(fine, objective, start, effort.finish, scale=found.scale, report=counter)
     spread = covariance(objective, found.at, found.slopes, found.scale)
     error = fine.errors(found.at)
     meter(meter.total, rms_rad=float(np.sqrt(np.mean(error**2))))
@@ -172,11 +175,14 @@ def _profile_shift(
     period = float(np.median([s.command.period for s in series]))
     tried: dict[int, Fitted] = {}
     for shift in SHIFTS:
-        start = Estimate(_less_lag(unknowns, found.at.x, shift * period), found.at.zeros)
+        start = replace(found.at, x=_less_lag(unknowns, found.at.x, shift * period))
         coarse.shift = shift
         tried[shift] = minimize(coarse, objective, start, 3, scale=found.scale, report=counter)
     costs = {shift: fit.cost for shift, fit in tried.items()}
-    best = min(costs, key=lambda s: costs[s])
+    told = {s.late_rows for s in series} - {None}
+    known = told.pop() if len(told) == 1 else None
+    # logs of one rate cannot tell a late row from a lag: then what is documented of the recording loop decides
+    best = min(costs, key=lambda s: costs[s] + (DECISIVE * (s != known) if known is not None else 0.0))
     coarse.shift = best
     return best, costs, tried[best]
 
@@ -225,7 +231,7 @@ def _identification(
             "estimate": float(shift),
             "ci95": [float(shift), float(shift)],
             "unit": unit_of("timing/command/shift"),
-            "identified": bool(others > 2.0),  # a likelihood ratio of 7
+            "identified": bool(others > DECISIVE),
         }
     return Identification(
         posterior=_posterior(name, model, series, unknowns, found, spread, shift, bool(costs)),

@@ -23,7 +23,7 @@ from sim.plant import Plant
 from sim.randomization import Randomization
 from transfer.dataset import DataRefused
 from transfer.series import VelocityFit, series_of
-from transfer.shots import Shots, cut
+from transfer.shots import Shots, cut, simulate
 
 Array = npt.NDArray[np.float64]
 
@@ -208,17 +208,6 @@ def shots_for(logs: Sequence[EpisodeLog], spec: RobotSpec, metric: Metric) -> Sh
         needed = metric.first_s + max(metric.horizons_s)
         raise DataRefused(f"no episode gives a window: one needs {needed:g} s of log, the longest has {longest:.2f} s.")
     return shots
-
-
-def simulate(plant: Plant, position: Array, velocity: Array, torque: Array) -> tuple[Array, Array]:
-    """States (n, steps + 1, J) from starts (n, J) under torques (n, steps, J), the start included."""
-    plant.reset(position, velocity)
-    recorded = plant.run(torque, record=True)
-    assert recorded is not None  # run() records when asked to
-    return (
-        np.concatenate([position[:, None], recorded[0]], axis=1),
-        np.concatenate([velocity[:, None], recorded[1]], axis=1),
-    )
 
 
 def _score(shots: Shots, metric: Metric, spec: RobotSpec, position: Array, velocity: Array) -> Prediction:

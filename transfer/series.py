@@ -101,6 +101,8 @@ class Series:
     command: HeldCommand
     by_row: bool
     """Whether one stamp a cycle stands for reading and command alike, so that a command's own time is unknown."""
+    late_rows: int | None
+    """Rows by which commands come late, as the recording loop is documented; None where it is not."""
 
 
 def series_of(log: EpisodeLog, spec: RobotSpec, fit: VelocityFit) -> Series:
@@ -119,7 +121,9 @@ def series_of(log: EpisodeLog, spec: RobotSpec, fit: VelocityFit) -> Series:
     t0 = position.t_ns[rows][0]
     t = (position.t_ns[rows] - t0) * 1e-9
     held = HeldCommand((command.t_ns[orders] - t0) * 1e-9, u[orders])
-    return Series(log.name, t, q[rows], fit(t, q[rows]), held, log.meta.get("stamps") == "row")
+    late = log.meta.get("late_rows")
+    by_row, late_rows = log.meta.get("stamps") == "row", None if late is None else int(late)
+    return Series(log.name, t, q[rows], fit(t, q[rows]), held, by_row, late_rows)
 
 
 def _usable(t_ns: npt.NDArray[np.int64], values: Array) -> npt.NDArray[np.bool_]:

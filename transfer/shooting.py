@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from sim.model import Model
 from sim.plant import Plant
-from transfer.shots import Shots
+from transfer.shots import Shots, simulate
 from transfer.unknowns import Unknown, physical
 
 Array = npt.NDArray[np.float64]
 
 STEP = 1e-4
-"""Perturbation of finite differences, in coordinates (0.01 %) and in radians of a joint zero.
+"""Perturbation of finite differences, in coordinates (0.01 %), in rad of a zero, in rad/s of a start.
 
 Small, because the error of a slope grows with it and would pass for knowledge where the logs have none."""
 MAX_SIMULATIONS = 6000
@@ -32,11 +32,21 @@ class Estimate:
     """(P,) coordinates of the unknowns."""
     zeros: Array
     """(E, J) joint zero of each episode [rad]: reading minus truth."""
+    starts: Array
+    """(W, J) what is added to each window's fitted start velocity [rad/s]."""
 
-    def moved(self, step: Array) -> Estimate:
-        """The estimate after a step (P + E J,) over unknowns and zeros."""
+    @classmethod
+    def prior(cls, unknowns: Sequence[Unknown], shots: Shots) -> Estimate:
+        """Everything at the middle of its prior."""
+        joints = shots.position.shape[1]
+        zeros = np.zeros((len(shots.series), joints))
+        return cls(np.array([u.mean for u in unknowns]), zeros, np.zeros((len(shots), joints)))
+
+    def moved(self, step: Array, starts: Array) -> Estimate:
+        """The estimate after a step (P + E J,) over unknowns and zeros, and one (W, J) over the starts."""
         count = len(self.x)
-        return Estimate(self.x + step[:count], self.zeros + step[count:].reshape(self.zeros.shape))
+        zeros = self.zeros + step[count:].reshape(self.zeros.shape)
+        return Estimate(self.x + step[:count], zeros, self.starts + starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,8 @@ class Linearization:
     """(P, R, J) a coordinate."""
     by_zero: Array
     """(J, R, J) a zero of the row's own episode."""
+    by_start: Array
+    """(J, R, J) a start velocity of the row's own window."""
 
 
 class Shooting:
@@ -75,12 +87,14 @@ class Shooting:
     def linearize(self, at: Estimate) -> Linearization:
         """Errors and their forward differences."""
         count, joints = len(at.x), at.zeros.shape[1]
+        move, shove = STEP * np.eye(count), STEP * np.eye(joints)
         points = [at]
-        points += [Estimate(at.x + STEP * np.eye(count)[i], at.zeros) for i in range(count)]
-        points += [Estimate(at.x, at.zeros + STEP * np.eye(joints)[j]) for j in range(joints)]
+        points += [replace(at, x=at.x + move[i]) for i in range(count)]
+        points += [replace(at, zeros=at.zeros + shove[j]) for j in range(joints)]
+        points += [replace(at, starts=at.starts + shove[j]) for j in range(joints)]
         errors = self._errors(points)
         slopes = (errors[1:] - errors[0]) / STEP
-        return Linearization(errors[0], slopes[:count], slopes[count:])
+        return Linearization(errors[0], slopes[:count], slopes[count : count + joints], slopes[count + joints :])
 
     def _errors(self, points: Sequence[Estimate]) -> Array:
         size = max(1, MAX_SIMULATIONS // len(self.shots))
@@ -96,12 +110,10 @@ class Shooting:
         plant.set(targets)
         zeros = np.array([p.zeros for p in points])[:, shots.episode]
         start = (shots.position - zeros).reshape(-1, joints)
-        plant.reset(start, np.tile(shots.velocity, (count, 1)))
-        recorded = plant.run(self._torque(plant, count), record=True)
-        assert recorded is not None  # run() records when asked to
-        position = np.concatenate([start[:, None], recorded[0]], axis=1).reshape(count, len(shots), -1, joints)
-        velocity = np.concatenate([np.tile(shots.velocity, (count, 1))[:, None], recorded[1]], axis=1)
-        velocity = velocity.reshape(position.shape)
+        rate = (shots.velocity + np.array([p.starts for p in points])).reshape(-1, joints)
+        position, velocity = simulate(plant, start, rate, self._torque(plant, count))
+        shape = (count, len(shots), -1, joints)
+        position, velocity = position.reshape(shape), velocity.reshape(shape)
         errors = np.empty((count, *shots.row_position.shape))
         for i in range(count):
             at_rows, _ = shots.at_rows(position[i], velocity[i], self.timestep)

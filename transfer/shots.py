@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sim.plant import Plant
 from transfer.series import Series
 
 Array = npt.NDArray[np.float64]
@@ -105,4 +106,15 @@ def cut(series: Sequence[Series], first_s: float, every_s: float, seconds: float
         np.concatenate([np.zeros((0, joints)), *row_q]),
         np.concatenate([np.zeros((0, joints)), *row_v]),
         seconds,
+    )
+
+
+def simulate(plant: Plant, position: Array, velocity: Array, torque: Array) -> tuple[Array, Array]:
+    """States (n, steps + 1, J) from starts (n, J) under torques (n, steps, J), the start included."""
+    plant.reset(position, velocity)
+    recorded = plant.run(torque, record=True)
+    assert recorded is not None  # run() records when asked to
+    return (
+        np.concatenate([position[:, None], recorded[0]], axis=1),
+        np.concatenate([velocity[:, None], recorded[1]], axis=1),
     )

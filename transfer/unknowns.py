@@ -74,7 +74,7 @@ def default_unknowns(model: Model, by_row: bool) -> tuple[Unknown, ...]:
         if inertia > 0.02 * mass * com**2:
             found.append(_log(f"body/{body}/inertia", inertia, 0.5))
         else:  # a nominal of point masses knows nothing of it: anything from a point to beyond a uniform rod
-            found.append(_logit(f"body/{body}/inertia", 0.07 * mass * com**2, 0.4 * mass * com**2, 1.0))
+            found.append(_logit(f"body/{body}/inertia", 0.04 * mass * com**2, 0.4 * mass * com**2, 0.7))
     for rotor, motors in _equal_motors(model).items():
         found.append(_log(tuple(f"motor/{m}/rotor_inertia" for m in motors), rotor, 0.3))
     for actuator in spec.actuators:

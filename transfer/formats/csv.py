@@ -31,19 +31,23 @@ class Layout:
     time: str = "time"
     """Column of the time stamps [s]."""
     channels: Mapping[str, tuple[str, ...]]
+    late_rows: int | None = None
+    """Rows by which the recording loop is known to send a command late; None where nobody has said."""
     companion: str = ""
     """Ending of the file beside `<run>.csv` that holds what was commanded, in the same columns; empty for none."""
 
 
 LAYOUTS: dict[str, Layout] = {
-    # DFKI double_pendulum: tau_con is the total command, friction compensation (tau_fric) included
+    # DFKI double_pendulum: tau_con is the total command, friction compensation (tau_fric) included; row k's command
+    # is sent at the moment row k + 1 is read
     "double_pendulum": Layout(
+        late_rows=1,
         channels={
             "joint.position": ("pos_meas1", "pos_meas2"),
             "joint.velocity": ("vel_meas1", "vel_meas2"),
             "joint.effort": ("tau_meas1", "tau_meas2"),
             "command.effort": ("tau_con1", "tau_con2"),
-        }
+        },
     ),
     # DFKI torque_limited_simple_pendulum: the command file's own time column is nominal, the measured one is real
     "simple_pendulum": Layout(
@@ -98,6 +102,8 @@ def read(path: Path, spec: RobotSpec) -> list[Recording]:
         values["command.effort"] = command
     channels = {c: Channel(c, UNITS[c], spec.joint_names, t_ns, v) for c, v in values.items()}
     meta = {"source": path.name, "layout": f"csv/{name}", "stamps": "row"}
+    if layout.late_rows is not None:
+        meta["late_rows"] = str(layout.late_rows)
     episode = EpisodeLog(path.name.split(".")[0], spec.name, spec.fingerprint(), channels, meta)
     return [Recording(log=episode, findings=tuple(findings))]
 
@@ -196,18 +202,18 @@ def _numbers(header: Sequence[str], body: Sequence[tuple[int, list[str]]]) -> tu
     except ValueError:
         pass  # some cell is no number or some row is too short: go through them one by one
     values = np.full((len(body), len(header)), np.nan)
-    odd: dict[tuple[str, str], list[str]] = {}
+    odd: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row, (line, cells) in enumerate(body):
         where = f"row {row + 1} (line {line})"
         if len(cells) != len(header):
-            odd.setdefault(("ragged", ""), []).append(f"{where}|it has {len(cells)} of {len(header)} cells")
+            odd.setdefault(("ragged", ""), []).append((where, f"it has {len(cells)} of {len(header)} cells"))
         for column, cell in enumerate(cells[: len(header)]):
             try:
                 values[row, column] = float(cell)
             except ValueError:
-                odd.setdefault(("text", header[column]), []).append(f"{where}|it holds {cell.strip()[:40]!r}")
+                odd.setdefault(("text", header[column]), []).append((where, f"it holds {cell.strip()[:40]!r}"))
     findings = []
-    for (kind, column), cases in odd.items():
-        place, _, detail = cases[0].partition("|")
-        findings.append(finding(kind, column, place, f"{detail}; {len(cases)} such row(s)."))
+    for (kind, name), cases in odd.items():
+        where, detail = cases[0]
+        findings.append(finding(kind, name, where, f"{detail}; {len(cases)} such row(s)."))
     return values, findings
