@@ -76,7 +76,7 @@ class _Examination:
         self.check("onnxruntime providers", _providers, "pip install --force-reinstall onnxruntime")
         folder = out or Path("runs")
         self.check("out", lambda: _writable(folder), f"make {folder} writable, or give out=DIR")
-        missing = [p for p in TRAIN if util.find_spec(p) is None]
+        missing = [p for p in TRAIN if not _installed(p)]
         what = f"not installed ({', '.join(missing)}); only training needs it: pip install 'terrafirma[train]'"
         self.check("extra train", lambda: what if missing else "installed", "")
 
@@ -88,7 +88,7 @@ class _Examination:
             return f"{self.spec.name} ({self.spec.fingerprint()}): {', '.join(self.spec.joint_names)}"
 
         self.check("robot", load, "give the name of a robot in configs/robot, or a YAML file with `spec:`")
-        if self.spec is not None and util.find_spec("mujoco") is not None:
+        if self.spec is not None and _installed("mujoco"):
             fix = "give the robot's file a `model:` with an `mjcf:` that has the joints of its spec"
             self.check("simulation", lambda: self._answers("sim", name, {}), fix)
 
@@ -103,6 +103,13 @@ class _Examination:
         with closing(open_driver(driver, self.spec, **{**given, **extra})) as opened:
             joints = opened.read(1.0).joints.ordered(self.spec.joint_names)
         return "reads " + ", ".join(f"{n} {q:.3f}" for n, q in zip(joints.names, joints.position, strict=True))
+
+
+def _installed(package: str) -> bool:
+    try:
+        return util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _providers() -> str:

@@ -91,7 +91,12 @@ class FakeDriver:
 
 
 def network(
-    inputs: Mapping[str, tuple[int, ...]], actions: int, *, hidden: int = 16, state: int = 0, seed: int = 0
+    inputs: Mapping[str, tuple[int, ...]],
+    actions: int,
+    *,
+    hidden: tuple[int, ...] = (16,),
+    state: int = 0,
+    seed: int = 0,
 ) -> bytes:
     """A random network over all its inputs (uint8 for images) as ONNX; `state` adds a recurrent state of that size."""
     rng = np.random.default_rng(seed)
@@ -111,8 +116,11 @@ def network(
         parts.append("state_memory")
         width += state
     nodes.append(helper.make_node("Concat", parts, ["x"], axis=1))
-    layers = [("x", "h", width, hidden), ("h", "action", hidden, actions)]
-    layers += [("h", "state_memory_next", hidden, state)] if state else []
+    sizes = (width, *hidden)
+    layers = [(f"h{i - 1}" if i else "x", f"h{i}", sizes[i], sizes[i + 1]) for i in range(len(hidden))]
+    last = f"h{len(hidden) - 1}"
+    layers.append((last, "action", hidden[-1], actions))
+    layers += [(last, "state_memory_next", hidden[-1], state)] if state else []
     for source, target, n, m in layers:
         weights.append(
             numpy_helper.from_array((rng.normal(size=(n, m)) / np.sqrt(n)).astype(np.float32), f"w_{target}")
@@ -127,30 +135,36 @@ def network(
 
 
 def make_bundle(
-    path: Path, spec: RobotSpec, observation: ObservationConfig = OBSERVATION, state: int = 0, **changes: Any
+    path: Path,
+    spec: RobotSpec,
+    observation: ObservationConfig = OBSERVATION,
+    action: ActionConfig = ACTION,
+    state: int = 0,
+    hidden: tuple[int, ...] = (16,),
+    **changes: Any,
 ) -> Path:
     """A bundle of a random network for `spec`."""
     n, rng = 20, np.random.default_rng(1)
     shapes: dict[str, tuple[int, ...]] = {}
-    encoder = Observation(spec, observation, ACTION)
+    encoder = Observation(spec, observation, action)
     shapes["observation"] = (encoder.size,)
     if observation.history:
         shapes |= {"history": (observation.history, encoder.history_size), "history_mask": (observation.history,)}
     for camera in observation.cameras:
         shapes[f"image_{camera}"] = (3, 8, 10)
-    onnx_bytes = network(shapes, encoder.action_size, state=state)
+    onnx_bytes = network(shapes, encoder.action_size, hidden=hidden, state=state)
     golden = {k: rng.normal(size=(n, *s)).astype(np.float32) for k, s in shapes.items() if not k.startswith("image_")}
     golden |= {k: rng.integers(0, 256, (n, *s), dtype=np.uint8) for k, s in shapes.items() if k.startswith("image_")}
     if state:
         golden["state_memory"] = rng.normal(size=(n, state)).astype(np.float32)
-    controller = Controller(open_session(onnx_bytes), spec, observation, ACTION, spec.control_period_s)
+    controller = Controller(open_session(onnx_bytes), spec, observation, action, spec.control_period_s)
     rows = [controller.infer({k: v[i : i + 1] for k, v in golden.items()}) for i in range(n)]
     arguments: dict[str, Any] = {
         "onnx": onnx_bytes,
         "spec": spec,
         "task": "hold_still",
         "observation": observation,
-        "action": ACTION,
+        "action": action,
         "control_period_s": spec.control_period_s,
         "golden_inputs": golden,
         "golden_outputs": {name: np.concatenate([r[name] for r in rows]) for name in rows[0]},
