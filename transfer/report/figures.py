@@ -94,7 +94,8 @@ def figure_parameters(parameters: Mapping[str, Mapping[str, Any]], nominal: Mapp
         )
     figure.add_vline(x=1.0, line_dash="dot", annotation_text="nominal")
     layout = _LAYOUT | {"height": 120 + 34 * max(len(names), 3), "margin": _LAYOUT["margin"] | {"l": 230}}
-    figure.update_layout(**layout, xaxis_title="estimate / nominal")
+    # logarithmic: a nominal point mass has next to no inertia of its own, so ratios span decades
+    figure.update_layout(**layout, xaxis={"title": "estimate / nominal", "type": "log"})
     return figure
 
 

@@ -47,7 +47,7 @@ def _of(stages: Sequence[StageResult], stage: str) -> list[StageResult]:
 
 
 def _figure(figure: go.Figure) -> str:
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False}))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -76,11 +76,15 @@ def _verdict(stages: Sequence[StageResult]) -> list[Section]:
     trials = {s.name.rsplit("/", 1)[-1].removeprefix("trials_"): s.result["success"] for s in _of(stages, "trials")}
     if demo is not None:
         summary = demo.result["summary"]
-        names = ("zero_shot_success", "finetuned_success", "from_scratch_success")
-        trials = {n.removesuffix("_success").replace("_", "-"): summary[n] for n in names}
+        names = {
+            "zero_shot_success": "zero-shot",
+            "finetuned_success": "fine-tuned",
+            "from_scratch_success": "from scratch",
+        }
+        trials = {label: summary[name] for name, label in names.items()}
     if not trials:
         return []
-    rows = [(name.replace("_", "-"), percent(rate)) for name, rate in trials.items()]
+    rows = [(name, percent(rate)) for name, rate in trials.items()]
     text = "<p>Episodes of the deployed controller on the robot; intervals are Wilson's, 95 %.</p>"
     return [
         ("Did the transfer work?", text + _figure(figures.figure_success(trials)) + table(("policy", "success"), rows))
@@ -97,7 +101,7 @@ def _gap(stages: Sequence[StageResult]) -> list[Section]:
     head = ("model", "horizon [s]", "position RMS [rad]", "velocity RMS [rad/s]", "windows")
     rows = [
         (
-            s.result.get("model", s.name),
+            Path(s.result["model"]).name,
             h,
             interval(p["position_rmse"]),
             interval(p["velocity_rmse"]),
@@ -199,9 +203,14 @@ def _deployment(stages: Sequence[StageResult]) -> list[Section]:
     return [("The controller file", table(("stage", "check", "result"), rows))] if rows else []
 
 
+def _source(path: str) -> str:
+    """The folder is named too: a recorder calls every file alike."""
+    return "/".join(Path(path).parts[-2:])
+
+
 def _screening(stages: Sequence[StageResult]) -> list[Section]:
     rows = [
-        (s.name, Path(e["source"]).name, f"{e['seconds']:.1f}", "yes" if e["accepted"] else "no",
+        (s.name, _source(e["source"]), f"{e['seconds']:.1f}", "yes" if e["accepted"] else "no",
          "; ".join(f"{f['kind']}: {f['detail']}" for f in e["findings"]) or "none")
         for s in _of(stages, "ingest")
         for e in s.result["episodes"]
