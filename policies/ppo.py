@@ -22,9 +22,8 @@ from robot.config import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """configs/recipe/<name>.yaml: how a policy is trained."""
+    """configs/recipe/<name>.yaml: how a policy is trained with PPO."""
 
-    algorithm: str = "ppo"
     env_steps: int = 400_000
     """Control steps over all simulations; rounded up to whole segments."""
     num_envs: int = 64
@@ -54,8 +53,6 @@ class TrainConfig:
     """Segments between two evaluations."""
 
     def __post_init__(self) -> None:
-        if self.algorithm != "ppo":
-            raise ConfigError(f"recipe.algorithm is '{self.algorithm}'; this terrafirma trains with ppo.")
         whole = ("env_steps", "num_envs", "rollout_steps", "segment_rollouts", "batch", "epochs", "evaluate_segments")
         for name in whole:
             if getattr(self, name) < 1:

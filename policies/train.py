@@ -74,9 +74,9 @@ def train(
     """Train a policy and write it to `out`/policy; checkpoints, curve.jsonl and TensorBoard scalars stand beside it.
 
     `start_from` gives weights, scaling and encoder (`encoder` overrides the latter), `start_critic` what
-    load_critic() reads beside it. ConfigError when its network
-    differs from `card.network`, when `resume` finds a run with other settings, or without `resume` an unfinished one.
-    Ctrl-C and kill leave the last checkpoint whole.
+    load_critic() reads beside it. ConfigError when its network differs from `card.network`, when `resume` finds a run
+    with other settings, or when `out` holds a training that was not to be resumed. Ctrl-C and kill leave the last
+    checkpoint whole.
     """
     if start_from is not None and encoder is None:
         encoder = start_from.encoder
@@ -214,8 +214,10 @@ class _Run:
 
     def policy(self) -> Policy:
         """The policy as it stands."""
-        steps = {"env_steps": str(self.learner.num_timesteps)}
-        policy = Policy(replace(self.card, lineage=self.card.lineage | steps))
+        lineage = self.card.lineage | {"env_steps": str(self.learner.num_timesteps)}
+        if self.state.inputs["start_from"] != "none":
+            lineage["start_from"] = self.state.inputs["start_from"]
+        policy = Policy(replace(self.card, lineage=lineage))
         if self.encoder is not None and policy.encoder is not None:
             policy.encoder.load_state_dict(self.encoder.state_dict())
         policy.normalizer.set(self.statistics.mean, self.statistics.deviation)

@@ -20,9 +20,9 @@ from policies.context_env import ContextVecEnv, RunningStatistics
 from policies.encoders.physics import PhysicsEncoder
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
-from policies.ppo import TrainConfig, make_ppo, read_actor, write_actor
+from policies.ppo import TrainConfig, make_ppo, read_actor, read_critic, write_actor, write_critic
 from policies.progress import Progress
-from policies.train import CURVE, MakeEnv, train
+from policies.train import CURVE, MakeEnv, load_critic, train
 from robot.config import ConfigError
 from sim.model import RobotConfig
 from sim.randomization import NOMINAL, Randomization, Term, Uniform
@@ -164,6 +164,21 @@ def test_starting_from_a_policy_keeps_its_weights_and_scaling_while_the_critic_w
     moved = train(envs(task, robot, law=NOMINAL), card, TINY, tmp_path / "moved", seed=1, start_from=source).policy
     assert torch.equal(moved.normalizer.mean, source.normalizer.mean)
     assert not torch.equal(moved.actor[0].weight, source.actor[0].weight)
+
+
+def test_the_critic_is_kept_beside_the_policy_for_further_training(
+    task: Task, robot: RobotConfig, card: PolicyCard, tmp_path: Path
+) -> None:
+    train(envs(task, robot), card, TINY, tmp_path, seed=0)
+    critic = load_critic(tmp_path / "policy")
+    assert critic is not None and load_critic(tmp_path) is None
+    env = ContextVecEnv(envs(task, robot)(8), None, RunningStatistics(4))
+    learner = make_ppo(env, card.network, TINY, seed=9)
+    write_critic(learner, critic)
+    assert all(torch.equal(value, critic[name]) for name, value in read_critic(learner).items())
+    assert not any("policy_net" in name or "action_net" in name for name in critic)
+    with pytest.raises(ValueError, match="other widths"):
+        write_critic(make_ppo(env, NetworkConfig(hidden=(8, 8)), TINY, seed=0), critic)
 
 
 def test_mistakes_are_told_in_one_sentence(task: Task, robot: RobotConfig, card: PolicyCard, tmp_path: Path) -> None:
