@@ -102,7 +102,7 @@ def refuse_other_robot(what: str, robot: str, fingerprint: str, spec: RobotSpec)
 
 
 def load_dataset(folder: Path, spec: RobotSpec) -> list[EpisodeLog]:
-    """The accepted episodes of a data set, in the order of its index.
+    """The accepted episodes of a data set, in the order of its index, each named as its file (so names differ).
 
     DataRefused when the folder is no data set, belongs to another robot, accepted nothing, or lost a file.
     """
@@ -113,7 +113,8 @@ def load_dataset(folder: Path, spec: RobotSpec) -> list[EpisodeLog]:
     logs = []
     for episode in accepted:
         try:
-            logs.append(log.load(Path(folder) / episode.file))
+            loaded = log.load(Path(folder) / episode.file)
+            logs.append(replace(loaded, name=Path(episode.file).stem))
         except LogError as error:
             raise DataRefused(f"{error} Ingest {episode.source} again.") from error
     return logs

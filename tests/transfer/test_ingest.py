@@ -197,7 +197,9 @@ def test_two_sources_of_one_name_both_stay(spec: RobotSpec, tmp_path: Path) -> N
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "run.csv.gz", rows(n))
     ingest([tmp_path / "x", tmp_path / "y"], spec, tmp_path / "set")
-    assert sorted(len(log["joint.position"].t_ns) for log in load_dataset(tmp_path / "set", spec)) == [800, 900]
+    logs = load_dataset(tmp_path / "set", spec)
+    assert sorted(len(log["joint.position"].t_ns) for log in logs) == [800, 900]
+    assert len({log.name for log in logs}) == 2  # results are keyed by name
 
 
 def test_a_misspelt_finding_and_a_glob_without_files_are_usage_errors(spec: RobotSpec, tmp_path: Path) -> None:
