@@ -6,6 +6,7 @@ robot/safety.py): a policy outside its training data is a matter for a person, n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -51,12 +52,12 @@ class Monitor:
     def distance(self, observation: npt.NDArray[np.floating]) -> float:
         """Mahalanobis distance of one observation (D,)."""
         centred = observation - self.mean
-        return float(np.sqrt(centred @ self.precision @ centred))
+        return math.sqrt(centred @ self.precision @ centred)
 
     def unfamiliar(self, observation: npt.NDArray[np.floating]) -> str | None:
         """None, or a sentence with the component that is farthest from the training data."""
         distance = self.distance(observation)
-        if distance <= self.limit:
+        if not distance > self.limit:  # also when it is not a number, which is a fault elsewhere
             return None
         i = int(np.argmax(np.abs(observation - self.mean) / np.maximum(self.std, 1e-3)))
         return (

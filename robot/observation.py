@@ -100,8 +100,10 @@ class Observation:
         for name in action.actuators:
             if name not in names:
                 raise ConfigError(f"action drives actuator '{name}'. {nearest(name, names)}")
-        self._joint = np.array([spec.driven[names.index(n)] for n in action.actuators], dtype=np.intp)
-        self._scale = np.array(action.scale)
+        self._to_joints = np.zeros((len(action.actuators), len(spec.joints)))
+        """(A, n_joints) an output of 1 as a command; outputs times this are exact, each column having one entry."""
+        for i, (name, scale) in enumerate(zip(action.actuators, action.scale, strict=True)):
+            self._to_joints[i, spec.driven[names.index(name)]] = scale
         self._limit = spec.effort_limits
         self._default_pose = spec.default_pose
         self._low, self._high = np.array([j.position_limits for j in spec.joints]).T
@@ -179,7 +181,7 @@ class Observation:
 
         Also remembers the action, so that the next encode() sees it. The one place with units and clips.
         """
-        clipped = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        clipped = _between(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         self._previous = clipped
         if self.config.history:
             self._history[:, :-1] = self._history[:, 1:]
@@ -187,13 +189,10 @@ class Observation:
             self._history[:, -1, self.size :] = clipped
             self._mask[:, :-1] = self._mask[:, 1:]
             self._mask[:, -1] = 1.0
-        command = np.zeros((len(clipped), len(self.spec.joints)))
+        command = clipped @ self._to_joints
         if self.action.kind == "effort":
-            command[:, self._joint] = clipped * self._scale
-            return np.clip(command, -self._limit, self._limit)
-        command[:] = self._default_pose
-        command[:, self._joint] += clipped * self._scale
-        return np.clip(command, self._low, self._high)
+            return _between(command, -self._limit, self._limit)
+        return _between(self._default_pose + command, self._low, self._high)
 
     def to_command(self, values: Array, t_ns: int) -> JointCommand:
         """One decoded row (n_joints,) as a JointCommand."""
@@ -203,6 +202,11 @@ class Observation:
         return JointCommand(
             names=self.spec.joint_names, t_ns=t_ns, position=values, velocity=zero, effort=zero, kp=kp, kd=kd
         )
+
+
+def _between(values: Array, low: Array | float, high: Array | float) -> Array:
+    """np.clip, at a third of its price on the few values of one tick."""
+    return np.minimum(np.maximum(values, low), high)
 
 
 def signals_of(sample: Sample, spec: RobotSpec, goal: Array | None = None) -> dict[str, Array]:

@@ -55,32 +55,37 @@ class Limits:
     def refuse_state(self, joints: Joints) -> tuple[Kind, str] | None:
         """Why a reading, in the spec's order, must end the run; None when it is sound."""
         speed = np.abs(joints.velocity)
-        if not (np.isfinite(joints.position).all() and np.isfinite(speed).all()):
-            i = int(np.argmin(np.isfinite(joints.position) & np.isfinite(speed)))
+        sound = np.isfinite(joints.position) & (speed <= self._speed)  # NaN compares as false
+        if np.count_nonzero(sound) == len(sound):
+            return None
+        broken = ~(np.isfinite(joints.position) & np.isfinite(speed))
+        if broken.any():
+            i = int(np.argmax(broken))
             return "state", (
                 f"joint '{self.names[i]}' reads position {joints.position[i]}, velocity {joints.velocity[i]}; "
                 "not a number: check its sensor and cable"
             )
-        if (speed > self._speed).any():
-            i = int(np.argmax(speed - self._speed))
-            return "velocity", (
-                f"joint '{self.names[i]}' moves at {joints.velocity[i]:.3g}; its velocity_limit is {self._speed[i]:g}"
-            )
-        return None
+        i = int(np.argmax(speed - self._speed))
+        return "velocity", (
+            f"joint '{self.names[i]}' moves at {joints.velocity[i]:.3g}; its velocity_limit is {self._speed[i]:g}"
+        )
 
     def refuse_command(self, command: JointCommand) -> tuple[Kind, str] | None:
         """Why a command must end the run: a value that is not finite."""
         total = command.effort + command.position + command.velocity + command.kp + command.kd
-        if np.isfinite(total).all():
+        if np.count_nonzero(np.isfinite(total)) == len(total):
             return None
         i = int(np.argmin(np.isfinite(total)))
         return "command", f"the command for joint '{self.names[i]}' is not a number: effort {command.effort[i]}"
 
     def apply(self, command: JointCommand, joints: Joints) -> tuple[JointCommand, tuple[str, ...]]:
         """The command within the limits, and which limits clipped it (`torque/elbow`); both in the spec's order."""
+        gains = bool(np.count_nonzero(command.kp) or np.count_nonzero(command.kd))
+        if not gains and self._torque_fits(command.effort, joints.position):
+            self._effort = command.effort
+            return command, ()
         clipped: list[str] = []
         position, velocity = command.position, command.velocity
-        gains = bool(command.kp.any() or command.kd.any())
         if gains:
             position = self._clip(position, self._low, self._high, "position", clipped)
             velocity = self._clip(velocity, -self._speed, self._speed, "velocity", clipped)
@@ -98,9 +103,14 @@ class Limits:
             effort = self._bound_total(replace(command, position=position, velocity=velocity, effort=effort), joints)
         effort = self._clip(effort, self._effort - self._slew, self._effort + self._slew, "rate", clipped)
         self._effort = effort
-        if not clipped and not gains:
-            return command, ()
         return replace(command, position=position, velocity=velocity, effort=effort), tuple(clipped)
+
+    def _torque_fits(self, effort: Array, position: Array) -> bool:
+        """Whether a torque command needs no clipping at all, as nearly every one in a run."""
+        if self._bounded and np.count_nonzero((position >= self._high) | (position <= self._low)):
+            return False
+        fits = (np.abs(effort) <= self._torque) & (np.abs(effort - self._effort) <= self._slew)
+        return bool(np.count_nonzero(fits) == len(fits))
 
     def _bound_total(self, c: JointCommand, joints: Joints) -> Array:
         """Feed-forward that keeps the motor's whole torque within the limit, its own gains included."""
@@ -110,8 +120,9 @@ class Limits:
 
     def _clip(self, value: Array, low: Array, high: Array, what: str, clipped: list[str]) -> Array:
         inside = np.minimum(np.maximum(value, low), high)
-        if (inside != value).any():
-            clipped += [f"{what}/{self.names[i]}" for i in np.flatnonzero(inside != value)]
+        changed = inside != value
+        if np.count_nonzero(changed):
+            clipped += [f"{what}/{self.names[i]}" for i in np.flatnonzero(changed)]
         return inside
 
 
@@ -171,7 +182,7 @@ class Safety:
     def familiar(self, observation: npt.NDArray[np.floating] | None, now_ns: int) -> bool:
         """Compare what the policy saw with its training; False when that is to end the run."""
         text = None
-        if self._monitor is not None and observation is not None and np.isfinite(observation).all():
+        if self._monitor is not None and observation is not None:
             text = self._monitor.unfamiliar(observation)
         if text is not None and self._unfamiliar == "fault":
             self.trip(now_ns, "unfamiliar", text)

