@@ -28,8 +28,8 @@ class DoublePendulumSwingup(Task):
 
     def explore(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
         """40 % near hanging, 36 % anywhere, 24 % near upright."""
-        kind = rng.random((n, 1))
-        near, slow = rng.uniform(-0.2, 0.2, (n, 2)), rng.uniform(-0.5, 0.5, (n, 2))
+        kind, scale = rng.random((n, 1)), rng.random((n, 1))  # from easy to hold upright to hardly possible
+        near, slow = scale * rng.uniform(-0.2, 0.2, (n, 2)), scale * rng.uniform(-0.5, 0.5, (n, 2))
         anywhere, fast = rng.uniform(-np.pi, np.pi, (n, 2)), rng.uniform(-8.0, 8.0, (n, 2))
         position = np.where(kind < 0.4, near, np.where(kind < 0.76, anywhere, UPRIGHT + near))
         velocity = np.where((kind < 0.4) | (kind >= 0.76), slow, fast)
