@@ -7,9 +7,9 @@ is deterministic by seed.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class SimDriver:
         randomization: Randomization = NOMINAL,
         *,
         seed: int = 0,
-        start: Sequence[float] | None = None,
+        start: tuple[float, ...] | None = None,
         spread_rad: float = 0.0,
         quantize_commands: bool = False,
     ) -> None:
@@ -59,8 +59,9 @@ class SimDriver:
         if self._start.shape != (len(self.spec.joints),):
             raise ConfigError(f"driver option start has {self._start.size} values for {len(self.spec.joints)} joints.")
         self._spread = spread_rad
+        self._age_ns = round(self.spec.sensor("joint.position").latency_s * 1e9)
         self._sensors = {s.signal: s for s in self.spec.sensors}
-        self._command_step = self._sensors["joint.effort"].resolution if quantize_commands else 0.0
+        self._command_step = self.spec.sensor("joint.effort").resolution if quantize_commands else 0.0
         self._limit, self._driven = self.spec.effort_limits, self.spec.driven
         self._now, self._closed = 0, False
         self.restart(seed)
@@ -127,7 +128,7 @@ class SimDriver:
             )
         self._last_read = self._now
         values = {signal: self._measure(signal) for signal in JOINT_SIGNALS}
-        t_ns = self._now - round(self._sensors["joint.position"].latency_s * 1e9)
+        t_ns = self._now - self._age_ns
         joints = Joints(
             names=self.spec.joint_names,
             t_ns=t_ns,
@@ -140,22 +141,12 @@ class SimDriver:
     def write(self, command: JointCommand) -> JointCommand:
         """Queue a command, which acts after the delay; returns it as sent, its torques clipped to the limits."""
         self._check_open()
-        names = self.spec.joint_names
-        if set(command.names) != set(names):
-            raise DriverError(
-                f"the command is for joints {', '.join(command.names)}; this robot has {', '.join(names)}"
-            )
-        order = [command.names.index(n) for n in names]
-        effort = quantize(np.clip(command.effort[order], -self._limit, self._limit), self._command_step)
-        sent = JointCommand(
-            names=names,
-            t_ns=self._now,
-            position=command.position[order],
-            velocity=command.velocity[order],
-            effort=np.clip(effort, -self._limit, self._limit),
-            kp=command.kp[order],
-            kd=command.kd[order],
-        )
+        try:
+            command = command.ordered(self.spec.joint_names)
+        except KeyError as error:
+            raise DriverError(f"the simulated driver sent nothing: {error.args[0]}") from error
+        effort = quantize(np.clip(command.effort, -self._limit, self._limit), self._command_step)
+        sent = dataclasses.replace(command, t_ns=self._now, effort=np.clip(effort, -self._limit, self._limit))
         if not all(np.isfinite(getattr(sent, f)).all() for f in ("position", "velocity", "effort", "kp", "kd")):
             raise DriverError("the command has a value that is not finite; nothing was sent")
         self._queue.append((self._now + self._delay_ns, sent))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,39 @@ import pytest
 
 from robot.config import ConfigError
 from robot.driver import Driver, DriverError, StaleState, open_driver
+from robot.spec import RobotSpec
 from robot.state import JointCommand
 from sim.driver import SimDriver
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
 from sim.randomization import NOMINAL, Point, Randomization, Term
+from sim.surrogate import SurrogateDriver
+from tests.robot.driver_conformance import DriverConformance
 
 MS = 1_000_000
+CONFIGS = Path(__file__).parents[2] / "configs"
+ROBOT = CONFIGS / "robot" / "simple_pendulum.yaml"
+PUBLISHED = CONFIGS / "model" / "published_simple_pendulum_sac.yaml"
+
+
+class TestSimConformance(DriverConformance):
+    @pytest.fixture
+    def spec(self, double_pendulum: RobotConfig) -> RobotSpec:
+        return double_pendulum.spec
+
+    @pytest.fixture
+    def driver(self, double_pendulum: RobotConfig) -> Driver:
+        return SimDriver(double_pendulum, law(timing__command__delay=0.004))
+
+
+class TestSurrogateConformance(DriverConformance):
+    @pytest.fixture
+    def spec(self, pendulum: RobotConfig) -> RobotSpec:
+        return pendulum.spec
+
+    @pytest.fixture
+    def driver(self, spec: RobotSpec) -> Driver:
+        return SurrogateDriver.from_config(spec)
 
 
 def law(**targets: float) -> Randomization:
@@ -58,6 +85,13 @@ def test_it_is_a_driver_and_is_found_by_name(pendulum: RobotConfig) -> None:
     driver = open_driver("sim", pendulum.spec, seed=3, spread_rad=0.05)
     assert isinstance(driver, Driver) and isinstance(driver, SimDriver)
     assert driver.spec == pendulum.spec
+
+
+def test_options_may_come_as_text_from_the_command_line(pendulum: RobotConfig) -> None:
+    driver = open_driver("sim", pendulum.spec, robot=str(ROBOT), posterior=str(PUBLISHED), seed="3", start="[0.25]")
+    assert driver.read(0.0).joints.position[0] == pytest.approx(0.25, abs=1e-3)
+    with pytest.raises(ConfigError, match="seed"):
+        open_driver("sim", pendulum.spec, seed="three")
 
 
 def test_time_passes_only_in_wait(pendulum: RobotConfig) -> None:
@@ -168,7 +202,7 @@ def test_what_was_sent_is_within_the_limits_and_in_the_specs_order(double_pendul
     sent = driver.write(command)
     assert sent.names == ("shoulder", "elbow")
     np.testing.assert_array_equal(sent.effort, [-6.0, 1.0])
-    with pytest.raises(DriverError, match="this robot has shoulder, elbow"):
+    with pytest.raises(DriverError, match="'elbow' is not in both"):
         driver.write(JointCommand.of_effort(("shoulder", "wrist"), 0, np.zeros(2)))
     with pytest.raises(DriverError, match="not finite"):
         driver.write(JointCommand.of_effort(("shoulder", "elbow"), 0, np.array([0.0, np.nan])))
