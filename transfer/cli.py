@@ -59,6 +59,8 @@ HYDRA_FLAGS = ("--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-compl
 class GateRefused(ConfigError):
     """A result did not pass its gate; nothing was accepted (exit code 3)."""
 
+    exit_code = 3
+
 
 def configs_dir() -> Path:
     """The folder of YAML files: beside the package in a wheel, at the top in a checkout."""

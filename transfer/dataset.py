@@ -23,6 +23,8 @@ INDEX = "dataset.yaml"
 class DataRefused(ConfigError):
     """Recorded data cannot be used; the message says which file, where in it, and what to do (exit code 4)."""
 
+    exit_code = 4
+
     def __init__(self, message: str, episodes: tuple[Episode, ...] = ()) -> None:
         super().__init__(message)
         self.episodes = episodes

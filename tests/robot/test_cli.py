@@ -295,3 +295,26 @@ def test_edge_import_is_light() -> None:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         times.append(float(done.stdout))
     assert min(times) < 0.5, times
+
+
+def test_every_refusal_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robot.bundle import BundleRefused
+    from robot.driver import DriverError
+    from transfer import cli as workstation
+    from transfer.dataset import DataRefused
+
+    for error, code in (
+        (ConfigError("x"), 2),
+        (workstation.GateRefused("x"), 3),
+        (DataRefused("x"), 4),
+        (BundleRefused("x"), 4),
+        (logs.LogError("x"), 4),
+        (DriverError("x"), 5),
+        (PermissionError(13, "Permission denied", "/out"), 2),
+    ):
+
+        def raising(_: list[str], error: Exception = error) -> int:
+            raise error
+
+        monkeypatch.setattr(workstation, "main", raising)
+        assert cli.main(["train"]) == code
