@@ -167,16 +167,18 @@ def evaluate(
     parameters: Randomization,
     metric: Metric | None = None,
     zeros: Mapping[str, Array] | None = None,
+    from_s: float = 0.0,
     nthread: int = 0,
 ) -> Prediction:
     """Score the middle of `parameters` (nominal, published or posterior) on recorded episodes.
 
     `zeros`: episode name -> (J,) joint zero offset [rad], for a method that found it elsewhere; default: the
-    parameters' own, which is 0 unless they set `sensor/<joint>/offset`. DataRefused when no episode is long
-    enough for one window. The model's timestep and integrator are set for scoring.
+    parameters' own, which is 0 unless they set `sensor/<joint>/offset`. Windows that start before `from_s` are
+    left out: rows that a method adapted to are not scored. DataRefused when no episode is long enough for one
+    window. The model's timestep and integrator are set for scoring.
     """
     metric = metric or metric_for(model.spec)
-    shots = shots_for(logs, model.spec, metric)
+    shots = shots_for(logs, model.spec, metric, from_s)
     parameters.check(model)
     values = {name: float(v[0]) for name, v in parameters.center(model).items()}
     offset = np.tile([values.get(f"sensor/{j}/offset", 0.0) for j in model.spec.joint_names], (len(shots), 1))
@@ -192,20 +194,23 @@ def evaluate(
     return _score(shots, metric, model.spec, q - shots.row_position, v - shots.row_velocity)
 
 
-def hold_still(logs: Sequence[EpisodeLog], spec: RobotSpec, metric: Metric | None = None) -> Prediction:
+def hold_still(
+    logs: Sequence[EpisodeLog], spec: RobotSpec, metric: Metric | None = None, from_s: float = 0.0
+) -> Prediction:
     """The trivial prediction, that nothing moves: what any model has to beat."""
     metric = metric or metric_for(spec)
-    shots = shots_for(logs, spec, metric)
+    shots = shots_for(logs, spec, metric, from_s)
     return _score(shots, metric, spec, shots.position[shots.window] - shots.row_position, -shots.row_velocity)
 
 
-def shots_for(logs: Sequence[EpisodeLog], spec: RobotSpec, metric: Metric) -> Shots:
+def shots_for(logs: Sequence[EpisodeLog], spec: RobotSpec, metric: Metric, from_s: float = 0.0) -> Shots:
     """The windows that a metric scores; DataRefused when there are none."""
     series = [series_of(log, spec, metric.fit) for log in logs]
-    shots = cut(series, metric.first_s, metric.every_s, max(metric.horizons_s))
+    first = metric.first_s + metric.every_s * max(0, np.ceil((from_s - metric.first_s) / metric.every_s - 1e-9))
+    shots = cut(series, first, metric.every_s, max(metric.horizons_s))
     if not len(shots):
         longest = max((s.t[-1] for s in series), default=0.0)
-        needed = metric.first_s + max(metric.horizons_s)
+        needed = first + max(metric.horizons_s)
         raise DataRefused(f"no episode gives a window: one needs {needed:g} s of log, the longest has {longest:.2f} s.")
     return shots
 

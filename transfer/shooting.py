@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import mujoco
@@ -74,8 +74,10 @@ class Shooting:
         timestep_s: float,
         shift: int = 0,
         nthread: int = 0,
+        fixed: Mapping[str, float] | None = None,
     ) -> None:
-        self.model, self.shots, self.unknowns = model, shots, tuple(unknowns)
+        """`fixed`: values of targets that are no unknowns, where they differ from the nominal."""
+        self.model, self.shots, self.unknowns, self.fixed = model, shots, tuple(unknowns), dict(fixed or {})
         self.timestep, self.shift, self.nthread = timestep_s, shift, nthread
         self._plants: dict[int, Plant] = {}
 
@@ -105,8 +107,9 @@ class Shooting:
         """(len(points), R, J) errors, one batch."""
         shots, count, joints = self.shots, len(points), self.shots.position.shape[1]
         plant = self._plant(count * len(shots))
-        values = physical(self.unknowns, np.array([p.x for p in points]))
-        targets = {t: np.repeat(values[:, i], len(shots)) for i, u in enumerate(self.unknowns) for t in u.targets}
+        values = physical(self.unknowns, np.array([p.x for p in points]).reshape(count, -1))
+        targets = {t: np.full(plant.nsim, value) for t, value in self.fixed.items()}
+        targets |= {t: np.repeat(values[:, i], len(shots)) for i, u in enumerate(self.unknowns) for t in u.targets}
         plant.set(targets)
         zeros = np.array([p.zeros for p in points])[:, shots.episode]
         start = (shots.position - zeros).reshape(-1, joints)
