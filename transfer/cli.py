@@ -80,6 +80,8 @@ class Common:
     """Shrinks budgets for tests; never changes what is computed."""
     demo: bool = False
     """Shrinks budgets to those of `terrafirma demo`."""
+    resume: bool = False
+    """Go on from what an interrupted run left in `out`; stages of seconds simply start again."""
 
     @property
     def budget(self) -> Any:

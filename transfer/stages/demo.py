@@ -3,7 +3,7 @@
     terrafirma demo
 
 Reads   nothing; the surrogate is reached only as a driver and through the logs recorded on it.
-Writes  one folder a stage, result.json and report.html.
+Writes  one folder a stage, result.json and report.html; with resume=true it goes on where it was stopped.
 Costs   about eight minutes on two cores.
 Pretrain an encoder and train a policy in simulation, record logs, correct the simulation with them, fine-tune,
 export, verify, and count successes on the surrogate: zero-shot, fine-tuned, and trained from scratch.
@@ -49,25 +49,29 @@ class Chain:
     out: Path
     seed: int
     quick: bool
+    resume: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def run(self, name: str, stage: str, *words: str, seed: int | None = None) -> dict[str, Any]:
         """Run a stage into `<out>/<name>` and return its result."""
+        path = self.out / name / "result.json"
+        if self.resume and path.exists():
+            return self._keep(name, path)
         print(f"-- {name}: terrafirma {stage} {' '.join(words)}", file=sys.stderr, flush=True)
         call: Callable[[str, list[str]], Path] = cli.call if stage in cli.STAGES else onboard.call
         extra = [f"seed={self.seed if seed is None else seed}", f"out={self.out / name}"]
         if stage in cli.STAGES:
-            extra.append("quick=true" if self.quick else "demo=true")
-        path = call(stage, [*words, *extra])
+            extra += ["quick=true" if self.quick else "demo=true", f"resume={str(self.resume).lower()}"]
+        return self._keep(name, call(stage, [*words, *extra]))
+
+    def _keep(self, name: str, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(path.read_text())
-        self.results[name] = result
         self.rows.append({"name": name, "seconds": result["seconds"], "result": str(path)})
         return result
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
-    chain = Chain(run.out, cfg.seed, cfg.quick)
+    chain = Chain(run.out, cfg.seed, cfg.quick, cfg.resume)
     trials = 10 if cfg.quick else cfg.trials
     zero_shot = in_simulation(chain)
     logs = on_the_robot(chain, zero_shot["bundle"])

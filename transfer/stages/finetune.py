@@ -54,7 +54,6 @@ class Config(Common):
     """Recordings that decide; default: a third of the logs."""
     finetune: dict[str, Any] = field(default_factory=dict)
     """Fields of transfer.finetune.FinetuneConfig: methods, recipe, adapt."""
-    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)

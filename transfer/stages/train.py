@@ -44,7 +44,6 @@ class Config(Common):
     dr: Randomization | None = None
     like: Path | None = None
     """A policy whose network, encoder included, is trained from a random start: the from-scratch baseline."""
-    resume: bool = False
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
