@@ -183,10 +183,11 @@ class ControlLoop:
 
     def _decide(self, sample: Sample, joints: Joints) -> JointCommand | None:
         """The command that may be sent for this reading; None when there is a fault."""
-        if not self.safety.accept(joints, sample.t_ns):
+        now = self.driver.now_ns()
+        if not self.safety.accept(joints, now):
             return None
         command = self.commander.act(sample)
-        if not self.safety.familiar(self.commander.observation, sample.t_ns):
+        if not self.safety.familiar(self.commander.observation, now):
             return None
         self._acted += 1
         if self._acted <= self._ramp:
@@ -194,7 +195,7 @@ class ControlLoop:
             command = blend(command, joints, self._acted / (self._ramp + 1))
         else:
             self._enter("run")
-        return self.safety.guard(command, joints, sample.t_ns)
+        return self.safety.guard(command, joints, now)
 
     def _enter(self, state: State) -> None:
         if state != self.state:

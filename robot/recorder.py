@@ -91,6 +91,7 @@ class Recorder:
         self._fingerprint = spec.fingerprint()
         logs.write_header(self._writer, EpisodeLog(name, spec.name, self._fingerprint, {}, dict(meta or {})))
         self._stream.flush()
+        self._log: EpisodeLog | None = None
         self._channels: dict[str, int] = {}
         self._sequence, self._flushed = 0, time.monotonic()
 
@@ -109,11 +110,13 @@ class Recorder:
 
     def close(self) -> EpisodeLog:
         """End the file, rewrite it chunked and compressed, and return the episode; safe to call twice."""
-        if not self._stream.closed:
-            self._writer.finish()
-            self._stream.close()
-            logs.load(self.path).save(self.path)
-        return logs.load(self.path)
+        if self._log is None:
+            if not self._stream.closed:
+                self._writer.finish()
+                self._stream.close()
+            self._log = logs.load(self.path)
+            self._log.save(self.path)  # should this fail, the recording stands as it was
+        return self._log
 
 
 def _channel(name: str, components: tuple[str, ...], times: list[int], values: list[Any]) -> Channel:

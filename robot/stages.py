@@ -105,7 +105,7 @@ def run(options: RunOptions, extra: Mapping[str, str]) -> Outcome:
     run = options.start("run", extra)
     run.input(options.bundle)
     for value in extra.values():
-        if Path(value).exists():
+        if Path(value).is_file():
             run.input(Path(value))
     meta = {"bundle": controller.digest, "task": controller.task}
     safety = Safety(controller.spec, controller.period_ns * 1e-9, controller.monitor, options.unfamiliar)

@@ -1,4 +1,4 @@
-"""What every driver must do. To test a driver: subclass DriverConformance and give it `spec` and `open`.
+"""What every driver must do. To test a driver: subclass DriverConformance with the fixtures `spec` and `driver`.
 
 The tests call wait() with small steps, so that they pass on a real clock too; they move nothing but a torque of 0.
 """

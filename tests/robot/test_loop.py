@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,3 +227,23 @@ def test_joint_that_the_driver_lacks_is_a_fault(two_link: RobotSpec) -> None:
     driver = Short(two_link)
     report = ControlLoop(Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01)).run(0.1)
     assert "joint 'elbow' is not in this reading" in report.faults[0].reason and driver.written == []
+
+
+def test_wall_clock_is_kept_by_absolute_deadlines(two_link: RobotSpec) -> None:
+    class WallClock(FakeDriver):
+        def now_ns(self) -> int:
+            return time.monotonic_ns()
+
+        def wait(self, until_ns: int) -> None:
+            time.sleep(max(0, until_ns - time.monotonic_ns()) * 1e-9)
+            super().wait(time.monotonic_ns())
+
+        def read(self, timeout_s: float) -> Sample:
+            time.sleep(0.004)  # relative waiting would add this to every period
+            self.now = time.monotonic_ns()
+            return super().read(timeout_s)
+
+    begin = time.monotonic()
+    report = ControlLoop(Constant(two_link, 0.1, 0.1), WallClock(two_link), Safety(two_link, 0.01)).run(0.5)
+    assert 0.5 <= time.monotonic() - begin < 0.65
+    assert report.ticks <= 50 <= report.ticks + report.missed_deadlines and report.state == "damp"
