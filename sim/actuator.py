@@ -36,10 +36,10 @@ class CommandLine:
         self._share[1] = 1.0
         self._keep, self._tail = np.zeros((2, n, substeps)), np.zeros((2, n, substeps))
         self._rows = np.arange(n)[:, None]
-        self.has_lag = False
+        self.has_lag, self._depth, self._immediate = False, 2, True
 
     def set(self, ids: npt.NDArray[np.intp], delay_s: Array, lag_s: Array) -> None:
-        """Delay and lag [s] of some simulations, (n_ids,) each."""
+        """Delay and lag [s] of some simulations, (n_ids,) each; for a new episode, so reset() them too."""
         end = np.arange(1, self.substeps + 1)[None] * self.dt - delay_s[:, None]
         # the newest command acting at the end of each step began this many periods after the present one: 0 is itself
         index = np.floor(np.round(end / self.period, 9) - 1e-9)
@@ -51,6 +51,8 @@ class CommandLine:
             self._share[half, ids], self._keep[half, ids] = share, keep
             self._tail[half, ids] = lag / self.dt * (1.0 - keep)
         self.has_lag = bool((self._keep[1] * self._share[1] > 0).any())
+        self._depth = int(self._newer.max()) + 2  # commands, the present one included, that can still act
+        self._immediate = not self.has_lag and self._depth == 2 and bool((self._share[1] == 1.0).all())
 
     def reset(self, ids: npt.NDArray[np.intp]) -> None:
         """Forget earlier commands of some simulations."""
@@ -59,10 +61,12 @@ class CommandLine:
 
     def push(self, command: Array) -> Array:
         """Commands (n, width) of this period to what acts in each physics step, (n, substeps, width)."""
-        self._past[:, 1:] = self._past[:, :-1]
+        if self._immediate:
+            return np.repeat(command[:, None], self.substeps, axis=1)
+        self._past[:, 1 : self._depth] = self._past[:, : self._depth - 1]
         self._past[:, 0] = command
         newer = self._past[self._rows, self._newer]
-        older = self._past[self._rows, np.minimum(self._newer + 1, self._past.shape[1] - 1)]
+        older = self._past[self._rows, self._newer + 1]
         acting = older + self._share[1][..., None] * (newer - older)
         if not self.has_lag:
             return acting
