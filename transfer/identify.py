@@ -18,10 +18,12 @@ import numpy.typing as npt
 
 from policies.progress import Meter, Report, silent
 from robot.log import EpisodeLog
-from sim.model import Model, unit_of
-from sim.randomization import JointGaussian, Point, Randomization, Term
+from sim.model import Model
+from sim.randomization import Randomization
+from transfer import posterior
 from transfer.dataset import DataRefused
 from transfer.gauss_newton import Fitted, Objective, covariance, minimize
+from transfer.posterior import DECISIVE
 from transfer.prediction import metric_for
 from transfer.series import Series, series_of
 from transfer.shooting import Estimate, Shooting
@@ -40,10 +42,6 @@ COARSE_SHARE = 3
 """The search looks at every third window."""
 SHIFTS = (0, 1, 2)
 """Rows by which a command may come late."""
-DECISIVE = 2.0
-"""Difference of log-likelihood from which one shift is told from another: odds of seven."""
-IDENTIFIED = 0.5
-"""A parameter whose posterior is narrower than this share of its prior was identified from the logs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,17 +109,36 @@ def identify(
     found = minimize(coarse, Objective(sparse, unknowns), prior, effort.search, report=counter)
     shift, costs = 0, dict[int, float]()
     if by_row:
-        counter.at(effort.search)
-        shift, costs, found = _profile_shift(coarse, unknowns, series, found, counter)
-    counter.at(effort.search + tries)
+        counter.done = effort.search
+        shift, costs, found = _profile_shift(coarse, series, found, counter)
+    counter.done = effort.search + tries
     fine = Shooting(model, shots, unknowns, FINE_S, shift, nthread)
     objective = Objective(shots, unknowns)
     start = replace(Estimate.prior(unknowns, shots), x=found.at.x, zeros=found.at.zeros)
     found = minimize(fine, objective, start, effort.finish, scale=found.scale, report=counter)
-    spread = covariance(objective, found.at, found.slopes, found.scale)
-    error = fine.errors(found.at)
-    meter(meter.total, rms_rad=float(np.sqrt(np.mean(error**2))))
-    return _identification(name, model, series, unknowns, found, spread, shift, costs, shots, error)
+    rms = float(np.sqrt(np.mean(fine.errors(found.at) ** 2)))
+    meter(meter.total, rms_rad=rms)
+    fit = posterior.Fit(
+        unknowns=unknowns,
+        x=found.at.x,
+        covariance=covariance(objective, found.at, found.slopes, found.scale),
+        zeros=found.at.zeros,
+        series=series,
+        shift=shift,
+        shift_costs=costs,
+        windows=len(shots),
+    )
+    joints = spec.joint_names
+    return Identification(
+        posterior=posterior.randomization(fit, name, spec.name, joints),
+        parameters=posterior.parameters(fit),
+        delay_ms=posterior.delay_ms(fit),
+        zeros={s.name: dict(zip(joints, map(float, z), strict=True)) for s, z in zip(series, fit.zeros, strict=True)},
+        shift_costs=costs,
+        windows=len(shots),
+        rms_rad=rms,
+        converged=found.converged,
+    )
 
 
 class _Counter:
@@ -133,9 +150,6 @@ class _Counter:
     def __call__(self, rms_rad: float) -> None:
         self.done += 1
         self.meter(min(self.done, self.meter.total - 1), rms_rad=rms_rad)
-
-    def at(self, done: int) -> None:
-        self.done = done
 
 
 def _windows(series: Sequence[Series], most: int) -> Shots:
@@ -168,9 +182,10 @@ def _every(shots: Shots, share: int) -> Shots:
 
 
 def _profile_shift(
-    coarse: Shooting, unknowns: Sequence[Unknown], series: Sequence[Series], found: Fitted, counter: _Counter
+    coarse: Shooting, series: Sequence[Series], found: Fitted, counter: _Counter
 ) -> tuple[int, dict[int, float], Fitted]:
     """The number of rows by which commands come late, with everything else refitted for each."""
+    unknowns = coarse.unknowns
     objective = Objective(coarse.shots, unknowns)
     period = float(np.median([s.command.period for s in series]))
     tried: dict[int, Fitted] = {}
@@ -196,93 +211,3 @@ def _less_lag(unknowns: Sequence[Unknown], x: Array, seconds: float) -> Array:
             lag = np.clip(physical(unknowns, x[None])[0, i] - seconds, low + 0.03 * (high - low), None)
             out[i] = np.log((lag - low) / (high - lag))
     return out
-
-
-def _identification(
-    name: str,
-    model: Model,
-    series: Sequence[Series],
-    unknowns: Sequence[Unknown],
-    found: Fitted,
-    spread: Array,
-    shift: int,
-    costs: dict[int, float],
-    shots: Shots,
-    error: Array,
-) -> Identification:
-    sd = np.sqrt(np.diag(spread))
-    x = found.at.x
-    low, middle, high = physical(unknowns, np.stack([x - 1.96 * sd, x, x + 1.96 * sd]))
-    parameters: dict[str, dict[str, Any]] = {}
-    for i, u in enumerate(unknowns):
-        for target in u.targets:
-            parameters[target] = {
-                "estimate": float(middle[i]),
-                "ci95": [float(low[i]), float(high[i])],
-                "unit": unit_of(target),
-                "identified": bool(sd[i] < IDENTIFIED * u.sd),
-            }
-    joints = model.spec.joint_names
-    zeros = {s.name: dict(zip(joints, map(float, z), strict=True)) for s, z in zip(series, found.at.zeros, strict=True)}
-    period = float(np.median([s.command.period for s in series]))
-    if costs:
-        others = min(c for s, c in costs.items() if s != shift) - costs[shift]
-        parameters["timing/command/shift"] = {
-            "estimate": float(shift),
-            "ci95": [float(shift), float(shift)],
-            "unit": unit_of("timing/command/shift"),
-            "identified": bool(others > DECISIVE),
-        }
-    return Identification(
-        posterior=_posterior(name, model, series, unknowns, found, spread, shift, bool(costs)),
-        parameters=parameters,
-        delay_ms=_delay(unknowns, x, spread, shift * period, len(shots)),
-        zeros=zeros,
-        shift_costs=costs,
-        windows=len(shots),
-        rms_rad=float(np.sqrt(np.mean(error**2))),
-        converged=found.converged,
-    )
-
-
-def _posterior(
-    name: str,
-    model: Model,
-    series: Sequence[Series],
-    unknowns: Sequence[Unknown],
-    found: Fitted,
-    spread: Array,
-    shift: int,
-    by_row: bool,
-) -> Randomization:
-    """Joint law of the parameters; each joint's zero is drawn as widely as the recorded episodes' zeros spread."""
-    targets = tuple(t for u in unknowns for t in u.targets)
-    owner = np.array([i for i, u in enumerate(unknowns) for _ in u.targets])
-    law = JointGaussian(
-        transform=tuple(unknowns[i].transform for i in owner),
-        bounds=tuple(unknowns[i].bounds for i in owner),
-        mean=tuple(map(float, found.at.x[owner])),
-        covariance=tuple(tuple(map(float, row)) for row in spread[np.ix_(owner, owner)]),
-    )
-    joints = model.spec.joint_names
-    width = np.sqrt(np.mean(np.square(found.at.zeros), axis=0))
-    zeros = JointGaussian(
-        transform=tuple("none" for _ in joints),
-        bounds=((-1.0, 1.0),) * len(joints),
-        mean=(0.0,) * len(joints),
-        covariance=tuple(tuple(map(float, row)) for row in np.diag(width**2)),
-    )
-    terms = [Term(targets=targets, law=law), Term(targets=tuple(f"sensor/{j}/offset" for j in joints), law=zeros)]
-    if by_row:
-        terms.append(Term(targets=("timing/command/shift",), law=Point(values=(float(shift),))))
-    source = f"identified from {len(series)} episodes: {', '.join(s.name for s in series)}"
-    return Randomization(name=name, terms=tuple(terms), source=source, robot=model.spec.name)
-
-
-def _delay(unknowns: Sequence[Unknown], x: Array, spread: Array, shifted_s: float, windows: int) -> dict[str, Any]:
-    """Mean and interval of the whole delay [ms], by the posterior's draws with a generator of its own."""
-    timing = [i for i, u in enumerate(unknowns) if u.name in ("timing/command/delay", "timing/command/lag")]
-    draws = np.random.default_rng(0).multivariate_normal(x, spread, 2000, method="eigh")
-    total = 1e3 * (shifted_s + physical(unknowns, np.vstack([x, draws]))[:, timing].sum(axis=1))
-    low, high = np.quantile(total[1:], [0.025, 0.975])
-    return {"mean": float(total[0]), "ci95": [float(low), float(high)], "n": windows}
