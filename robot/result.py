@@ -103,19 +103,16 @@ def package_versions() -> dict[str, str]:
 
 
 def code_version() -> str:
-    """The git commit of the code, `-dirty` when edited; the installed version where there is no git."""
-    here = Path(__file__).resolve().parent
+    """The git commit of the code, `-dirty` when edited; the installed version where the code is not a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # an installed package may well lie inside somebody else's repository
+        return metadata.version("terrafirma")
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        out = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
+        out = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=5)
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return out.stdout.strip() if out.returncode == 0 else "unknown"
+        return metadata.version("terrafirma")
+    return out.stdout.strip() if out.returncode == 0 else metadata.version("terrafirma")
 
 
 def _cpu_seconds() -> float:

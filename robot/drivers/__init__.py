@@ -1,0 +1,1 @@
+"""Drivers, one file each; robot/driver.py has their contract and their table."""
