@@ -23,8 +23,8 @@ from policies.policy import Policy
 from policies.ppo import TrainConfig
 from policies.progress import Report, silent
 from policies.train import Evaluate, MakeEnv, TrainResult, train
-from transfer import kpi
-from transfer.select import Candidate, Episodes, choose, judge, success_of
+from transfer import forgetting, kpi
+from transfer.select import Candidate, Episodes, choose, judge
 
 Method = Literal["nothing", "policy", "encoder+policy"]
 Judge = Callable[[Policy], Episodes]
@@ -80,7 +80,7 @@ class FinetuneResult:
     training: dict[str, TrainResult]
     """Method -> how its policy was trained."""
     encoder: dict[str, Any] | None
-    """Held-out prediction error of the encoder before and after adaptation, when that was tried."""
+    """Held-out prediction error of the encoder before and after adaptation, and what it forgot, when that was tried."""
 
     def rows(self, rng: np.random.Generator) -> list[dict[str, Any]]:
         """The candidates as result.json lists them."""
@@ -150,11 +150,7 @@ def finetune(
         policy=policies[chosen],
         candidates=tuple(candidates),
         selected=kept.method,
-        forgetting={
-            "return": kpi.forgetting(before.returns, kept.source.returns, rng),
-            "success_before": success_of(before),
-            "success_after": success_of(kept.source),
-        },
+        forgetting=forgetting.of_policy(before, kept.source, rng),
         kpis=kpi.kpis(kept.real.success.astype(float), before.returns, kept.source.returns, rng, **scores),
         training=training,
         encoder=adapted,
@@ -173,6 +169,7 @@ def _adapted(
     result = adapt(source.encoder, heads, windows, held_out, replay, config, seed=seed, report=report)
     change = _by_log(result, rng)
     told = {"before": float(result.before.mean()), "after": float(result.after.mean()), "change": change}
+    told["forgetting"] = forgetting.of_encoder(source.encoder, heads, result, replay, rng)
     if change["mean"] >= 0.0:
         why = f"the encoder's held-out prediction error did not fall ({told['before']:.4g} to {told['after']:.4g})"
         return None, told, why

@@ -57,7 +57,7 @@ def wide() -> Randomization:
 def small() -> EncoderConfig:
     return EncoderConfig(
         history=48, context=4, horizon=16, hidden=(32, 32), predictor=(32,), simulations=160, seconds=2.0, windows=24,
-        updates=500, batch=256, learning_rate=3e-3,
+        updates=400, batch=256, learning_rate=3e-3,
     )  # fmt: skip
 
 

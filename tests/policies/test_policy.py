@@ -85,39 +85,6 @@ def test_cards_that_do_not_belong_together_are_refused(card: PolicyCard, encoder
         replace(card, version=99)
 
 
-class ByPosition(torch.nn.Module):
-    """Inputs in the order of `input_names`, as an exporter wants them."""
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        self.policy = policy
-
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        outputs: tuple[torch.Tensor, ...] = self.policy(**dict(zip(self.policy.input_names, inputs, strict=True)))
-        return outputs
-
-
-def test_torch_exports_it_with_a_named_batch(
-    card: PolicyCard, encoder: PhysicsEncoder, tmp_path: Path, rng: np.random.Generator
-) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    policy = policy_with(card, encoder, "side")
-    inputs = inputs_of(policy, 3, rng)
-    batch = {0: torch.export.Dim("B", min=1, max=4096)}
-    example = tuple(torch.from_numpy(np.repeat(inputs[k], 2, axis=0)) for k in policy.input_names)
-    torch.onnx.export(
-        ByPosition(policy), example, str(tmp_path / "policy.onnx"), dynamo=True, verbose=False,
-        dynamic_shapes={"inputs": tuple(batch for _ in example)},
-        input_names=list(policy.input_names), output_names=list(policy.output_names),
-    )  # fmt: skip
-    session = onnxruntime.InferenceSession(str(tmp_path / "policy.onnx"), providers=["CPUExecutionProvider"])
-    action, context = session.run(list(policy.output_names), {k: inputs[k] for k in policy.input_names})
-    with torch.no_grad():
-        wanted = policy(**{k: torch.from_numpy(inputs[k]) for k in policy.input_names})
-    assert np.abs(action - wanted[0].numpy()).max() <= 1e-5
-    assert np.abs(context - wanted[1].numpy()).max() <= 1e-5
-
-
 def test_the_layout_is_the_robots_own(card: PolicyCard, encoder: PhysicsEncoder) -> None:
     layout = card.with_encoder(encoder.card).layout(3)
     assert isinstance(layout, Observation) and layout.config.history == encoder.card.history

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,20 @@ def test_the_same_seed_gives_the_same_encoder(
     one, two = (pretrain(windows, encoder_card, few, tmp_path / name, seed=4) for name in "ab")
     assert one.probes == two.probes
     assert pretrain(windows, encoder_card, few, tmp_path / "c", seed=5).probes != one.probes
+
+
+def test_the_context_does_not_depend_on_how_sums_are_rounded(
+    trained: tuple[PretrainResult, Path, list[Progress]], windows: WindowData
+) -> None:
+    """A regression amplifies rounding, and an exported file that must agree to 1e-5 rounds in another order."""
+    encoder = trained[0].encoder
+    history, mask = torch.from_numpy(windows.history[:500]), torch.from_numpy(windows.mask[:500])
+    with torch.no_grad():
+        whole = encoder(history, mask)
+        single = torch.cat([encoder(h, m) for h, m in zip(history.split(1), mask.split(1), strict=True)])
+        exact = copy.deepcopy(encoder).double()(history.double(), mask.double())
+    assert (whole - single).abs().max() < 5e-6
+    assert (whole - exact).abs().max() < 1e-4
 
 
 def test_rows_before_the_episode_do_not_matter(encoder: PhysicsEncoder) -> None:

@@ -102,6 +102,7 @@ def test_what_is_proven_better_is_kept_with_its_forgetting(source: tuple[Policy,
     kept = Policy.load(tmp_path / "policy")
     assert not torch.equal(kept.actor[0].weight, policy.actor[0].weight)
     assert result.encoder is not None and result.encoder["after"] < result.encoder["before"]
+    assert result.encoder["forgetting"]["n"] == SMALL.simulations
 
 
 def test_negative_transfer_is_rolled_back(source: tuple[Policy, Evidence], tmp_path: Path) -> None:
