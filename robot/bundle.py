@@ -86,7 +86,10 @@ def write(
         for name, data in contents.items():
             files.write_bytes(folder / name, data)
         files.write_bytes(folder / signature.NAME, signature.sign(contents, key))
-        load(folder)
+        try:
+            load(folder)
+        except BundleRefused as error:
+            raise BundleRefused(str(error).replace(str(folder), str(path))) from error
     return Path(path)
 
 

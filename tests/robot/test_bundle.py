@@ -203,8 +203,9 @@ def test_privileged_input_is_refused(made: Path, two_link: RobotSpec, tmp_path: 
 def test_failed_write_keeps_the_bundle_that_was_there(made: Path, two_link: RobotSpec) -> None:
     before = {p.name: p.read_bytes() for p in made.iterdir()}
     wrong = {"action": np.zeros((20, 2), np.float32)}
-    with pytest.raises(BundleRefused, match="differs by"):
+    with pytest.raises(BundleRefused, match="differs by") as caught:
         make_bundle(made, two_link, golden_outputs=wrong)
+    assert str(caught.value).startswith(f"{made / 'golden.npz'}: ")  # not the temporary folder's name
     assert {p.name: p.read_bytes() for p in made.iterdir()} == before
     assert [p.name for p in made.parent.iterdir()] == ["bundle"]
 
