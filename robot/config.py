@@ -63,6 +63,13 @@ for _cls in (_Loader, _Dumper):
     _cls.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
+def shipped() -> Path:
+    """The folder of shipped YAML files: inside `transfer` when installed, at the top of a checkout."""
+    code = Path(__file__).resolve().parents[1]
+    installed = code / "transfer" / "_configs"
+    return installed if installed.is_dir() else code / "configs"
+
+
 def load_yaml(path: Path) -> Any:
     """Parse a YAML file; ConfigError names the file and line when it is missing or malformed."""
     path = Path(path)

@@ -193,8 +193,7 @@ def find_robot(name: str | Path) -> Path:
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         return path
-    code = Path(__file__).resolve().parents[1]
-    folders = [root / "robot" for root in (Path("configs"), code / "transfer" / "_configs", code / "configs")]
+    folders = [root / "robot" for root in (Path("configs"), config.shipped())]
     for folder in folders:
         if (found := folder / f"{name}.yaml").is_file():
             return found

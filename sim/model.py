@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mujoco.batch import Batch
 
 from robot import config
+from robot import spec as specs
 from robot.config import ConfigError, nearest
 from robot.spec import RobotSpec
 
@@ -49,20 +50,9 @@ def load_robot(path: Path) -> RobotConfig:
     return config.load(RobotConfig, path)
 
 
-def config_folder() -> Path:
-    """The folder of the shipped configs: beside the packages in a checkout, inside `transfer` when installed."""
-    here = Path(__file__).resolve().parents[1]
-    installed = here / "transfer" / "_configs"
-    return installed if installed.is_dir() else here / "configs"
-
-
 def find_robot(name: str) -> RobotConfig:
-    """The shipped robot of that name; ConfigError lists those that exist."""
-    folder = config_folder() / "robot"
-    path = folder / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"robot '{name}' is unknown. {nearest(name, sorted(p.stem for p in folder.glob('*.yaml')))}")
-    return load_robot(path)
+    """The robot of that name; ConfigError lists those that exist."""
+    return load_robot(specs.find_robot(name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,13 +62,6 @@ class GateRefused(ConfigError):
     exit_code = 3
 
 
-def configs_dir() -> Path:
-    """The folder of YAML files: beside the package in a wheel, at the top in a checkout."""
-    here = Path(__file__).resolve().parent
-    built = here / "_configs"
-    return built if built.is_dir() else here.parent / "configs"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Common:
     """Keys of every stage; each stage's Config derives from it."""
@@ -176,7 +169,7 @@ def compose(stage: str, overrides: list[str]) -> dict[str, Any]:
     register_tasks()
     check_groups(overrides)
     GlobalHydra.instance().clear()
-    with _one_sentence(stage), initialize_config_dir(str(configs_dir()), version_base="1.3"):
+    with _one_sentence(stage), initialize_config_dir(str(config.shipped()), version_base="1.3"):
         composed = hydra_compose(stage, overrides=_with_matching(stage, overrides))
         return _plain(OmegaConf.to_container(composed, resolve=True))
 
@@ -190,12 +183,12 @@ def _plain(composed: Any) -> dict[str, Any]:
 
 def defaults_of(stage: str) -> dict[str, Any]:
     """The stage's keys with their defaults; group choices by name, for --help."""
-    data = config.load_yaml(configs_dir() / f"{stage}.yaml")
+    data = config.load_yaml(config.shipped() / f"{stage}.yaml")
     choices: dict[str, Any] = {}
     for item in data.pop("defaults", []):
         if isinstance(item, dict):
             choices |= {k.removeprefix("optional ").removeprefix("override "): v for k, v in item.items()}
-    return choices | config.load_yaml(configs_dir() / "common.yaml") | data
+    return choices | config.load_yaml(config.shipped() / "common.yaml") | data
 
 
 def register_tasks() -> None:
@@ -214,7 +207,7 @@ def choices(group: str) -> list[str]:
         from sim import tasks
 
         return sorted(tasks.names())
-    return sorted(p.stem for p in (configs_dir() / group).glob("*.yaml"))
+    return sorted(p.stem for p in (config.shipped() / group).glob("*.yaml"))
 
 
 def check_groups(overrides: list[str]) -> None:
@@ -271,7 +264,7 @@ def _by_hydra(stage: str, overrides: list[str], flags: list[str]) -> int:
 
     register_tasks()
 
-    @hydra.main(config_path=str(configs_dir()), config_name=stage, version_base="1.3")
+    @hydra.main(config_path=str(config.shipped()), config_name=stage, version_base="1.3")
     def stage_main(composed: DictConfig) -> None:
         module = load_stage(stage)
         data = _plain(OmegaConf.to_container(composed, resolve=True))

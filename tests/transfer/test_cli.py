@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from robot import config
 from robot.config import ConfigError, convert, parse_yaml
 from transfer import cli
 
@@ -127,7 +128,7 @@ def test_every_config_file_converts() -> None:
     from sim.model import Model, RobotConfig, load_robot
     from sim.randomization import Randomization
 
-    folder = cli.configs_dir()
+    folder = config.shipped()
     models = {p.stem: Model(load_robot(p)) for p in (folder / "robot").glob("*.yaml")}
     assert models
     for path in [*(folder / "dr").glob("*.yaml"), *(folder / "model").glob("*.yaml")]:

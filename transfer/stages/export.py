@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from robot import files
+from robot import config, files
 from robot.config import ConfigError
 from robot.result import Run, mean_ci, wilson
 from sim import tasks
@@ -95,7 +95,6 @@ def robot_of(policy: Any) -> RobotConfig:
 def default_prior(robot: RobotConfig) -> Randomization | None:
     """configs/dr/<robot>_default.yaml where there is one."""
     from sim import randomization
-    from transfer.cli import configs_dir
 
-    path = configs_dir() / "dr" / f"{robot.spec.name}_default.yaml"
+    path = config.shipped() / "dr" / f"{robot.spec.name}_default.yaml"
     return randomization.load(path) if path.exists() else None
