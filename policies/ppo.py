@@ -49,7 +49,7 @@ class TrainConfig:
     """It is kept above this: without, exploration dies before the policy is good."""
     critic_rollouts: int = 0
     """First rollouts in which only the critic learns, for a policy that is started from another."""
-    evaluate_segments: int = 2
+    evaluate_segments: int = 3
     """Segments between two evaluations."""
 
     def __post_init__(self) -> None:
