@@ -99,7 +99,7 @@ def identify(
     by_row = all(s.by_row for s in series)
     unknowns = tuple(unknowns) if unknowns is not None else default_unknowns(model, by_row)
     shots = _windows(series, effort.windows)
-    sparse = _every(shots, COARSE_SHARE) if len(shots) >= 20 * COARSE_SHARE else shots
+    sparse = _every(shots, COARSE_SHARE) if len(shots) >= 10 * COARSE_SHARE else shots
     tries = 3 * (len(SHIFTS) if by_row else 0)
     meter = Meter("identify", effort.search + tries + effort.finish + 1, "iterations", report)
     counter = _Counter(meter)
