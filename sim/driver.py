@@ -23,7 +23,7 @@ from robot.spec import RobotSpec
 from robot.state import JointCommand, Joints, Sample
 from sim import randomization as randomizations
 from sim.actuator import stribeck_level
-from sim.model import Model, RobotConfig, find_robot, load_robot
+from sim.model import Model, RobotConfig, find_robot
 from sim.plant import Plant
 from sim.randomization import NOMINAL, Randomization
 from sim.sensor import JOINT_SIGNALS, quantize, read
@@ -80,7 +80,7 @@ class SimDriver:
         `robot` (default: the shipped robot of that name) says how to simulate it; `posterior` is the law of its
         parameters (default: the nominal), from which the seed draws one robot.
         """
-        found = robot if isinstance(robot, RobotConfig) else load_robot(Path(robot)) if robot else find_robot(spec.name)
+        found = robot if isinstance(robot, RobotConfig) else find_robot(robot or spec.name)
         law = posterior if posterior is not None else NOMINAL
         law = law if isinstance(law, Randomization) else randomizations.load(Path(law))
         return cls(RobotConfig(spec=spec, model=found.model), law, **options)

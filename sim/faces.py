@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from sim import randomization as randomizations
-from sim.model import RobotConfig, find_robot, load_robot
+from sim.model import RobotConfig, find_robot
 from sim.randomization import NOMINAL, Randomization
 from sim.tasks import Task, load_task
 from sim.vecenv import BatchedEnv, Inputs, Start
@@ -75,16 +75,16 @@ class SingleEnv(gym.Env[Any, Any]):
         start: Start = "evaluate",
         render_mode: str | None = None,
     ) -> None:
-        """`robot` and `randomization` may be paths to YAML; the defaults are the task's robot at its nominal."""
+        """`robot` may be a name or a path to YAML, `randomization` a path; the defaults are the task's robot at its nominal."""
         if render_mode is not None:
             raise ValueError(f"render_mode is {render_mode!r}; this environment renders nothing: leave it None")
         self.render_mode = None
         goal = task if isinstance(task, Task) else load_task(task)
-        chosen = robot if robot is not None else find_robot(goal.robot)
+        chosen = robot or goal.robot
         law = randomization if randomization is not None else NOMINAL
         self.core = BatchedEnv(
             goal,
-            chosen if isinstance(chosen, RobotConfig) else load_robot(Path(chosen)),
+            chosen if isinstance(chosen, RobotConfig) else find_robot(chosen),
             law if isinstance(law, Randomization) else randomizations.load(Path(law)),
             1,
             history=history,

@@ -12,7 +12,7 @@ from typing import Any
 from robot.config import ConfigError
 from robot.spec import RobotSpec
 from sim.driver import SimDriver
-from sim.model import RobotConfig, find_robot, load_robot
+from sim.model import RobotConfig, find_robot
 from sim.randomization import Point, Randomization, Term
 
 START_SPREAD_RAD = 0.05
@@ -44,6 +44,6 @@ class SurrogateDriver(SimDriver):
             raise ConfigError(
                 f"driver 'surrogate' stands in for robot '{TRUTH.robot}'; it was asked for '{spec.name}'."
             )
-        found = robot if isinstance(robot, RobotConfig) else load_robot(Path(robot)) if robot else find_robot(spec.name)
+        found = robot if isinstance(robot, RobotConfig) else find_robot(robot or spec.name)
         options = {"spread_rad": START_SPREAD_RAD, "quantize_commands": True} | options
         return cls(RobotConfig(spec=spec, model=found.model), TRUTH, **options)

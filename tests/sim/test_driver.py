@@ -13,39 +13,16 @@ import pytest
 
 from robot.config import ConfigError
 from robot.driver import Driver, DriverError, StaleState, open_driver
-from robot.spec import RobotSpec
 from robot.state import JointCommand
 from sim.driver import SimDriver
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
 from sim.randomization import NOMINAL, Point, Randomization, Term
-from sim.surrogate import SurrogateDriver
-from tests.robot.driver_conformance import DriverConformance
 
 MS = 1_000_000
 CONFIGS = Path(__file__).parents[2] / "configs"
 ROBOT = CONFIGS / "robot" / "simple_pendulum.yaml"
 PUBLISHED = CONFIGS / "model" / "published_simple_pendulum_sac.yaml"
-
-
-class TestSimConformance(DriverConformance):
-    @pytest.fixture
-    def spec(self, double_pendulum: RobotConfig) -> RobotSpec:
-        return double_pendulum.spec
-
-    @pytest.fixture
-    def driver(self, double_pendulum: RobotConfig) -> Driver:
-        return SimDriver(double_pendulum, law(timing__command__delay=0.004))
-
-
-class TestSurrogateConformance(DriverConformance):
-    @pytest.fixture
-    def spec(self, pendulum: RobotConfig) -> RobotSpec:
-        return pendulum.spec
-
-    @pytest.fixture
-    def driver(self, spec: RobotSpec) -> Driver:
-        return SurrogateDriver.from_config(spec)
 
 
 def law(**targets: float) -> Randomization:
