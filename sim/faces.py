@@ -75,7 +75,7 @@ class SingleEnv(gym.Env[Any, Any]):
         start: Start = "evaluate",
         render_mode: str | None = None,
     ) -> None:
-        """`robot` may be a name or a path to YAML, `randomization` a path; the defaults are the task's robot at its nominal."""
+        """`robot` may be a name or a YAML file, `randomization` a YAML file; default: the task's robot, nominal."""
         if render_mode is not None:
             raise ValueError(f"render_mode is {render_mode!r}; this environment renders nothing: leave it None")
         self.render_mode = None

@@ -50,8 +50,8 @@ def load_robot(path: Path) -> RobotConfig:
     return config.load(RobotConfig, path)
 
 
-def find_robot(name: str) -> RobotConfig:
-    """The robot of that name; ConfigError lists those that exist."""
+def find_robot(name: str | Path) -> RobotConfig:
+    """A robot by its name or YAML file; ConfigError lists those that exist."""
     return load_robot(specs.find_robot(name))
 
 
