@@ -27,7 +27,8 @@ TRUTH = Randomization(
         Term(targets=("joint/shoulder/stribeck_ratio",), law=Point(values=(1.5,))),
         Term(targets=("joint/shoulder/damping",), law=Point(values=(3 * 0.015,))),  # 3 x the middle of the prior
         Term(targets=("actuator/shoulder/gain",), law=Point(values=(0.9,))),
-        Term(targets=("timing/command/delay",), law=Point(values=(0.012,))),
+        # at 12 ms a policy with a pretrained encoder still succeeds without ever seeing a log: that is no test
+        Term(targets=("timing/command/delay",), law=Point(values=(0.045,))),
     ),
 )
 

@@ -30,7 +30,7 @@ Method = Literal["nothing", "policy", "encoder+policy"]
 Judge = Callable[[Policy], Episodes]
 """Runs episodes that always begin alike, so that policies can be compared pair by pair."""
 
-ON_POSTERIOR = TrainConfig(env_steps=270_000, std_start=0.5, critic_rollouts=1)
+ON_POSTERIOR = TrainConfig(env_steps=98_304, std_start=0.3, critic_rollouts=1, evaluate_segments=1)
 """Settings for a policy that starts from another: less noise, and a critic that adapts before the actor moves."""
 
 

@@ -68,7 +68,7 @@ def test_its_truth_is_the_one_that_was_agreed(pendulum: RobotConfig) -> None:
             "joint/shoulder/stribeck_ratio": 1.5,
             "joint/shoulder/damping": 3 * 0.5 * (damping.low + damping.high),
             "actuator/shoulder/gain": 0.9,
-            "timing/command/delay": 0.012,
+            "timing/command/delay": 0.045,
         }
     )
 
