@@ -219,7 +219,7 @@ def check_groups(overrides: list[str]) -> None:
 
 
 def _with_matching(stage: str, overrides: list[str]) -> list[str]:
-    """Fill in the groups that follow from a choice: robot from task, prior from robot, recipe from task."""
+    """Fill in the groups that follow from a choice: robot, recipe and network from task, prior from robot."""
     chosen = dict(o.split("=", 1) for o in overrides if o.split("=", 1)[0] in GROUPS)
     defaults = defaults_of(stage)
     extra: list[str] = []
@@ -232,8 +232,9 @@ def _with_matching(stage: str, overrides: list[str]) -> list[str]:
         extra.append(f"robot={robot}")
     if defaults.get("dr") and "dr" not in chosen:
         extra.append(f"dr={robot}_default" if f"{robot}_default" in choices("dr") else "dr=null")
-    if "recipe" in defaults and "recipe" not in chosen and task in choices("recipe"):
-        extra.append(f"recipe={task}")
+    for group in ("recipe", "network"):
+        if group in defaults and group not in chosen and task in choices(group):
+            extra.append(f"{group}={task}")
     # Hydra has no word for "none of this group" but its deletion
     return [
         f"~{o.split('=')[0]}" if o.split("=")[0] in GROUPS and o.endswith("=null") else o for o in [*extra, *overrides]
