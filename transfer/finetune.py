@@ -30,6 +30,9 @@ Method = Literal["nothing", "policy", "encoder+policy"]
 Judge = Callable[[Policy], Episodes]
 """Runs episodes that always begin alike, so that policies can be compared pair by pair."""
 
+ADAPTED = "adapted_encoder"
+"""Folder of the adapted encoder and its heads."""
+
 ON_POSTERIOR = TrainConfig(env_steps=98_304, std_start=0.3, critic_rollouts=1, evaluate_segments=1)
 """Settings for a policy that starts from another: less noise, and a critic that adapts before the actor moves."""
 
@@ -116,7 +119,7 @@ def finetune(
             continue
         encoder = source.encoder
         if method == "encoder+policy":
-            encoder, adapted, why = _adapted(source, evidence, config.adapt, seed, rng, report)
+            encoder, adapted, why = _adapted(source, evidence, config.adapt, Path(out) / ADAPTED, seed, rng, report)
             if encoder is None:
                 candidates.append(Candidate(method=method, real=None, source=None, accepted=False, why=why))
                 policies.append(source)
@@ -158,9 +161,15 @@ def finetune(
 
 
 def _adapted(
-    source: Policy, evidence: Evidence, config: AdaptConfig, seed: int, rng: np.random.Generator, report: Report
+    source: Policy,
+    evidence: Evidence,
+    config: AdaptConfig,
+    out: Path,
+    seed: int,
+    rng: np.random.Generator,
+    report: Report,
 ) -> tuple[PhysicsEncoder | None, dict[str, Any] | None, str]:
-    """The adapted encoder, its held-out errors, and why it was given up when it was."""
+    """The adapted encoder, written to `out` with its heads; its held-out errors; why it was given up when it was."""
     heads, windows, held_out, replay = evidence.heads, evidence.windows, evidence.held_out, evidence.replay
     if source.encoder is None or heads is None:
         return None, None, "the policy has no physics encoder with heads to adapt"
@@ -173,6 +182,8 @@ def _adapted(
     if change["mean"] >= 0.0:
         why = f"the encoder's held-out prediction error did not fall ({told['before']:.4g} to {told['after']:.4g})"
         return None, told, why
+    result.encoder.save(out)
+    result.heads.save(out)
     return result.encoder, told, ""
 
 

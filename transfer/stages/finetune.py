@@ -80,7 +80,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     import torch
 
     from policies.policy import Policy
-    from transfer.finetune import FinetuneConfig, finetune
+    from transfer.finetune import ADAPTED, FinetuneConfig, finetune
 
     torch.set_num_threads(1)
     folder = run.input(existing(cfg.policy, "policy", "train"))
@@ -103,8 +103,9 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     )
     given = _evidence(cfg, settings, domain, source, folder, fit, held)
     result = finetune(source, given, settings, run.out, seed=cfg.seed, resume=cfg.resume, report=terminal())
-    if (folder / "encoder").is_dir():
-        shutil.copytree(folder / "encoder", run.out / "policy" / "encoder", dirs_exist_ok=True)
+    encoder = run.out / ADAPTED if result.selected == "encoder+policy" else folder / "encoder"
+    if encoder.is_dir():  # beside the policy, so that it can be adapted again
+        shutil.copytree(encoder, run.out / "policy" / "encoder", dirs_exist_ok=True)
     rows = result.rows(np.random.default_rng(cfg.seed))
     for method, trained in result.training.items():
         _curve(run.out / method.replace("+", "_"), run.out, method, len(trained.curve))
@@ -173,6 +174,7 @@ def _evidence(
     held: list[EpisodeLog],
 ) -> Evidence:
     """What fine-tuning is handed: environments, judges, and windows where the encoder can be adapted."""
+    from policies.train import load_critic
     from transfer.finetune import Evidence
     from transfer.training import environments, scorer
 
@@ -184,6 +186,7 @@ def _evidence(
         evaluate=scorer(domain.task, domain.robot, domain.posterior, 20 if cfg.quick else 64),
         real=lambda policy: domain.judge(domain.evidence, policy),
         source=lambda policy: domain.judge(domain.source, policy),
+        critic=load_critic(folder),
         **windows,
     )
 
