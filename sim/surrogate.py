@@ -17,18 +17,19 @@ from sim.randomization import Point, Randomization, Term
 
 START_SPREAD_RAD = 0.05
 
+# Milder truths (Coulomb 0.10 N m, gain 0.9, delay 12 ms) are no test: a policy with a pretrained encoder succeeded
+# in every episode without a single log. A perfect pump is upright after 4.5 s here, with 5 s allowed.
 TRUTH = Randomization(
     name="surrogate_truth",
     robot="simple_pendulum",
     terms=(
         Term(targets=("body/pendulum/mass",), how="scale", law=Point(values=(1.2,))),
         Term(targets=("body/pendulum/com",), how="scale", law=Point(values=(1.1,))),
-        Term(targets=("joint/shoulder/frictionloss",), law=Point(values=(0.10,))),
+        Term(targets=("joint/shoulder/frictionloss",), law=Point(values=(0.14,))),
         Term(targets=("joint/shoulder/stribeck_ratio",), law=Point(values=(1.5,))),
         Term(targets=("joint/shoulder/damping",), law=Point(values=(3 * 0.015,))),  # 3 x the middle of the prior
-        Term(targets=("actuator/shoulder/gain",), law=Point(values=(0.9,))),
-        # at 12 ms a policy with a pretrained encoder still succeeds without ever seeing a log: that is no test
-        Term(targets=("timing/command/delay",), law=Point(values=(0.045,))),
+        Term(targets=("actuator/shoulder/gain",), law=Point(values=(0.8,))),
+        Term(targets=("timing/command/delay",), law=Point(values=(0.020,))),
     ),
 )
 

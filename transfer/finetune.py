@@ -33,7 +33,7 @@ Judge = Callable[[Policy], Episodes]
 ADAPTED = "adapted_encoder"
 """Folder of the adapted encoder and its heads."""
 
-ON_POSTERIOR = TrainConfig(env_steps=98_304, std_start=0.3, critic_rollouts=1, evaluate_segments=1)
+ON_POSTERIOR = TrainConfig(env_steps=270_000, std_start=0.5, critic_rollouts=1, evaluate_segments=2)
 """Settings for a policy that starts from another: less noise, and a critic that adapts before the actor moves."""
 
 

@@ -64,11 +64,11 @@ def test_its_truth_is_the_one_that_was_agreed(pendulum: RobotConfig) -> None:
         {
             "body/pendulum/mass": 1.2 * 0.6755,
             "body/pendulum/com": 1.1 * 0.5,
-            "joint/shoulder/frictionloss": 0.10,
+            "joint/shoulder/frictionloss": 0.14,
             "joint/shoulder/stribeck_ratio": 1.5,
             "joint/shoulder/damping": 3 * 0.5 * (damping.low + damping.high),
-            "actuator/shoulder/gain": 0.9,
-            "timing/command/delay": 0.045,
+            "actuator/shoulder/gain": 0.8,
+            "timing/command/delay": 0.020,
         }
     )
 
