@@ -66,12 +66,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file, or of a folder: its files' names and digests in sorted order."""
+def sha256(path: Path, skip: tuple[str, ...] = ()) -> str:
+    """Hex digest of a file, or of a folder: its files' names and digests in sorted order, but for names in `skip`."""
     path = Path(path)
     digest = hashlib.sha256()
     if path.is_dir():
-        for item in sorted(p for p in path.rglob("*") if p.is_file()):
+        for item in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in skip):
             digest.update(f"{item.relative_to(path).as_posix()}\0{sha256(item)}\n".encode())
     else:
         with path.open("rb") as stream:

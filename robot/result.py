@@ -28,6 +28,7 @@ KG_CO2_PER_KWH = 0.4
 """Assumed intensity of the grid [kg/kWh]; the world's average is near it."""
 
 _PACKAGES = ("numpy", "onnxruntime", "mcap", "torch", "mujoco", "gymnasium", "stable-baselines3", "onnx", "scipy")
+PAPERS = ("config.yaml", "result.json", "lineage.json")
 VOLATILE = ("seconds", "versions")
 """Keys that may differ between two runs of the same seed, in every stage."""
 
@@ -49,8 +50,8 @@ class Run:
             config.save(self.out / "config.yaml", settings)
 
     def input(self, path: Path) -> Path:
-        """Record an input file or folder by its hash."""
-        self.inputs[str(path)] = files.sha256(path)
+        """Record an input file or folder by its hash; a stage's own papers in the folder are no part of its artefact."""
+        self.inputs[str(path)] = files.sha256(path, skip=PAPERS)
         return Path(path)
 
     def finish(self, keys: Mapping[str, Any], volatile: tuple[str, ...] = ()) -> Path:
