@@ -25,6 +25,7 @@ lint: install
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks $(ARGS)
+	test -z "$$TERRAFIRMA_REAL_LOGS" || $(BIN)/python tests/benchmarks/lofo_c1.py
 
 clean:
 	rm -rf .venv build runs *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -8,6 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 COLOURS = {"before": "#b3452c", "after": "#2c6fb3", "other": "#7a7a7a"}
+FAR = 20.0
+"""An estimate this many times its nominal would squeeze the others into one point."""
 _LAYOUT: dict[str, Any] = {
     "template": "simple_white",
     "height": 340,
@@ -67,9 +69,9 @@ def figure_curves(curves: Mapping[str, Sequence[Mapping[str, float]]], key: str,
 def figure_parameters(parameters: Mapping[str, Mapping[str, Any]], nominal: Mapping[str, float]) -> go.Figure:
     """Estimates over their nominal with 95 % intervals; those that the logs do not identify are grey.
 
-    Parameters whose nominal is 0 have no ratio and stand in the table alone.
+    Parameters whose nominal is 0, or next to it (a point mass has no inertia of its own), stand in the table alone.
     """
-    names = [n for n in parameters if nominal.get(n)]
+    names = [n for n in parameters if nominal.get(n) and parameters[n]["estimate"] / nominal[n] < FAR]
     figure = go.Figure()
     for identified, colour, label in (
         (True, COLOURS["after"], "identified"),
@@ -94,8 +96,7 @@ def figure_parameters(parameters: Mapping[str, Mapping[str, Any]], nominal: Mapp
         )
     figure.add_vline(x=1.0, line_dash="dot", annotation_text="nominal")
     layout = _LAYOUT | {"height": 120 + 34 * max(len(names), 3), "margin": _LAYOUT["margin"] | {"l": 230}}
-    # logarithmic: a nominal point mass has next to no inertia of its own, so ratios span decades
-    figure.update_layout(**layout, xaxis={"title": "estimate / nominal", "type": "log"})
+    figure.update_layout(**layout, xaxis_title="estimate / nominal")
     return figure
 
 
