@@ -102,9 +102,9 @@ def test_robot_imports_without_the_heavy_packages_and_quickly() -> None:
     code = (
         "import sys, time, importlib\n"
         f"for name in {blocked!r}: sys.modules[name] = None\n"
-        "start = time.perf_counter()\n"
+        "start = time.process_time()\n"  # CPU time: other processes on the machine are not ours to count
         "import robot.bundle\n"
-        "print(time.perf_counter() - start)\n"
+        "print(time.process_time() - start)\n"
         f"for name in {names!r}: importlib.import_module(name)\n"
     )
     best = min(_seconds_of(code) for _ in range(3))
