@@ -128,7 +128,10 @@ def wilson(successes: int, n: int) -> dict[str, Any]:
     z, p = 1.959963984540054, successes / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return {"mean": p, "ci95": [max(0.0, middle - half), min(1.0, middle + half)], "n": n}
+    # at the ends the formula gives 0 and 1 up to rounding
+    low = 0.0 if successes == 0 else middle - half
+    high = 1.0 if successes == n else middle + half
+    return {"mean": p, "ci95": [low, high], "n": n}
 
 
 def mean_ci(values: Any) -> dict[str, Any]:
