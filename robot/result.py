@@ -50,7 +50,7 @@ class Run:
             config.save(self.out / "config.yaml", settings)
 
     def input(self, path: Path) -> Path:
-        """Record an input file or folder by its hash; a stage's own papers in the folder are no part of its artefact."""
+        """Record an input file or folder by its hash; the papers of the stage that made it are no part of it."""
         self.inputs[str(path)] = files.sha256(path, skip=PAPERS)
         return Path(path)
 
