@@ -77,7 +77,19 @@ def test_a_replayed_run_gives_the_same_actions(demo: Path, tmp_path: Path) -> No
 def test_the_report_leads_back_to_the_recordings(demo: Path, tmp_path: Path) -> None:
     tree = json.loads(cli.call("lineage", [f"run={demo / 'finetune'}", f"out={tmp_path}"]).read_text())["tree"]
     assert tree["stage"] == "finetune"
-    assert any(entry["path"].endswith("posterior.yaml") for entry in tree["inputs"])
+    (posterior,) = [entry for entry in tree["inputs"] if entry["path"].endswith("posterior.yaml")]
+    assert posterior["made_by"]["stage"] == "identify"
+    (logs,) = posterior["made_by"]["inputs"]
+    assert logs["made_by"]["stage"] == "ingest" and logs["made_by"]["inputs"][0]["made_by"]["stage"] == "record"
+
+
+def test_a_policy_of_another_task_is_refused_in_a_sentence(demo: Path, tmp_path: Path) -> None:
+    from robot.config import ConfigError
+
+    bundle = demo / "export_fine-tuned" / "bundle"
+    for words in (["evaluate", f"policy={demo / 'train' / 'policy'}"], ["trials", f"bundle={bundle}", "n=1"]):
+        with pytest.raises(ConfigError, match="made for task 'pendulum_swingup'"):
+            cli.call(words[0], [*words[1:], "task=pendubot_swingup", f"out={tmp_path / words[0]}"])
 
 
 def test_the_same_seed_gives_the_same_result(demo: Path, tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ def parameters(
     return chosen
 
 
+def same_task(what: str, made_for: str, task: str) -> None:
+    """ConfigError when a policy or bundle was made for another task than the one asked for."""
+    if made_for != task:
+        raise ConfigError(f"{what}: it was made for task '{made_for}', not '{task}'. Pass task={made_for}.")
+
+
 def existing(path: Path | None, key: str, made_by: str) -> Path:
     """`path` if it exists; ConfigError says which stage makes it."""
     if path is None:

@@ -18,6 +18,7 @@ from robot.recorder import MemoryRecorder
 from robot.safety import Safety
 from robot.spec import RobotSpec
 from sim.tasks import Task, load_task
+from transfer.choices import same_task
 
 
 def success_of(log: EpisodeLog, task: Task, spec: RobotSpec) -> bool:
@@ -66,6 +67,7 @@ def run_trials(trials: Sequence[Trial]) -> list[Outcome]:
     outcomes = []
     for trial in trials:
         controller = bundle.load(trial.bundle)
+        same_task(f"bundle={trial.bundle}", controller.task, trial.task)
         task = load_task(trial.task)
         outcomes.append(_run(trial, controller, task))
     return outcomes

@@ -13,7 +13,7 @@ import pytest
 from robot.config import ConfigError
 from robot.result import Run, wilson
 from transfer import cli
-from transfer.report.collect import collect, lineage_tree
+from transfer.report.collect import lineage_tree
 
 ERROR = {"mean": 0.061, "ci95": [0.055, 0.068], "n": 40}
 
@@ -107,7 +107,7 @@ def test_a_folder_without_results_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_lineage_leads_back_to_the_recording(chain: Path) -> None:
-    tree = lineage_tree(chain / "after", collect(chain))
+    tree = lineage_tree(chain / "after")
     assert tree["stage"] == "evaluate"
     (entry,) = tree["inputs"]
     made = entry["made_by"]

@@ -53,24 +53,35 @@ def _read(folder: Path, top: Path) -> StageResult:
     return StageResult(name, folder, result, lineage, curves)
 
 
-def lineage_tree(run: Path, stages: list[StageResult]) -> dict[str, Any]:
-    """What a run was made from: each input with its hash, and the run that wrote it where that is known."""
-    made = {stage.folder.resolve(): stage for stage in stages}
+def lineage_tree(run: Path) -> dict[str, Any]:
+    """What a run was made from: each input with its hash, and the run that wrote it where its papers are still there.
 
-    def node(stage: StageResult, seen: frozenset[Path]) -> dict[str, Any]:
-        inputs = []
-        for path, digest in stage.lineage.get("inputs", {}).items():
-            entry: dict[str, Any] = {"path": path, "sha256": digest}
-            maker = next((made[p] for p in [Path(path).resolve(), *Path(path).resolve().parents] if p in made), None)
-            if maker is not None and maker.folder not in seen and maker.folder != stage.folder:
-                entry["made_by"] = node(maker, seen | {stage.folder})
-            inputs.append(entry)
-        keep = ("seed", "budget", "code", "cpu_seconds", "co2_kg_estimate", "finished")
-        return (
-            {"stage": stage.stage, "folder": str(stage.folder)}
-            | {k: stage.lineage.get(k) for k in keep}
-            | {"inputs": inputs}
-        )
+    ConfigError when the folder has no result.json. The stages that a demo ran are its parts.
+    """
+    if not (run / "result.json").is_file():
+        raise ConfigError(f"run={run}: it has no result.json; give the folder that a stage printed.")
+    return _node(_read(run, run), frozenset())
 
-    last = next((s for s in reversed(stages) if s.folder.resolve() == run.resolve()), stages[-1])
-    return node(last, frozenset())
+
+def _node(stage: StageResult, seen: frozenset[Path]) -> dict[str, Any]:
+    seen = seen | {stage.folder.resolve()}
+    inputs = []
+    for path, digest in stage.lineage.get("inputs", {}).items():
+        entry: dict[str, Any] = {"path": path, "sha256": digest}
+        maker = _maker(Path(path))
+        if maker is not None and maker.resolve() not in seen:
+            entry["made_by"] = _node(_read(maker, maker), seen)
+        inputs.append(entry)
+    keep = ("seed", "budget", "code", "cpu_seconds", "co2_kg_estimate", "finished")
+    node: dict[str, Any] = {"stage": stage.stage, "folder": str(stage.folder), "inputs": inputs}
+    node |= {key: stage.lineage.get(key) for key in keep}
+    parts = [Path(row["result"]).parent for row in stage.result.get("stages", [])]
+    if parts:
+        node["parts"] = [_node(_read(p, p), seen) for p in parts if (p / "result.json").is_file()]
+    return node
+
+
+def _maker(path: Path) -> Path | None:
+    """The run directory that an artefact lies in."""
+    above = [path, *path.parents][:4]
+    return next((p for p in above if (p / "result.json").is_file()), None)

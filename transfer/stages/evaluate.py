@@ -23,7 +23,7 @@ from sim import randomization
 from sim.evaluate import rollout_success
 from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization
-from transfer.choices import TaskChoice, existing, parameters
+from transfer.choices import TaskChoice, existing, parameters, same_task
 from transfer.cli import Common
 
 
@@ -66,29 +66,32 @@ def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
     """Success and return of a policy or bundle over episodes with their own draws."""
     task = cfg.task.load()
     law = parameters(cfg.robot, cfg.posterior, cfg.dr, run)
-    act, history = controller(cfg, run)
+    act, history = controller(cfg, task.name, run)
     n = min(cfg.n, 20) if cfg.quick else cfg.n
     stats = rollout_success(act, task, cfg.robot, law, n, cfg.seed, history=history)
     return {"success": wilson(int(stats.success.sum()), n), "return": mean_ci(stats.returns)}
 
 
-def controller(cfg: Config, run: Run) -> tuple[Callable[[dict[str, Any]], Any], int]:
+def controller(cfg: Config, task: str, run: Run) -> tuple[Callable[[dict[str, Any]], Any], int]:
     """inputs -> actions, and the history that the inputs must have."""
     if cfg.bundle is not None:
-        return _of_bundle(run.input(existing(cfg.bundle, "bundle", "export")))
+        return _of_bundle(run.input(existing(cfg.bundle, "bundle", "export")), task)
     from policies.policy import Policy
 
     policy = Policy.load(run.input(existing(cfg.policy, "policy", "train")))
+    same_task(f"policy={cfg.policy}", policy.task, task)
     return policy.act, policy.observation.history
 
 
-def _of_bundle(path: Path) -> tuple[Callable[[dict[str, Any]], Any], int]:
+def _of_bundle(path: Path, task: str) -> tuple[Callable[[dict[str, Any]], Any], int]:
     """The network of a verified bundle, for a batch of robots; onboard it is pinned to one."""
     import onnxruntime
 
     from robot import bundle
 
-    history = bundle.load(path).encoder.config.history
+    loaded = bundle.load(path)
+    same_task(f"bundle={path}", loaded.task, task)
+    history = loaded.encoder.config.history
     session = onnxruntime.InferenceSession(path / "policy.onnx", providers=["CPUExecutionProvider"])
     names = [i.name for i in session.get_inputs()]
     if any(name.startswith(("state_", "image_")) for name in names):

@@ -2,7 +2,7 @@
 
     terrafirma lineage run=runs/demo
 
-Reads   every lineage.json in the folder and below it.
+Reads   lineage.json in the folder, and in those that its inputs came from.
 Writes  result.json with the tree, and prints it.
 Costs   nothing.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from robot.result import Run
 from transfer.choices import existing
 from transfer.cli import Common
-from transfer.report.collect import collect, lineage_tree
+from transfer.report.collect import lineage_tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Config(Common):
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
     folder = existing(cfg.run, "run", "demo")
-    tree = lineage_tree(folder, [s for s in collect(folder) if s.folder.resolve() != run.out.resolve()])
+    tree = lineage_tree(folder)
     print(drawn(tree))
     return {"tree": tree}
 
@@ -39,4 +39,5 @@ def drawn(node: dict[str, Any], indent: str = "") -> str:
         lines.append(f"{indent}  <- {entry['path']}  sha256 {entry['sha256'][:12]}")
         if "made_by" in entry:
             lines.append(drawn(entry["made_by"], indent + "     "))
+    lines += [drawn(part, indent + "  ") for part in node.get("parts", [])]
     return "\n".join(lines)
