@@ -115,6 +115,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         "forgetting": result.forgetting,
         "kpis": result.kpis,
         "policy": str(run.out / "policy"),
+        "posterior": str(cfg.posterior or run.out / "posterior.yaml"),
         "encoder": result.encoder,
         "env_steps": max((t.env_steps for t in result.training.values()), default=0),
         "evidence": {
