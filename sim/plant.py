@@ -16,13 +16,13 @@ from mujoco.batch import Batch
 
 from robot.config import ConfigError
 from sim.actuator import CommandLine, stribeck_level
-from sim.model import TARGETS, Model, check_range, split
+from sim.model import Model
+from sim.parameters import Parameters
 
 Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
 
 MAX_DELAY_S = 0.1
-ORDER = {kind: i for i, kind in enumerate(TARGETS)}
 
 
 class Plant:
@@ -46,18 +46,20 @@ class Plant:
             )
         model.mj.opt.timestep = self.timestep
         self.batch = Batch(model.mj, nsim, nthread)
-        self._touched: set[str] = set()
+        self._parameters = Parameters(model, self.batch)
         self._all = np.arange(nsim, dtype=np.intp)
-        joints, actuators = len(self.spec.joints), len(self.spec.actuators)
-        self.values: dict[str, Array] = {}
+        joints = len(self.spec.joints)
+        self.values = self._parameters.values
         """Every target that was ever set: name -> (nsim,), in force now."""
-        self.gain, self.bias = np.ones((nsim, actuators)), np.zeros((nsim, actuators))
-        self.stribeck = np.ones((nsim, joints))
-        self.stribeck_velocity = np.full((nsim, joints), 0.1)
-        self.offset = np.zeros((nsim, joints))
-        self.noise = {s.signal: np.full((nsim, 1), s.noise) for s in self.spec.sensors}
+        self.outer = outer = self._parameters.outer
+        """Outer targets, in force now: (kind, quantity) -> (nsim, n_objects)."""
+        self.gain, self.bias = outer["actuator", "gain"], outer["actuator", "bias"]
+        self.stribeck, self.stribeck_velocity = outer["joint", "stribeck_ratio"], outer["joint", "stribeck_velocity"]
+        self.offset = outer["sensor", "offset"]
+        signals = model.objects(("sensor", "noise"))
+        self.noise = {s: outer["sensor", "noise"][:, i : i + 1] for i, s in enumerate(signals)}
         """signal -> (nsim, 1) standard deviation of its readings; sim/sensor.py adds it."""
-        self.delay, self.lag, self.shift = np.zeros(nsim), np.zeros(nsim), np.zeros(nsim)
+        self.delay, self.lag, self.shift = (outer["timing", q][:, 0] for q in ("delay", "lag", "shift"))
         self.coulomb = np.tile(model.mj.dof_frictionloss[model.dof_index], (nsim, 1))
         self.line = CommandLine(nsim, joints, self.period, self.substeps, MAX_DELAY_S)
         self._has_stribeck = False
@@ -67,8 +69,7 @@ class Plant:
         """(nsim, n_joints) torque that the motors gave in the last physics step [N m]."""
         self._qpos, self._qvel = self.batch.bind("qpos"), self.batch.bind("qvel")
         self._ctrl = self.batch.bind("ctrl")
-        if model.robot.model.parameters:
-            self.set({}, self._all)
+        self.line.set(self._all, self.delay, self.lag)
 
     @property
     def position(self) -> Array:
@@ -86,64 +87,21 @@ class Plant:
         values: target -> (len(ids),). ConfigError for an unknown target or a value outside its valid range.
         """
         ids = self._all if ids is None else ids
-        wanted = self._wanted(values, len(ids))
-        for name, drawn in wanted.items():
-            check_range(name, drawn)
-        self._check_delay(wanted.get("timing/command/delay"))
-        derived = False
-        # in the order of TARGETS: a mass also writes its inertia, which an inertia of its own then overrides
-        for name in sorted(wanted, key=lambda n: ORDER[split(n)[0]]):
-            derived |= self._write(name, ids, wanted[name])
-        if derived:
-            self.batch.set_const(np.sort(ids).astype(np.int32))
+        self._check_delay(values.get("timing/command/delay"))
+        self._parameters.set(values, ids)
+        for j, joint in enumerate(self.spec.joint_names):
+            if (name := f"joint/{joint}/frictionloss") in self.values:
+                self.coulomb[ids, j] = self.values[name][ids]
         if self._has_stribeck:  # the stepping wrote a level over these
             self.batch.expand("dof_frictionloss")[np.ix_(ids, self.model.dof_index)] = self.coulomb[ids]
         self._has_stribeck = bool((self.stribeck > 1.0).any())
         self.line.set(ids, self.delay[ids], self.lag[ids])
 
-    def _wanted(self, values: Mapping[str, Array], n: int) -> dict[str, Array]:
-        """The targets to write: those named, and every one that may stand at something else than its nominal."""
-        wanted = {t: np.full(n, self.model.nominal(t)) for t in self._touched}
-        wanted |= {t: np.full(n, v) for t, v in self.model.robot.model.parameters.items()}
-        wanted |= {t: np.broadcast_to(np.asarray(v, dtype=np.float64), (n,)) for t, v in values.items()}
-        self._touched |= set(wanted)
-        for name in wanted.keys() - values.keys():
-            (kind, quantity), body = split(name)
-            mass = f"body/{body}/mass"
-            if (kind, quantity) == ("body", "inertia") and mass in values:  # unnamed, it follows its mass
-                wanted[name] = wanted[name] * wanted[mass] / self.model.nominal(mass)
-        return wanted
-
     def _check_delay(self, delay: Array | None) -> None:
-        if delay is not None and delay.max(initial=0.0) > MAX_DELAY_S:
+        if delay is not None and np.max(delay, initial=0.0) > MAX_DELAY_S:
             raise ConfigError(
-                f"target 'timing/command/delay': {delay.max():g} s is above {MAX_DELAY_S:g} s, the longest simulated."
+                f"target 'timing/command/delay': {np.max(delay):g} s is above {MAX_DELAY_S:g} s, the longest simulated."
             )
-
-    def _write(self, name: str, ids: Ids, values: Array) -> bool:
-        (kind, quantity), obj = split(name)
-        target = TARGETS[kind, quantity]
-        self.values.setdefault(name, np.full(self.nsim, self.model.nominal(name)))[ids] = values
-        if target.write is not None:
-            target.write(self.batch, self.spec, obj, ids, values)
-            if quantity == "frictionloss":
-                self.coulomb[ids, self.spec.joint_names.index(obj)] = values
-            return target.derived
-        if kind == "actuator":
-            column = [a.name for a in self.spec.actuators].index(obj)
-            {"gain": self.gain, "bias": self.bias}[quantity][ids, column] = values
-        elif kind == "joint":
-            column = self.spec.joint_names.index(obj)
-            {"stribeck_ratio": self.stribeck, "stribeck_velocity": self.stribeck_velocity}[quantity][ids, column] = (
-                values
-            )
-        elif kind == "timing":
-            {"delay": self.delay, "lag": self.lag, "shift": self.shift}[quantity][ids] = values
-        elif (kind, quantity) == ("sensor", "offset"):
-            self.offset[ids, self.spec.joint_names.index(obj)] = values
-        elif (kind, quantity) == ("sensor", "noise"):
-            self.noise[obj][ids] = values[:, None]
-        return False
 
     def reset(self, position: Array, velocity: Array, ids: Ids | None = None) -> None:
         """Start some simulations at a joint state, (len(ids), n_joints) [rad], [rad/s]; past commands are forgotten."""

@@ -1,0 +1,50 @@
+"""TARGETS: every physical quantity that can be changed per simulation, by name.
+
+A target is a name such as `joint/elbow/damping`, kind/object/quantity: one number with a unit and a valid range,
+which randomization draws, identification estimates and parameter files set. To add one: a row in the ROWS of the
+file that fits. With a `write` it is a MuJoCo model field; without, it is *outer*: sim/parameters.py keeps its
+values in an (nsim, n_objects) array, which the one who simulates the effect reads.
+"""
+
+from __future__ import annotations
+
+from robot.config import ConfigError, nearest
+from sim.targets import appearance, bodies, contact, joints, motors, sensing, timing, world
+from sim.targets.target import Array, Ids, Target
+
+TARGETS: dict[tuple[str, str], Target] = {
+    key: row
+    for rows in (
+        bodies.ROWS, motors.ROWS, joints.ROWS, contact.ROWS, world.ROWS, timing.ROWS, sensing.ROWS, appearance.ROWS,
+    )
+    for key, row in rows.items()
+}  # fmt: skip
+"""(kind, quantity) -> row; the name in between is the object's. They are written in this order."""
+
+
+def split(name: str) -> tuple[tuple[str, str], str]:
+    """`joint/elbow/damping` -> (("joint", "damping"), "elbow"); ConfigError lists the kinds that exist."""
+    parts = name.split("/")
+    if len(parts) != 3 or (parts[0], parts[2]) not in TARGETS:
+        known = [f"{kind}/<name>/{quantity}" for kind, quantity in TARGETS]
+        raise ConfigError(f"target '{name}' is unknown. {nearest(name, known)}")
+    return (parts[0], parts[2]), parts[1]
+
+
+def unit_of(name: str) -> str:
+    """Unit of a target."""
+    return TARGETS[split(name)[0]].unit
+
+
+def check_range(name: str, values: Array) -> None:
+    """ConfigError when a value lies outside the target's valid range, or is not finite."""
+    target = TARGETS[split(name)[0]]
+    bad = ~((values >= target.low) & (values <= target.high))
+    if bad.any():
+        raise ConfigError(
+            f"target '{name}': {values[bad][0]:g} {target.unit} is outside its valid range "
+            f"[{target.low:g}, {target.high:g}]."
+        )
+
+
+__all__ = ["TARGETS", "Array", "Ids", "Target", "check_range", "split", "unit_of"]

@@ -1,0 +1,13 @@
+"""Targets of the way a command takes; all are outer: the command line of sim/actuator.py reads them."""
+
+from __future__ import annotations
+
+from sim.targets.target import Target, constant, only
+
+COMMAND = only("command")
+
+ROWS: dict[tuple[str, str], Target] = {
+    ("timing", "shift"): Target("samples", 0.0, 10.0, COMMAND, constant(0.0)),  # log rows a command comes late
+    ("timing", "delay"): Target("s", 0.0, 0.5, COMMAND, constant(0.0)),
+    ("timing", "lag"): Target("s", 0.0, 0.5, COMMAND, constant(0.0)),  # first-order
+}
