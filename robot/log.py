@@ -37,6 +37,7 @@ UNITS = {
     "command.effort": "N m",
     "imu.gyro": "rad/s",
     "imu.accel": "m/s^2",
+    "imu.orientation": "1",
     "action": "1",
     "event": "text",
 }

@@ -43,6 +43,7 @@ FEATURES: dict[str, Feature] = {
     "joint_effort": Feature("joint.effort", "effort", lambda e, _: e),
     "imu_gyro": Feature("imu.gyro", "gyro", lambda w, _: w),
     "imu_accel": Feature("imu.accel", "accel", lambda a, _: a),
+    "imu_gravity": Feature("imu.orientation", "gravity", lambda q, _: gravity_direction(q)),
     "goal": Feature("goal", "goal", lambda g, _: g),
 }
 """name -> how it is computed. `previous_action` stands beside these: it comes from decode(), not from a sensor."""
@@ -138,6 +139,11 @@ class Observation:
         return len(self.components)
 
     @property
+    def previous_action(self) -> Array:
+        """(B, A) the last outputs that decode() was given, clipped."""
+        return self._previous
+
+    @property
     def action_size(self) -> int:
         return len(self.action.actuators)
 
@@ -164,13 +170,17 @@ class Observation:
         The newest past step is the last row; mask 0 marks rows before the episode began. The arrays are
         copies that stay valid after the next call.
         """
-        blocks = [
-            self._previous if f == "previous_action" else FEATURES[f].compute(signals[FEATURES[f].signal], self.spec)
-            for f in self.config.features
-        ]
-        observation = np.concatenate(blocks, axis=1).astype(np.float32)
+        observation = np.empty((self.batch, self.size), dtype=np.float32)
+        column = 0
+        for name in self.config.features:
+            if name == "previous_action":
+                block = self._previous
+            else:
+                block = FEATURES[name].compute(signals[FEATURES[name].signal], self.spec)
+            observation[:, column : column + block.shape[1]] = block
+            column += block.shape[1]
         self._last = observation
-        inputs = {"observation": observation}
+        inputs: dict[str, npt.NDArray[np.float32]] = {"observation": observation}
         if self.config.history:
             inputs["history"] = self._history.copy()
             inputs["history_mask"] = self._mask.copy()
@@ -204,6 +214,12 @@ class Observation:
         )
 
 
+def gravity_direction(quaternion: Array) -> Array:
+    """Unit vector of gravity in the sensor's frame, (B, 3), from its orientation w x y z in the world, (B, 4)."""
+    w, x, y, z = quaternion.T
+    return np.stack([2.0 * (w * y - x * z), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0], axis=1)
+
+
 def _between(values: Array, low: Array | float, high: Array | float) -> Array:
     """np.clip, at a third of its price on the few values of one tick."""
     return np.minimum(np.maximum(values, low), high)
@@ -219,6 +235,8 @@ def signals_of(sample: Sample, spec: RobotSpec, goal: Array | None = None) -> di
     }
     if sample.imu is not None:
         signals |= {"imu.gyro": sample.imu.gyro[None], "imu.accel": sample.imu.accel[None]}
+        if sample.imu.orientation is not None:
+            signals["imu.orientation"] = sample.imu.orientation[None]
     if goal is not None:
         signals["goal"] = goal[None]
     return signals

@@ -22,6 +22,7 @@ from robot.spec import RobotSpec
 from robot.state import JointCommand, Sample
 
 AXES = ("x", "y", "z")
+QUATERNION = ("w", "x", "y", "z")
 
 
 class Sink(Protocol):
@@ -41,6 +42,8 @@ def write_sample(sink: Sink, sample: Sample, seen: dict[str, int]) -> None:
     if sample.imu is not None:
         sink.row("imu.gyro", AXES, sample.imu.t_ns, sample.imu.gyro)
         sink.row("imu.accel", AXES, sample.imu.t_ns, sample.imu.accel)
+        if sample.imu.orientation is not None:
+            sink.row("imu.orientation", QUATERNION, sample.imu.t_ns, sample.imu.orientation)
     for camera, (t_ns, image) in sample.images.items():
         if seen.get(camera) != t_ns:
             seen[camera] = t_ns

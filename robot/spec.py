@@ -26,6 +26,7 @@ SIGNALS = {
     "joint.effort": "N m",
     "imu.gyro": "rad/s",
     "imu.accel": "m/s^2",
+    "imu.orientation": "1",
 }
 """Signals a robot may measure, and their units. Cameras are apart: `camera.<name>`."""
 

@@ -58,6 +58,8 @@ class Imu:
     """Angular velocity x y z [rad/s]."""
     accel: Array
     """Specific force x y z [m/s²]: +9.81 on the axis that points up at rest."""
+    orientation: Array | None = None
+    """Unit quaternion w x y z of the sensor in the world; None where the unit does not estimate it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,10 +54,15 @@ class CommandLine:
         self._depth = int(self._newer.max()) + 2  # commands, the present one included, that can still act
         self._immediate = not self.has_lag and self._depth == 2 and bool((self._share[1] == 1.0).all())
 
-    def reset(self, ids: npt.NDArray[np.intp]) -> None:
-        """Forget earlier commands of some simulations."""
-        self._past[ids] = 0.0
-        self._lagged[ids] = 0.0
+    @property
+    def immediate(self) -> bool:
+        """Whether every command acts at once and unchanged, so that there is nothing to do."""
+        return self._immediate
+
+    def reset(self, ids: npt.NDArray[np.intp], command: Array) -> None:
+        """Forget earlier commands of some simulations: what acted so far is `command`, (n_ids, width)."""
+        self._past[ids] = command[:, None]
+        self._lagged[ids] = command
 
     def push(self, command: Array) -> Array:
         """Commands (n, width) of this period to what acts in each physics step, (n, substeps, width)."""

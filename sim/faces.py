@@ -21,8 +21,8 @@ Observed = npt.NDArray[np.float32] | Inputs
 
 
 def observed(core: BatchedEnv, inputs: Inputs) -> Observed:
-    """The inputs in the shape of the observation space: an array, or with history the dict."""
-    return inputs if core.observation.config.history else inputs["observation"]
+    """The inputs in the shape of the observation space: an array, or with history or privileged signals the dict."""
+    return inputs if len(inputs) > 1 else inputs["observation"]
 
 
 class GymVectorEnv(VectorEnv[Any, Any, Any]):
@@ -56,7 +56,12 @@ class GymVectorEnv(VectorEnv[Any, Any, Any]):
             infos = {
                 "final_obs": observed(self.core, out.final_inputs),
                 "_final_obs": out.done,
-                "final_info": {"is_success": out.success, "_is_success": out.done},
+                "final_info": {
+                    "is_success": out.success,
+                    "_is_success": out.done,
+                    "reward_terms": out.episode_terms,
+                    "_reward_terms": out.done,
+                },
                 "_final_info": out.done,
             }
         return observed(self.core, out.inputs), out.reward, out.terminated, out.truncated, infos

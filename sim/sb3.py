@@ -24,8 +24,8 @@ Indices = int | Iterable[int] | None
 def SB3VecEnv(core: BatchedEnv) -> VecEnv:
     """SB3's vector interface, without a copy between it and the core, which must restart by itself (autoreset).
 
-    `infos` of simulations that ended have `terminal_observation`, `TimeLimit.truncated`, `is_success`, and
-    `episode` with return `r` and length `l`.
+    `infos` of simulations that ended have `terminal_observation`, `TimeLimit.truncated`, `is_success`, `episode` with
+    return `r` and length `l`, and `reward_terms` with the sum of each.
     """
     if not core.autoreset:
         raise ValueError("SB3VecEnv needs a core with autoreset=True")
@@ -76,6 +76,7 @@ class _Face:
                     "TimeLimit.truncated": bool(out.truncated[i]),
                     "is_success": bool(out.success[i]),
                     "episode": {"r": float(out.episode_return[i]), "l": int(out.episode_steps[i])},
+                    "reward_terms": {name: float(total[i]) for name, total in out.episode_terms.items()},
                 }
         return observed(self.core, out.inputs), out.reward.astype(np.float32), out.done, infos
 

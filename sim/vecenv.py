@@ -8,6 +8,7 @@ Baselines3) are in sim/faces.py and sim/sb3.py and add no behaviour.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,10 +18,12 @@ from gymnasium import spaces
 
 from robot.config import ConfigError
 from robot.observation import Observation
+from robot.spec import RobotSpec
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
 from sim.randomization import Randomization
 from sim.sensor import JointSensors
+from sim.state import State
 from sim.tasks import Task
 
 Array = npt.NDArray[np.float64]
@@ -28,6 +31,10 @@ Flags = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.intp]
 Inputs = dict[str, npt.NDArray[np.float32]]
 Start = Literal["explore", "evaluate"]
+
+WIDTHS = {"imu.gyro": 3, "imu.accel": 3, "imu.orientation": 4}
+ACTION_OF = {"torque": "effort", "position_pd": "position"}
+"""Kind of an actuator -> kind of the actions that can drive it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class Step:
     """Sum of rewards of the episode so far, this step included."""
     episode_steps: npt.NDArray[np.int64]
     """Steps of the episode so far, this one included."""
+    episode_terms: Mapping[str, Array]
+    """Reward term -> its sum over the episode so far; empty while no simulation has ended."""
 
     @property
     def done(self) -> Flags:
@@ -70,16 +79,17 @@ class BatchedEnv:
         start: Start = "explore",
         autoreset: bool = True,
         stagger: bool = False,
+        privileged: bool = False,
         nthread: int = 0,
     ) -> None:
         """`history` overrides the task's; without `autoreset` ended simulations run on until reset() is called.
 
         `stagger` is for training: episodes last the task's `explore_s`, and the first ones are cut at random lengths,
-        so that a batch of data holds every phase of an episode instead of one.
+        so that a batch of data holds every phase of an episode instead of one. `privileged` adds the task's
+        privileged signals to the inputs, under that name.
         ConfigError when task, robot and randomization do not belong together.
         """
-        if task.robot != robot.spec.name:
-            raise ConfigError(f"task '{task.name}' is for robot '{task.robot}'; it was given '{robot.spec.name}'.")
+        check_fit(task, robot.spec)
         self.task, self.robot, self.spec, self.num_envs = task, robot, robot.spec, num_envs
         self.start, self.autoreset, self.stagger, self.randomization = start, autoreset, stagger, randomization
         self._steps = task.explore_steps if stagger else task.steps
@@ -87,16 +97,39 @@ class BatchedEnv:
         randomization.check(self.model)
         config = task.observation if history is None else dataclasses.replace(task.observation, history=history)
         self.observation = Observation(self.spec, config, task.action, num_envs)
-        self.plant = Plant(self.model, num_envs, period_s=task.control_period_s, nthread=nthread)
+        self.plant = Plant(self.model, num_envs, period_s=task.control_period_s, nthread=nthread, fields=task.fields)
         self._sensors = JointSensors(self.spec, num_envs, self.plant.timestep)
         self._all = np.arange(num_envs, dtype=np.intp)
         self._speed_limit = np.array([j.velocity_limit for j in self.spec.joints])
-        self._wanted = self.observation.signals
-        self._signals: dict[str, Array] = {s: np.zeros((num_envs, len(self.spec.joints))) for s in self._wanted}
-        self._effort = np.zeros((num_envs, len(self.spec.joints)))
-        self._return, self._age = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
+        self._wanted = tuple(s for s in self.observation.signals if s != "goal")
+        self._privileged = privileged
+        self.unstable = 0
+        """Simulations that MuJoCo reported as unstable so far; each was ended alone, with reward 0."""
+        self._state, self._signals = self._blank(config.goal)
+        self._return, self._error, self._age = np.zeros(num_envs), np.zeros(num_envs), np.zeros(num_envs, np.int64)
+        self._terms: dict[str, Array] = {}
         self._held, self._length = np.zeros(num_envs, dtype=np.int64), np.full(num_envs, self._steps)
         self.seed(seed)
+
+    def _blank(self, goal: tuple[str, ...]) -> tuple[State, dict[str, Array]]:
+        n, joints, plant = self.num_envs, len(self.spec.joints), self.plant
+        state = State(
+            position=np.zeros((n, joints)),
+            velocity=np.zeros((n, joints)),
+            command=np.zeros((n, joints)),
+            previous_command=np.zeros((n, joints)),
+            action=np.zeros((n, self.observation.action_size)),
+            previous_action=np.zeros((n, self.observation.action_size)),
+            goal=np.zeros((n, len(goal))),
+            effort=plant.effort,
+            qpos=plant.qpos,
+            qvel=plant.qvel,
+            qpos_before=plant.qpos.copy(),
+            fields=plant.fields,
+            model=self.model,
+        )
+        signals = {s: np.zeros((n, WIDTHS.get(s, joints))) for s in self._wanted}
+        return state, signals | {"goal": state.goal}
 
     def seed(self, seed: int) -> None:
         """Start every random stream anew, so that the next reset() begins the same run again."""
@@ -117,71 +150,117 @@ class BatchedEnv:
         self._restart(self._all if ids is None else np.asarray(ids, dtype=np.intp))
         if ids is None and self.stagger:
             self._length = self._rng.integers(1, self._steps, self.num_envs, endpoint=True)
-        return self.observation.encode(self._signals)
+        return self._inputs()
 
     def step(self, action: npt.NDArray[np.floating[Any]]) -> Step:
         """Advance one control period under actions (num_envs, n_actions) in [-1, 1]."""
-        effort = self.observation.decode(action)
-        position, velocity = self._advance(effort)
-        reward = self.task.reward(position, velocity, effort, self._effort)
-        self._effort = effort
-        self._age += 1
-        self._return += reward
-        self._held = (self._held + 1) * self.task.inside(position, velocity)
+        state, task = self._state, self.task
+        state.previous_command, state.previous_action = state.command, state.action
+        state.command = self.observation.decode(action)
+        state.action = self.observation.previous_action
+        if task.keeps_before:
+            state.qpos_before[:] = state.qpos
+        self._advance(state.command)
+        reward = self._reward()
         # the runtime latches a fault above the velocity limit, so training ends there too
-        too_fast = (np.abs(velocity) > self._speed_limit).any(axis=1)
-        terminated = self.task.terminated(position, velocity) | too_fast
+        too_fast = (np.abs(state.velocity) > self._speed_limit).any(axis=1)
+        terminated = task.terminated(state) | too_fast | self.plant.unstable
         truncated = (self._age >= self._length) & ~terminated
         done = terminated | truncated
-        success = truncated & (self._held >= self.task.hold_samples)
-        self._signals = self._read(slice(None))
-        inputs, final = self.observation.encode(self._signals), None
+        success = truncated & (self._held >= task.hold_samples)
+        success &= self._error <= task.error_limit * self._age
+        self._read_all()
+        inputs, final, terms = self._inputs(), None, {}
         returns, steps = self._return.copy(), self._age.copy()
         if done.any():
-            final = inputs
+            final, terms = inputs, {name: total.copy() for name, total in self._terms.items()}
             if self.autoreset:
                 inputs = self.reset(np.flatnonzero(done))
-        return Step(inputs, reward, terminated, truncated, final, success, returns, steps)
+        return Step(inputs, reward, terminated, truncated, final, success, returns, steps, terms)
 
-    def _advance(self, effort: Array) -> tuple[Array, Array]:
-        """One control period of physics, shown to the sensors; returns position and velocity, (n, n_joints)."""
-        plant = self.plant
-        trace = plant.step(effort, record=self._sensors.delayed)
-        position, velocity = plant.position, plant.velocity
+    def _advance(self, command: Array) -> None:
+        """One control period of physics, shown to the sensors and to the task's state."""
+        plant, state = self.plant, self._state
+        trace = plant.step(command, record=self._sensors.delayed)
+        state.position, state.velocity = plant.position, plant.velocity
         if trace is None:
-            self._sensors.push(_state(position, velocity, plant.effort))
+            self._sensors.push(_state(state.position, state.velocity, plant.effort))
         else:
             for j in range(plant.substeps):
                 self._sensors.push(_state(trace[0][:, j], trace[1][:, j], plant.effort))
-        return position, velocity
 
-    def _read(self, ids: Ids | slice) -> dict[str, Array]:
-        return self._sensors.read(self.plant.offset, self.plant.noise, self._noise_rng, self._wanted, ids)
+    def _reward(self) -> Array:
+        """(n,) reward of the step; also counts age, return, terms, error, and steps inside the success region."""
+        state, task, unstable = self._state, self.task, self.plant.unstable
+        terms, reward = task.reward(state), np.zeros(self.num_envs)
+        error, inside = task.error(state), task.inside(state)
+        if unstable.any():  # MuJoCo has put the state back to its default: nothing about it was earned
+            self.unstable += int(unstable.sum())
+            terms = {name: np.where(unstable, 0.0, value) for name, value in terms.items()}
+        for name, value in terms.items():
+            reward += value
+            if name not in self._terms:
+                self._terms[name] = np.zeros(self.num_envs)
+            self._terms[name] += value
+        self._age += 1
+        self._return += reward
+        self._error += error
+        self._held += 1
+        self._held *= inside
+        return reward
+
+    def _inputs(self) -> Inputs:
+        inputs = self.observation.encode(self._signals)
+        if self._privileged:
+            inputs["privileged"] = self.task.privileged(self._state).astype(np.float32)
+        return inputs
+
+    def _read_all(self) -> None:
+        plant, imu = self.plant, self.plant.imu
+        joints = tuple(s for s in self._wanted if s not in imu)
+        self._signals |= self._sensors.read(plant.offset, plant.noise, self._noise_rng, joints, slice(None))
+        for name in self._wanted:
+            if name in imu:
+                self._signals[name] = imu[name]
 
     def _restart(self, ids: Ids) -> None:
         if not (self.randomization.fixed and self._drawn):
             self.plant.set(self.randomization.draw(self.model, self._rng, len(ids)), ids)
             self._drawn |= len(ids) == self.num_envs
         begin = self.task.explore if self.start == "explore" else self.task.start
-        position, velocity = begin(self._rng, len(ids))
-        self.plant.reset(position, velocity, ids)
+        start, state = begin(self._rng, len(ids)), self._state
+        self.plant.reset(start.position, start.velocity, ids, start.poses, start.twists)
         self.observation.reset(ids)
-        self._sensors.reset(_state(position, velocity, self.plant.effort[ids]), ids)
-        for name, value in self._read(ids).items():
+        self._sensors.reset(_state(start.position, start.velocity, self.plant.effort[ids]), ids)
+        joints = tuple(s for s in self._wanted if s not in self.plant.imu)
+        for name, value in self._sensors.read(
+            self.plant.offset, self.plant.noise, self._noise_rng, joints, ids
+        ).items():
             self._signals[name][ids] = value
-        self._effort[ids] = 0.0
-        self._return[ids], self._age[ids], self._held[ids], self._length[ids] = 0.0, 0, 0, self._steps
+        for name in self._wanted:
+            if name in self.plant.imu:
+                self._signals[name] = self.plant.imu[name]
+        if start.goal is not None:
+            state.goal[ids] = start.goal
+        state.position[ids], state.velocity[ids] = start.position, start.velocity
+        state.command[ids], state.action[ids] = self.plant.rest_command(start.position), 0.0
+        self._return[ids], self._error[ids] = 0.0, 0.0
+        self._age[ids], self._held[ids], self._length[ids] = 0, 0, self._steps
+        for total in self._terms.values():
+            total[ids] = 0.0
 
     @property
     def observation_space(self) -> spaces.Box | spaces.Dict:
-        """Of one simulation: a Box of the observation, or with history a Dict of all inputs."""
+        """Of one simulation: a Box of the observation, or with history or privileged signals a Dict of all inputs."""
         box = spaces.Box(-np.inf, np.inf, (self.observation.size,), np.float32)
         length = self.observation.config.history
-        if not length:
-            return box
-        history = spaces.Box(-np.inf, np.inf, (length, self.observation.history_size), np.float32)
-        mask = spaces.Box(0.0, 1.0, (length,), np.float32)
-        return spaces.Dict({"observation": box, "history": history, "history_mask": mask})
+        parts: dict[str, spaces.Space[Any]] = {"observation": box}
+        if length:
+            parts["history"] = spaces.Box(-np.inf, np.inf, (length, self.observation.history_size), np.float32)
+            parts["history_mask"] = spaces.Box(0.0, 1.0, (length,), np.float32)
+        if self._privileged:
+            parts["privileged"] = spaces.Box(-np.inf, np.inf, (len(self.task.privileged_names),), np.float32)
+        return spaces.Dict(parts) if len(parts) > 1 else box
 
     @property
     def action_space(self) -> spaces.Box:
@@ -191,3 +270,15 @@ class BatchedEnv:
 
 def _state(position: Array, velocity: Array, effort: Array) -> dict[str, Array]:
     return {"joint.position": position, "joint.velocity": velocity, "joint.effort": effort}
+
+
+def check_fit(task: Task, spec: RobotSpec) -> None:
+    """ConfigError when a task is for another robot, or drives an actuator in a way that it does not understand."""
+    if task.robot != spec.name:
+        raise ConfigError(f"task '{task.name}' is for robot '{task.robot}'; it was given '{spec.name}'.")
+    for actuator in spec.actuators:
+        if actuator.name in task.action.actuators and ACTION_OF.get(actuator.kind) != task.action.kind:
+            raise ConfigError(
+                f"task '{task.name}' sends {task.action.kind} to actuator '{actuator.name}' of robot '{spec.name}', "
+                f"which is of kind {actuator.kind}."
+            )

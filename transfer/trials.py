@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from robot import bundle
+from robot.config import ConfigError
 from robot.controller import Controller
 from robot.driver import driver_options, open_driver
 from robot.log import EpisodeLog
@@ -17,6 +18,7 @@ from robot.loop import ControlLoop
 from robot.recorder import MemoryRecorder
 from robot.safety import Safety
 from robot.spec import RobotSpec
+from sim.state import State
 from sim.tasks import Task, load_task
 from transfer.choices import same_task
 
@@ -26,6 +28,8 @@ def success_of(log: EpisodeLog, task: Task, spec: RobotSpec) -> bool:
 
     Uses the measured joint positions and velocities; an episode that stopped before its time has failed.
     """
+    if task.fields or task.observation.goal:
+        raise ConfigError(f"task '{task.name}' needs more than the joints to be judged; a log of them cannot tell.")
     position, velocity = log["joint.position"], log["joint.velocity"]
     if not len(position.t_ns):
         return False
@@ -35,7 +39,7 @@ def success_of(log: EpisodeLog, task: Task, spec: RobotSpec) -> bool:
     last = position.t_ns >= end - round(task.hold_s * 1e9)
     names = spec.joint_names
     rows = np.searchsorted(velocity.t_ns, position.t_ns[last], side="right") - 1
-    inside = task.inside(position.ordered(names)[last], velocity.ordered(names)[rows.clip(0)])
+    inside = task.inside(State(position.ordered(names)[last], velocity.ordered(names)[rows.clip(0)]))
     return bool(inside.all())
 
 

@@ -112,7 +112,11 @@ def _imu(log: EpisodeLog, t_ns: int) -> Imu | None:
     i, j = (int(np.searchsorted(c.t_ns, t_ns, side="right")) - 1 for c in (gyro, accel))
     if min(i, j) < 0:
         return None
-    return Imu(t_ns=int(gyro.t_ns[i]), gyro=gyro.values[i], accel=accel.values[j])
+    orientation = None
+    if "imu.orientation" in log:
+        k = int(np.searchsorted(log["imu.orientation"].t_ns, t_ns, side="right")) - 1
+        orientation = log["imu.orientation"].values[k] if k >= 0 else None
+    return Imu(t_ns=int(gyro.t_ns[i]), gyro=gyro.values[i], accel=accel.values[j], orientation=orientation)
 
 
 def _images(log: EpisodeLog, spec: RobotSpec, t_ns: int) -> dict[str, tuple[int, np.ndarray]]:

@@ -1,13 +1,14 @@
 """Task: what a robot is asked to do, as batched numpy, and the table of the tasks that exist.
 
 To add a task: one file here (or in a package of your own, named in the entry-point group `terrafirma.tasks`)
-with a subclass of Task and `TASKS = {task.name: task}`. Rewards are at least 0 where the robot does nothing
-forbidden, so that ending an episode early is never a gain.
+with a subclass of Task and `TASKS = {task.name: task}`. The sum of the reward terms is at least 0 where the robot
+does nothing forbidden, so that ending an episode early is never a gain.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from robot.config import ConfigError, nearest
 from robot.observation import ActionConfig, ObservationConfig
+from sim.state import Start, State
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -27,8 +29,8 @@ Flags = npt.NDArray[np.bool_]
 class Task(ABC):
     """One task on one robot.
 
-    Arrays are (n, n_joints) in the RobotSpec's joint order, in rad, rad/s and N m, and are the simulator's truth;
-    what the policy sees is `observation`.
+    All methods are batched; they are given the simulator's truth (sim.state.State), while what the policy sees is
+    `observation`.
     """
 
     name: str
@@ -40,6 +42,14 @@ class Task(ABC):
     control_period_s: float
     hold_s: float
     """Success asks to be inside the region for this last stretch of the episode [s]; 0: at its end alone."""
+    error_limit: float = math.inf
+    """Success also asks that the mean of error() over the episode stays at or below this."""
+    fields: tuple[str, ...] = ()
+    """MjData fields that the methods read in State.fields: `site_xpos`, `xpos`, `sensordata`, ..."""
+    privileged_names: tuple[str, ...] = ()
+    """Components of privileged(), which only critics and teachers may see."""
+    keeps_before: bool = False
+    """Whether State.qpos_before is needed."""
     observation: ObservationConfig
     action: ActionConfig
 
@@ -59,24 +69,32 @@ class Task(ABC):
         return round(self.hold_s / self.control_period_s) + 1
 
     @abstractmethod
-    def start(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
-        """n start states of the evaluation: positions and velocities."""
+    def start(self, rng: np.random.Generator, n: int) -> Start:
+        """n starts of the evaluation."""
 
     @abstractmethod
-    def explore(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
-        """n start states of the training, which should cover what the policy will pass through."""
+    def explore(self, rng: np.random.Generator, n: int) -> Start:
+        """n starts of the training, which should cover what the policy will pass through."""
 
     @abstractmethod
-    def reward(self, position: Array, velocity: Array, effort: Array, previous_effort: Array) -> Array:
-        """(n,) reward of the state reached, and of the command `effort` that followed `previous_effort`."""
+    def reward(self, state: State) -> dict[str, Array]:
+        """Term -> (n,) its share of the reward of the step that led to this state; the reward is their sum."""
 
     @abstractmethod
-    def inside(self, position: Array, velocity: Array) -> Flags:
+    def inside(self, state: State) -> Flags:
         """(n,) whether the state is in the success region now."""
 
-    def terminated(self, position: Array, velocity: Array) -> Flags:
+    def terminated(self, state: State) -> Flags:
         """(n,) whether the episode must end in failure; never, unless a task says otherwise."""
-        return np.zeros(len(position), dtype=bool)
+        return np.zeros(len(state.position), dtype=bool)
+
+    def error(self, state: State) -> Array:
+        """(n,) what `error_limit` bounds the mean of; 0, unless a task says otherwise."""
+        return np.zeros(len(state.position))
+
+    def privileged(self, state: State) -> Array:
+        """(n, len(privileged_names)) what the simulator knows and the robot cannot measure."""
+        return np.zeros((len(state.position), 0))
 
 
 def _tasks() -> dict[str, Task]:

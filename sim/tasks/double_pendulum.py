@@ -1,6 +1,7 @@
 """Swing up a double pendulum with one driven joint, and hold it upright.
 
-The pendubot drives the shoulder alone: the elbow's actuator is not in the action, so it is sent 0 N m.
+The pendubot drives the shoulder alone, the acrobot the elbow: the other actuator is not in the action, so it is sent
+0 N m.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robot.observation import ActionConfig, ObservationConfig
+from sim.state import Start, State
 from sim.tasks import Array, Flags, Task, wrapped
 
 UPRIGHT = np.array([np.pi, 0.0])
@@ -23,32 +25,36 @@ TORQUE_NM = 6.0
 class DoublePendulumSwingup(Task):
     """From hanging at rest to upright, (π, 0) at rest, at the end of the episode."""
 
-    def start(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
-        return np.zeros((n, 2)), np.zeros((n, 2))
+    def start(self, rng: np.random.Generator, n: int) -> Start:
+        return Start(np.zeros((n, 2)), np.zeros((n, 2)))
 
-    def explore(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    def explore(self, rng: np.random.Generator, n: int) -> Start:
         """40 % near hanging, 36 % anywhere, 24 % near upright."""
         kind, scale = rng.random((n, 1)), rng.random((n, 1))  # from easy to hold upright to hardly possible
         near, slow = scale * rng.uniform(-0.2, 0.2, (n, 2)), scale * rng.uniform(-0.5, 0.5, (n, 2))
         anywhere, fast = rng.uniform(-np.pi, np.pi, (n, 2)), rng.uniform(-8.0, 8.0, (n, 2))
         position = np.where(kind < 0.4, near, np.where(kind < 0.76, anywhere, UPRIGHT + near))
         velocity = np.where((kind < 0.4) | (kind >= 0.76), slow, fast)
-        return position, velocity
+        return Start(position, velocity)
 
-    def reward(self, position: Array, velocity: Array, effort: Array, previous_effort: Array) -> Array:
+    def reward(self, state: State) -> dict[str, Array]:
         """Height of the tip, bonuses for being near rest upright and for rest itself, and small costs of torque."""
-        angles = np.cumsum(position, axis=1)
-        height = 0.5 * (1.0 - np.cos(angles) @ LENGTHS / LENGTHS.sum())
-        error = np.square(wrapped(position - UPRIGHT)).sum(axis=1)
-        speed = np.square(velocity).sum(axis=1)
-        near = np.exp(-error / 0.5**2 - speed / 3.0**2)
-        rest = np.exp(-error / 0.2**2 - speed / 0.8**2)
-        torque = np.square(effort / TORQUE_NM).sum(axis=1)
-        change = np.square((effort - previous_effort) / TORQUE_NM).sum(axis=1)
-        return 0.1 * (0.3 * height + 0.5 * near + rest + 0.02 * (1.0 - torque) + 0.01 * (4.0 - change))
+        angles = np.cumsum(state.position, axis=1)
+        error = np.square(wrapped(state.position - UPRIGHT)).sum(axis=1)
+        speed = np.square(state.velocity).sum(axis=1)
+        torque = np.square(state.command / TORQUE_NM).sum(axis=1)
+        change = np.square((state.command - state.previous_command) / TORQUE_NM).sum(axis=1)
+        return {
+            "height": 0.015 * (1.0 - np.cos(angles) @ LENGTHS / LENGTHS.sum()),
+            "near": 0.05 * np.exp(-error / 0.5**2 - speed / 3.0**2),
+            "rest": 0.1 * np.exp(-error / 0.2**2 - speed / 0.8**2),
+            "torque": 0.002 * (1.0 - torque),
+            "smoothness": 0.001 * (4.0 - change),
+        }
 
-    def inside(self, position: Array, velocity: Array) -> Flags:
-        return np.all((np.abs(wrapped(position - UPRIGHT)) < REGION) & (np.abs(velocity) < REGION_SPEED), axis=1)
+    def inside(self, state: State) -> Flags:
+        near = np.abs(wrapped(state.position - UPRIGHT)) < REGION
+        return np.all(near & (np.abs(state.velocity) < REGION_SPEED), axis=1)
 
 
 TASKS: dict[str, Task] = {
@@ -61,5 +67,15 @@ TASKS: dict[str, Task] = {
         hold_s=0.0,
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
-    )
+    ),
+    "acrobot_swingup": DoublePendulumSwingup(
+        name="acrobot_swingup",
+        robot="double_pendulum_c1",
+        episode_s=10.0,
+        explore_s=3.0,
+        control_period_s=0.01,
+        hold_s=0.0,
+        observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
+        action=ActionConfig(actuators=("elbow",), scale=(TORQUE_NM,)),
+    ),
 }

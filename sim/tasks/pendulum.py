@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robot.observation import ActionConfig, ObservationConfig
+from sim.state import Start, State
 from sim.tasks import Array, Flags, Task, wrapped
 
 START_RAD = 0.05
@@ -18,30 +19,34 @@ TORQUE_NM = 1.5
 class PendulumSwingup(Task):
     """From hanging to upright (π), within 0.2 rad and slower than 0.5 rad/s for the last second."""
 
-    def start(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
-        return rng.uniform(-START_RAD, START_RAD, (n, 1)), np.zeros((n, 1))
+    def start(self, rng: np.random.Generator, n: int) -> Start:
+        return Start(rng.uniform(-START_RAD, START_RAD, (n, 1)), np.zeros((n, 1)))
 
-    def explore(self, rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    def explore(self, rng: np.random.Generator, n: int) -> Start:
         """Half hanging, a third anywhere on the way up, the rest near upright."""
-        position, velocity = self.start(rng, n)
+        hanging = self.start(rng, n)
         kind = rng.random((n, 1))
         anywhere = rng.uniform(-np.pi, np.pi, (n, 1)), rng.uniform(-6.0, 6.0, (n, 1))
         upright = np.pi + rng.uniform(-0.3, 0.3, (n, 1)), rng.uniform(-1.0, 1.0, (n, 1))
-        position = np.where(kind < 0.5, position, np.where(kind < 0.83, anywhere[0], upright[0]))
-        velocity = np.where(kind < 0.5, velocity, np.where(kind < 0.83, anywhere[1], upright[1]))
-        return position, velocity
+        position = np.where(kind < 0.5, hanging.position, np.where(kind < 0.83, anywhere[0], upright[0]))
+        velocity = np.where(kind < 0.5, hanging.velocity, np.where(kind < 0.83, anywhere[1], upright[1]))
+        return Start(position, velocity)
 
-    def reward(self, position: Array, velocity: Array, effort: Array, previous_effort: Array) -> Array:
+    def reward(self, state: State) -> dict[str, Array]:
         """Height, a bonus for resting upright, and small costs of torque and of its changes."""
-        error, speed = wrapped(position[:, 0] - np.pi), velocity[:, 0]
-        height = 0.5 * (1.0 + np.cos(error))
-        rest = np.exp(-np.square(error / 0.25) - np.square(speed / 0.8))
-        torque = np.square(effort[:, 0] / TORQUE_NM)
-        change = np.square((effort - previous_effort)[:, 0] / TORQUE_NM)
-        return 0.1 * (0.4 * height + rest + 0.05 * (1.0 - torque) + 0.02 * (4.0 - change))
+        error, speed = wrapped(state.position[:, 0] - np.pi), state.velocity[:, 0]
+        torque = np.square(state.command[:, 0] / TORQUE_NM)
+        change = np.square((state.command - state.previous_command)[:, 0] / TORQUE_NM)
+        return {
+            "height": 0.02 * (1.0 + np.cos(error)),
+            "rest": 0.1 * np.exp(-np.square(error / 0.25) - np.square(speed / 0.8)),
+            "torque": 0.005 * (1.0 - torque),
+            "smoothness": 0.002 * (4.0 - change),
+        }
 
-    def inside(self, position: Array, velocity: Array) -> Flags:
-        return (np.abs(wrapped(position[:, 0] - np.pi)) < REGION_RAD) & (np.abs(velocity[:, 0]) < REGION_RAD_S)
+    def inside(self, state: State) -> Flags:
+        error = np.abs(wrapped(state.position[:, 0] - np.pi))
+        return (error < REGION_RAD) & (np.abs(state.velocity[:, 0]) < REGION_RAD_S)
 
 
 TASKS: dict[str, Task] = {

@@ -258,7 +258,7 @@ def test_forgetting_commands_at_a_reset_leaves_the_other_simulations_alone() -> 
     line.set(both, np.full(2, 0.01), np.full(2, 0.005))
     for _ in range(3):
         line.push(np.ones((2, 1)))
-    line.reset(np.array([1]))
+    line.reset(np.array([1]), np.zeros((1, 1)))
     acting = line.push(np.ones((2, 1)))
     assert (acting[0] > 0.9).all() and (acting[1] == 0.0).all()
 
