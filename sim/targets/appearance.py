@@ -1,7 +1,120 @@
-"""Targets of what the cameras see; all are outer: the renderer reads them."""
+"""Targets of what the cameras see; all are outer: sim/appearance.py makes them into images.
+
+The nominal of each is "no change": the scene as the MJCF has it, seen by the camera of the RobotSpec. To add one: a row
+here, and the function that reads it, in SCENE_EFFECTS or IMAGE_EFFECTS of sim/appearance.py.
+"""
 
 from __future__ import annotations
 
-from sim.targets.target import Target
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-ROWS: dict[tuple[str, str], Target] = {}
+import numpy as np
+
+from sim.targets.target import Target, constant, only
+
+if TYPE_CHECKING:
+    from sim.model import Model
+
+PATTERNS = ("plain", "checker", "stripes", "gradient", "fine_noise", "coarse_noise", "spots")
+"""What a surface or the background can carry; a target's number counts in this order, rounded down."""
+PROPS = ("ball", "box", "rod", "disc")
+"""Objects that are not the robot's. Near the camera one is an occluder, farther away a distractor; size 0: absent."""
+HEADLIGHT = "headlight"
+
+
+def cameras(model: Model) -> tuple[str, ...]:
+    """Cameras of the MJCF."""
+    return tuple(model.mj.camera(i).name for i in range(model.mj.ncam))
+
+
+def lights(model: Model) -> tuple[str, ...]:
+    """Lights of the MJCF; one without a name is `light<number>`."""
+    return tuple(model.mj.light(i).name or f"light{i}" for i in range(model.mj.nlight))
+
+
+def all_lights(model: Model) -> tuple[str, ...]:
+    """Lights of the MJCF, and the one at the camera."""
+    return (*lights(model), HEADLIGHT)
+
+
+def geoms(model: Model) -> tuple[str, ...]:
+    """Geoms with a name that are drawn: of the groups 0 to 2, and not transparent."""
+    mj = model.mj
+    shown = [i for i in range(mj.ngeom) if mj.geom_group[i] < 3 and geom_rgba(model, i)[3] > 0.0]
+    return tuple(mj.geom(i).name for i in shown if mj.geom(i).name)
+
+
+def props(model: Model) -> tuple[str, ...]:
+    return PROPS
+
+
+def geom_rgba(model: Model, geom: int) -> np.ndarray:
+    """(4,) colour as MuJoCo draws it: the geom's own, or its material's where the geom says nothing."""
+    mj = model.mj
+    material, own = int(mj.geom_matid[geom]), mj.geom_rgba[geom]
+    return mj.mat_rgba[material] if material >= 0 and np.allclose(own, (0.5, 0.5, 0.5, 1.0)) else own
+
+
+def fovy(model: Model, name: str) -> float:
+    """Vertical field of view [deg]: the RobotSpec's, or the MJCF's for a camera that the robot does not list."""
+    listed = {c.name: c.fovy_deg for c in model.spec.cameras}
+    return float(listed.get(name, model.mj.camera(name).fovy[0]))
+
+
+def _channel(index: int) -> Callable[[Model, str], float]:
+    return lambda model, name: float(np.clip(geom_rgba(model, model.mj.geom(name).id)[index], 0.0, 1.0))
+
+
+def _camera(unit: str, low: float, high: float, nominal: float = 0.0) -> Target:
+    return Target(unit, low, high, cameras, constant(nominal))
+
+
+def _prop(unit: str, low: float, high: float, nominal: float) -> Target:
+    return Target(unit, low, high, props, constant(nominal))
+
+
+ROWS: dict[tuple[str, str], Target] = {
+    # where the camera is, against its mount: along and about its own axes (right, up, backwards)
+    ("camera", "x"): _camera("m", -5.0, 5.0),
+    ("camera", "y"): _camera("m", -5.0, 5.0),
+    ("camera", "z"): _camera("m", -5.0, 5.0),
+    ("camera", "pitch"): _camera("rad", -np.pi, np.pi),
+    ("camera", "yaw"): _camera("rad", -np.pi, np.pi),
+    ("camera", "roll"): _camera("rad", -np.pi, np.pi),
+    # what its lens does
+    ("camera", "fovy"): Target("deg", 1.0, 170.0, cameras, fovy),
+    ("camera", "principal_x"): _camera("1", -0.5, 0.5),  # principal point, from the middle, in image widths
+    ("camera", "principal_y"): _camera("1", -0.5, 0.5),  # in image heights, downwards
+    ("camera", "defocus"): _camera("1", 0.0, 0.1),  # standard deviation of the blur, in image heights
+    ("camera", "shake"): _camera("1", 0.0, 0.2),  # length of the motion blur, in image heights
+    ("camera", "shake_direction"): _camera("rad", -np.pi, np.pi),  # from the image's right, anticlockwise
+    # what its sensor does
+    ("camera", "exposure"): _camera("stop", -5.0, 5.0),  # each stop doubles the light
+    ("camera", "gain_red"): _camera("1", 0.1, 10.0, 1.0),  # white balance, against green
+    ("camera", "gain_blue"): _camera("1", 0.1, 10.0, 1.0),
+    ("camera", "noise"): _camera("1", 0.0, 0.5),  # standard deviation in the dark, of full scale
+    ("camera", "shot_noise"): _camera("1", 0.0, 0.5),  # standard deviation at full scale; grows with the root of light
+    # the scene
+    ("light", "x"): Target("m", -10.0, 10.0, lights, constant(0.0)),  # offset in the light's frame of reference
+    ("light", "y"): Target("m", -10.0, 10.0, lights, constant(0.0)),
+    ("light", "z"): Target("m", -10.0, 10.0, lights, constant(0.0)),
+    ("light", "intensity"): Target("1", 0.0, 10.0, all_lights, constant(1.0)),
+    ("geom", "red"): Target("1", 0.0, 1.0, geoms, _channel(0)),
+    ("geom", "green"): Target("1", 0.0, 1.0, geoms, _channel(1)),
+    ("geom", "blue"): Target("1", 0.0, 1.0, geoms, _channel(2)),
+    ("geom", "texture"): Target("1", 0.0, float(len(PATTERNS)), geoms, constant(0.0)),  # number of one of PATTERNS
+    ("scene", "red"): Target("1", 0.0, 1.0, only("background"), constant(0.0)),
+    ("scene", "green"): Target("1", 0.0, 1.0, only("background"), constant(0.0)),
+    ("scene", "blue"): Target("1", 0.0, 1.0, only("background"), constant(0.0)),
+    ("scene", "texture"): Target("1", 0.0, float(len(PATTERNS)), only("background"), constant(0.0)),
+    # props, placed in the picture
+    ("prop", "size"): _prop("1", 0.0, 2.0, 0.0),  # diameter, in image heights at its distance
+    ("prop", "distance"): _prop("m", 0.01, 100.0, 0.5),  # from the camera, along its axis
+    ("prop", "u"): _prop("1", -1.0, 1.0, 0.0),  # place, from the middle to the right, in image widths
+    ("prop", "v"): _prop("1", -1.0, 1.0, 0.0),  # downwards, in image heights
+    ("prop", "turn"): _prop("rad", -np.pi, np.pi, 0.5),
+    ("prop", "red"): _prop("1", 0.0, 1.0, 0.5),
+    ("prop", "green"): _prop("1", 0.0, 1.0, 0.5),
+    ("prop", "blue"): _prop("1", 0.0, 1.0, 0.5),
+}
