@@ -30,7 +30,7 @@ class SimConfig:
     """The simulator's part of configs/robot/<name>.yaml."""
 
     mjcf: str
-    """File in sim/models, or an absolute path."""
+    """File in sim/models, an absolute path, or the MJCF itself (it begins with `<`)."""
     parameters: dict[str, float] = field(default_factory=dict)
     """Nominal values of targets that differ from the MJCF."""
     timestep_s: float = 0.002
@@ -55,24 +55,32 @@ def find_robot(name: str | Path) -> RobotConfig:
     return load_robot(specs.find_robot(name))
 
 
+def _compile(robot: RobotConfig) -> tuple[mujoco.MjModel, str]:
+    """The robot's MJCF as a model, and the name of where it stands."""
+    text = robot.model.mjcf
+    written_out = text.lstrip().startswith("<")
+    path = Path(str(resources.files("sim"))) / "models" / text  # which is `text` itself where that is absolute
+    source = f"the MJCF of '{robot.spec.name}'" if written_out else path.name
+    if not written_out and not path.exists():
+        raise ConfigError(f"robot '{robot.spec.name}': model.mjcf is {path}, which does not exist.")
+    try:
+        if written_out:
+            return mujoco.MjModel.from_xml_string(text), source
+        return mujoco.MjModel.from_xml_path(str(path)), source
+    except ValueError as error:
+        raise ConfigError(f"{source if written_out else path}: MuJoCo refuses it ({error}).") from error
+
+
 class Model:
     """A robot's compiled MjModel with its nominal parameters."""
 
     def __init__(self, robot: RobotConfig) -> None:
         self.robot, self.spec = robot, robot.spec
-        path = Path(robot.model.mjcf)
-        if not path.is_absolute():
-            path = Path(str(resources.files("sim"))) / "models" / path
-        if not path.exists():
-            raise ConfigError(f"robot '{self.spec.name}': model.mjcf is {path}, which does not exist.")
-        try:
-            self.mj = mujoco.MjModel.from_xml_path(str(path))
-        except ValueError as error:
-            raise ConfigError(f"{path}: MuJoCo refuses it ({error}).") from error
+        self.mj, source = _compile(robot)
         joint_names = [self.mj.joint(i).name for i in range(self.mj.njnt)]
         actuator_names = [self.mj.actuator(i).name for i in range(self.mj.nu)]
-        self._require("joint", self.spec.joint_names, joint_names, path)
-        self._require("actuator", [a.name for a in self.spec.actuators], actuator_names, path)
+        self._require("joint", self.spec.joint_names, joint_names, source)
+        self._require("actuator", [a.name for a in self.spec.actuators], actuator_names, source)
         self.mj.opt.timestep = robot.model.timestep_s
         joints = [self.mj.joint(j).id for j in self.spec.joint_names]
         self.qpos_index = self.mj.jnt_qposadr[joints].astype(np.intp)
@@ -96,11 +104,11 @@ class Model:
         self.mj = batch.get_model(0)
         self._nominal = dict(parameters)
 
-    def _require(self, what: str, wanted: Sequence[str], have: Sequence[str], path: Path) -> None:
+    def _require(self, what: str, wanted: Sequence[str], have: Sequence[str], source: str) -> None:
         missing = next((name for name in wanted if name not in have), None)
         if missing is not None:
             raise ConfigError(
-                f"robot '{self.spec.name}': {what} '{missing}' is not in {path.name}. {nearest(missing, have)}"
+                f"robot '{self.spec.name}': {what} '{missing}' is not in {source}. {nearest(missing, have)}"
             )
 
     def objects(self, kind: tuple[str, str]) -> tuple[str, ...]:

@@ -46,6 +46,10 @@ class State:
     """(n, nq) at the beginning of the step; kept for tasks with `keeps_before`."""
     fields: Mapping[str, Array] = field(default_factory=dict)
     """The MjData fields that the task asked for, as mj_step leaves them: of one physics step ago."""
+    fields_before: Mapping[str, Array] = field(default_factory=dict)
+    """`fields` at the beginning of the step; kept for tasks with `keeps_before`."""
+    age: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(n,) control steps of the episode so far, this one included; 0 before the first."""
     model: Model | None = None
 
     def site(self, name: str) -> Array:

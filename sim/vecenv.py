@@ -106,7 +106,7 @@ class BatchedEnv:
         self.unstable = 0
         """Simulations that MuJoCo reported as unstable so far; each was ended alone, with reward 0."""
         self._state, self._signals = self._blank(config.goal)
-        self._return, self._error, self._age = np.zeros(num_envs), np.zeros(num_envs), np.zeros(num_envs, np.int64)
+        self._return, self._error, self._age = np.zeros(num_envs), np.zeros(num_envs), self._state.age
         self._terms: dict[str, Array] = {}
         self._held, self._length = np.zeros(num_envs, dtype=np.int64), np.full(num_envs, self._steps)
         self.seed(seed)
@@ -126,6 +126,8 @@ class BatchedEnv:
             qvel=plant.qvel,
             qpos_before=plant.qpos.copy(),
             fields=plant.fields,
+            fields_before={name: np.array(values) for name, values in plant.fields.items()},
+            age=np.zeros(n, dtype=np.int64),
             model=self.model,
         )
         signals = {s: np.zeros((n, WIDTHS.get(s, joints))) for s in self._wanted}
@@ -160,6 +162,8 @@ class BatchedEnv:
         state.action = self.observation.previous_action
         if task.keeps_before:
             state.qpos_before[:] = state.qpos
+            for name, before in state.fields_before.items():
+                before[...] = state.fields[name]
         self._advance(state.command)
         reward = self._reward()
         # the runtime latches a fault above the velocity limit, so training ends there too
