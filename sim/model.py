@@ -21,6 +21,7 @@ from robot import spec as specs
 from robot.config import ConfigError, nearest
 from robot.spec import RobotSpec
 from sim.targets import TARGETS, check_range, split, unit_of
+from sim.targets.terrain import roughen
 
 Array = npt.NDArray[np.float64]
 
@@ -77,6 +78,7 @@ class Model:
     def __init__(self, robot: RobotConfig) -> None:
         self.robot, self.spec = robot, robot.spec
         self.mj, source = _compile(robot)
+        roughen(self.mj)
         joint_names = [self.mj.joint(i).name for i in range(self.mj.njnt)]
         actuator_names = [self.mj.actuator(i).name for i in range(self.mj.nu)]
         self._require("joint", self.spec.joint_names, joint_names, source)
@@ -122,12 +124,16 @@ class Model:
         if name not in self._nominal:
             kind, obj = split(name)
             if obj not in self.objects(kind):
-                raise ConfigError(
-                    f"target '{name}': robot '{self.spec.name}' has no {kind[0]} '{obj}'. "
-                    f"{nearest(name, self.available())}"
-                )
+                raise ConfigError(f"target '{name}': {self._missing(kind, obj)} {nearest(name, self.available())}")
             self._nominal[name] = TARGETS[kind].nominal(self, obj)
         return self._nominal[name]
+
+    def _missing(self, kind: tuple[str, str], obj: str) -> str:
+        """Why this robot lacks a target, in a sentence."""
+        applies = TARGETS[kind].applies
+        if applies and any(obj in self.objects(other) for other in TARGETS if other[0] == kind[0]):
+            return f"{kind[0]} '{obj}' of robot '{self.spec.name}' cannot feel it: it applies to {applies}."
+        return f"robot '{self.spec.name}' has no {kind[0]} '{obj}'."
 
     def available(self) -> list[str]:
         """Every target that this robot has."""

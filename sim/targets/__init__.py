@@ -9,13 +9,27 @@ values in an (nsim, n_objects) array, which the one who simulates the effect rea
 from __future__ import annotations
 
 from robot.config import ConfigError, nearest
-from sim.targets import appearance, bodies, contact, joints, motors, sensing, timing, world
+from sim.targets import (
+    appearance,
+    bodies,
+    contact,
+    forces,
+    inertia,
+    joints,
+    links,
+    motors,
+    sensing,
+    terrain,
+    timing,
+    world,
+)
 from sim.targets.target import Array, Ids, Target
 
 TARGETS: dict[tuple[str, str], Target] = {
     key: row
     for rows in (
-        bodies.ROWS, motors.ROWS, joints.ROWS, contact.ROWS, world.ROWS, timing.ROWS, sensing.ROWS, appearance.ROWS,
+        bodies.ROWS, inertia.ROWS, links.ROWS, bodies.PAYLOADS, motors.ROWS, joints.ROWS, contact.ROWS, terrain.ROWS,
+        world.ROWS, forces.ROWS, timing.ROWS, sensing.ROWS, appearance.ROWS,
     )
     for key, row in rows.items()
 }  # fmt: skip

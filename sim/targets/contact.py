@@ -1,7 +1,80 @@
-"""Targets of the contacts: friction and softness of the geoms that can touch something."""
+"""Targets of the contacts: friction, softness and size of the geoms that can touch something.
+
+MuJoCo takes the parameters of a contact from both geoms: those of the higher priority, else the larger friction and
+the mean softness. A geom whose value never decides a contact is no object of that target.
+"""
 
 from __future__ import annotations
 
-from sim.targets.target import Target
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-ROWS: dict[tuple[str, str], Target] = {}
+import mujoco
+from mujoco.batch import Batch
+
+from sim.targets.target import Array, Ids, Target, geom_id
+
+if TYPE_CHECKING:
+    from sim.model import Model
+
+
+def _can_touch(mj: mujoco.MjModel, a: int, b: int) -> bool:
+    """Whether MuJoCo looks for a contact between two geoms."""
+    if not ((mj.geom_contype[a] & mj.geom_conaffinity[b]) or (mj.geom_contype[b] & mj.geom_conaffinity[a])):
+        return False
+    first, second = int(mj.geom_bodyid[a]), int(mj.geom_bodyid[b])
+    welded = int(mj.body_weldid[first]), int(mj.body_weldid[second])
+    if welded[0] == welded[1]:
+        return False
+    low, high = sorted((first, second))
+    if (low << 16) + high in mj.exclude_signature:
+        return False
+    parents = [int(mj.body_weldid[mj.body_parentid[w]]) for w in welded]
+    related = (welded[0] != 0 and welded[0] == parents[1]) or (welded[1] != 0 and welded[1] == parents[0])
+    return not related or bool(mj.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FILTERPARENT)
+
+
+def _decides(mj: mujoco.MjModel, a: int, b: int, condim: int) -> bool:
+    """Whether geom a has a say in contacts with b, and they have at least `condim` dimensions."""
+    priority = int(mj.geom_priority[a]), int(mj.geom_priority[b])
+    if not _can_touch(mj, a, b) or priority[0] < priority[1]:
+        return False
+    own, other = int(mj.geom_condim[a]), int(mj.geom_condim[b])
+    return (own if priority[0] > priority[1] else max(own, other)) >= condim
+
+
+def touching(condim: int) -> Callable[[Model], tuple[str, ...]]:
+    """Named geoms that decide contacts of at least `condim` dimensions: 1 normal, 3 sliding, 4 torsional, 6 rolling."""
+
+    def objects(model: Model) -> tuple[str, ...]:
+        mj = model.mj
+        off = mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
+        if mj.opt.disableflags & off:
+            return ()
+        named = [g for g in range(mj.ngeom) if mj.geom(g).name]
+        return tuple(mj.geom(g).name for g in named if any(_decides(mj, g, other, condim) for other in range(mj.ngeom)))
+
+    return objects
+
+
+def _row(unit: str, high: float, field: str, column: int, condim: int, applies: str) -> Target:
+    def nominal(model: Model, name: str) -> float:
+        return float(getattr(model.mj, field)[geom_id(model, name), column])
+
+    def write(batch: Batch, model: Model, name: str, ids: Ids, values: Array) -> None:
+        batch.expand(field)[ids, geom_id(model, name), column] = values
+
+    return Target(unit, 0.0, high, touching(condim), nominal, write, (field,), applies=applies)
+
+
+TOUCHING = "named geoms that can touch something and whose priority is not below the other's"
+
+ROWS: dict[tuple[str, str], Target] = {
+    ("geom", "friction"): _row("1", 10.0, "geom_friction", 0, 3, f"{TOUCHING}, with condim 3 or more"),
+    ("geom", "torsional"): _row("m", 1.0, "geom_friction", 1, 4, f"{TOUCHING}, with condim 4 or more"),
+    ("geom", "rolling"): _row("m", 1.0, "geom_friction", 2, 6, f"{TOUCHING}, with condim 6"),
+    # softness: time constant and damping ratio of the contact's spring, and the most of it that acts
+    ("geom", "contact_time"): _row("s", 1.0, "geom_solref", 0, 1, TOUCHING),
+    ("geom", "contact_damping"): _row("1", 10.0, "geom_solref", 1, 1, TOUCHING),
+    ("geom", "impedance"): _row("1", 0.9999, "geom_solimp", 1, 1, TOUCHING),
+}

@@ -28,7 +28,7 @@ class Target:
     high: float
     """Valid range, inclusive; a value outside is an error, never clipped."""
     objects: Callable[[Model], tuple[str, ...]]
-    """Names of the objects that it applies to in this robot."""
+    """Names of the objects that it applies to in this robot: those whose motion, readings or images it can change."""
     nominal: Callable[[Model, str], float]
     """Value in the model as it stands, of one of its objects."""
     write: Write | None = None
@@ -39,15 +39,34 @@ class Target:
     what earlier rows of the table have written, and draws still never pile up."""
     derived: bool = False
     """Whether constants derived from it must be recomputed (set_const)."""
+    applies: str = ""
+    """Which objects it applies to, in words, for the error that names another."""
+    step: float = 0.0
+    """A change that is felt, added to a nominal of which half would not be; see probe()."""
+    needs: tuple[tuple[str, float], ...] = ()
+    """(quantity, value) of the same object without which it is not felt: without pushes, their rate is nothing."""
+
+    def probe(self, nominal: float) -> float:
+        """A valid value clearly away from the nominal: half as much again, or a step where that is more."""
+        change = max(0.5 * abs(nominal), self.step or 0.05 * min(1.0, self.high))
+        return nominal + change if nominal + change <= self.high else nominal - change
 
 
 def body_id(model: Model, name: str) -> int:
     return int(mujoco.mj_name2id(model.mj, mujoco.mjtObj.mjOBJ_BODY, name))
 
 
+def geom_id(model: Model, name: str) -> int:
+    return int(mujoco.mj_name2id(model.mj, mujoco.mjtObj.mjOBJ_GEOM, name))
+
+
+def joint_id(model: Model, name: str) -> int:
+    return int(mujoco.mj_name2id(model.mj, mujoco.mjtObj.mjOBJ_JOINT, name))
+
+
 def dof_of(model: Model, joint: str) -> int:
     """First degree of freedom of a joint."""
-    return int(model.mj.jnt_dofadr[mujoco.mj_name2id(model.mj, mujoco.mjtObj.mjOBJ_JOINT, joint)])
+    return int(model.mj.jnt_dofadr[joint_id(model, joint)])
 
 
 def joints(model: Model) -> tuple[str, ...]:
@@ -58,6 +77,13 @@ def joints(model: Model) -> tuple[str, ...]:
 def actuators(model: Model) -> tuple[str, ...]:
     """The actuators of the RobotSpec."""
     return tuple(a.name for a in model.spec.actuators)
+
+
+def moving_bodies(model: Model) -> tuple[str, ...]:
+    """Named bodies with a mass that some joint moves."""
+    mj = model.mj
+    moving = (i for i in range(1, mj.nbody) if mj.body_mass[i] > 0 and mj.body_weldid[i] > 0)
+    return tuple(mj.body(i).name for i in moving if mj.body(i).name)
 
 
 def only(name: str) -> Callable[[Model], tuple[str, ...]]:

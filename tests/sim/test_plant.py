@@ -12,7 +12,7 @@ import pytest
 
 from robot.config import ConfigError
 from sim.actuator import CommandLine, stribeck_level
-from sim.model import TARGETS, Model, RobotConfig, SimConfig, split
+from sim.model import Model, RobotConfig, SimConfig
 from sim.plant import Plant
 from sim.sensor import quantize, read
 
@@ -26,21 +26,6 @@ def swing(plant: Plant, start: float = 0.6, steps: int = 30) -> Array:
     for _ in range(steps):
         plant.step(np.zeros((n, joints)))
     return plant.position
-
-
-def test_every_target_of_both_robots_can_be_set_and_read_back(
-    pendulum: RobotConfig, double_pendulum: RobotConfig
-) -> None:
-    for robot in (pendulum, double_pendulum):
-        model = Model(robot)
-        plant = Plant(model, 2, nthread=1)
-        kinds = {split(name)[0] for name in model.available()}
-        assert kinds == set(TARGETS)
-        for name in model.available():
-            nominal = model.nominal(name)
-            wanted = max(nominal * 1.1, TARGETS[split(name)[0]].low + 0.011)
-            plant.set({name: np.array([wanted, nominal])})
-            np.testing.assert_array_equal(plant.values[name], [wanted, nominal])
 
 
 def test_a_target_that_is_no_longer_named_is_at_its_nominal_again(double_pendulum: RobotConfig) -> None:

@@ -1,0 +1,72 @@
+"""Forces on the bodies from outside: constant ones, ever new ones, and pushes at random times. Batched numpy.
+
+It applies the outer targets of sim/targets/forces.py through MuJoCo's xfrc_applied, at the bodies' centres of mass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from mujoco.batch import Batch
+
+from sim.model import Model
+from sim.streams import Streams
+from sim.targets import Array, Ids
+from sim.targets.target import body_id
+
+
+class Disturbances:
+    """The forces on the bodies of n simulations; each simulation has its own stream of random numbers."""
+
+    def __init__(self, model: Model, batch: Batch, outer: Mapping[tuple[str, str], Array], period_s: float) -> None:
+        """`outer` is read live; `period_s` is the time between two calls of step()."""
+        self._period = period_s
+        self._bodies = np.array([body_id(model, b) for b in model.objects(("body", "force_x"))], dtype=np.intp)
+        self._force = batch.bind("xfrc_applied")
+        self._constant = [outer["body", f"force_{axis}"] for axis in "xyz"]
+        self._noise, self._push, self._rate = (outer["body", q] for q in ("force_noise", "push", "push_rate"))
+        self._streams = Streams(batch.nsim)
+        self._noisy = self._pushed = np.zeros(0, dtype=np.intp)
+        self._used = False
+
+    def seed(self, seed: int) -> None:
+        """Begin the random streams anew."""
+        self._streams.seed(seed)
+
+    def refresh(self, ids: Ids) -> None:
+        """Take up the targets of some simulations, and forget pushes under way: after a set() and after a reset."""
+        self._noisy = np.flatnonzero(self._noise.any(axis=0))
+        self._pushed = np.flatnonzero((self._push * self._rate).any(axis=0))
+        self._used |= bool(self._noisy.size or self._pushed.size or any(c.any() for c in self._constant))
+        if self._used:
+            for axis, values in enumerate(self._constant):
+                self._force[ids[:, None], self._bodies, axis] = values[ids]
+
+    def step(self) -> None:
+        """The random forces of the next control period."""
+        if not (self._noisy.size or self._pushed.size):
+            return
+        for c in np.union1d(self._noisy, self._pushed):
+            force = np.stack([values[:, c] for values in self._constant], axis=1)
+            if c in self._noisy:
+                force += self._noise[:, c, None] * self._normal()
+            if c in self._pushed:
+                force += self._pushes(c)
+            self._force[:, self._bodies[c], :3] = force
+
+    def _pushes(self, c: int) -> Array:
+        """(nsim, 3) forces [N] of the pushes that fall into this period, horizontal, spread over it."""
+        falls = self._streams.uniform() < -np.expm1(-self._rate[:, c] * self._period)
+        angle = 2.0 * np.pi * self._streams.uniform()
+        size = falls * self._push[:, c] / self._period
+        return np.stack([size * np.cos(angle), size * np.sin(angle), np.zeros_like(size)], axis=1)
+
+    def _normal(self) -> Array:
+        """(nsim, 3) standard normal numbers (Box and Muller)."""
+        out = np.empty((len(self._force), 4))
+        for pair in (0, 2):
+            radius = np.sqrt(-2.0 * np.log1p(-self._streams.uniform()))
+            angle = 2.0 * np.pi * self._streams.uniform()
+            out[:, pair], out[:, pair + 1] = radius * np.cos(angle), radius * np.sin(angle)
+        return out[:, :3]
