@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 
 from sim.targets.target import Target, constant, only
@@ -66,6 +67,20 @@ def _channel(index: int) -> Callable[[Model, str], float]:
     return lambda model, name: float(np.clip(geom_rgba(model, model.mj.geom(name).id)[index], 0.0, 1.0))
 
 
+def backdrop(mj: mujoco.MjModel) -> np.ndarray:
+    """(3,) colour of what lies behind everything: the mean of the MJCF's skybox, black without one."""
+    for texture in np.flatnonzero(mj.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX):
+        channels = int(mj.tex_nchannel[texture])
+        size = int(mj.tex_width[texture]) * int(mj.tex_height[texture]) * channels
+        start = int(mj.tex_adr[texture])
+        return mj.tex_data[start : start + size].reshape(-1, channels)[:, :3].mean(axis=0) / 255.0
+    return np.zeros(3)
+
+
+def _backdrop(index: int) -> Callable[[Model, str], float]:
+    return lambda model, name: float(backdrop(model.mj)[index])
+
+
 def _camera(unit: str, low: float, high: float, nominal: float = 0.0) -> Target:
     return Target(unit, low, high, cameras, constant(nominal))
 
@@ -104,9 +119,9 @@ ROWS: dict[tuple[str, str], Target] = {
     ("geom", "green"): Target("1", 0.0, 1.0, geoms, _channel(1)),
     ("geom", "blue"): Target("1", 0.0, 1.0, geoms, _channel(2)),
     ("geom", "texture"): Target("1", 0.0, float(len(PATTERNS)), geoms, constant(0.0)),  # number of one of PATTERNS
-    ("scene", "red"): Target("1", 0.0, 1.0, only("background"), constant(0.0)),
-    ("scene", "green"): Target("1", 0.0, 1.0, only("background"), constant(0.0)),
-    ("scene", "blue"): Target("1", 0.0, 1.0, only("background"), constant(0.0)),
+    ("scene", "red"): Target("1", 0.0, 1.0, only("background"), _backdrop(0)),
+    ("scene", "green"): Target("1", 0.0, 1.0, only("background"), _backdrop(1)),
+    ("scene", "blue"): Target("1", 0.0, 1.0, only("background"), _backdrop(2)),
     ("scene", "texture"): Target("1", 0.0, float(len(PATTERNS)), only("background"), constant(0.0)),
     # props, placed in the picture
     ("prop", "size"): _prop("1", 0.0, 2.0, 0.0),  # diameter, in image heights at its distance

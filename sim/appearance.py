@@ -1,0 +1,234 @@
+"""What the appearance targets do: to the scene before it is drawn, and to the images after.
+
+Values come as Parameters.outer holds them, whoever drew them; at the nominal every effect changes nothing. To add one:
+its row in sim/targets/appearance.py, and its function here in SCENE_EFFECTS (it changes a Shot) or IMAGE_EFFECTS (it
+changes images), in the order in which light meets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.model import Model
+from sim.targets.appearance import PATTERNS
+from sim.visual import PROP_SIZES, Array, Ids, Shot, Visual, patterns
+
+Images = npt.NDArray[np.float32]
+Outer = Mapping[tuple[str, str], Array]
+
+REACH = 3.0
+"""Standard deviations at which a blur is cut off."""
+
+
+class Look:
+    """The appearance targets of n images by one camera, as `outer` holds them for the simulations `ids`."""
+
+    def __init__(self, model: Model, camera: str, outer: Outer, ids: Ids | slice = slice(None)) -> None:
+        self._model, self._outer, self._ids = model, outer, ids
+        self._column = model.objects(("camera", "x")).index(camera)
+
+    def camera(self, quantity: str) -> Array:
+        """(n,) a quantity of this camera."""
+        return self._outer["camera", quantity][self._ids, self._column]
+
+    def of(self, kind: str, quantity: str) -> Array:
+        """(n, n_objects) a quantity of all objects of a kind."""
+        return self._outer[kind, quantity][self._ids]
+
+    def names(self, kind: str, quantity: str) -> tuple[str, ...]:
+        return self._model.objects((kind, quantity))
+
+    def colours(self, kind: str) -> npt.NDArray[np.float32]:
+        """(n, n_objects, 3)"""
+        return np.stack([self.of(kind, c) for c in ("red", "green", "blue")], axis=-1).astype(np.float32)
+
+
+def _numbers(values: Array) -> npt.NDArray[np.int64]:
+    """Pattern numbers of a target's values: rounded down."""
+    return np.minimum(values, len(PATTERNS) - 1).astype(np.int64)
+
+
+def move_camera(shot: Shot, look: Look, visual: Visual) -> None:
+    """Turn the camera about its own axes (pitch, then yaw, then roll), and shift it along those of its mount."""
+    x, y, z = (look.camera(a) for a in ("pitch", "yaw", "roll"))
+    shift = np.stack([look.camera(a) for a in ("x", "y", "z")], axis=1)
+    shot.camera_position += np.einsum("nij,nj->ni", shot.camera_matrix, shift)
+    shot.camera_matrix = shot.camera_matrix @ _rotation(x, 0) @ _rotation(y, 1) @ _rotation(z, 2)
+
+
+def _rotation(angle: Array, axis: int) -> Array:
+    """(n, 3, 3) about a coordinate axis."""
+    out = np.tile(np.eye(3), (len(angle), 1, 1))
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    out[:, a, a] = out[:, b, b] = np.cos(angle)
+    out[:, a, b], out[:, b, a] = -np.sin(angle), np.sin(angle)
+    return out
+
+
+def change_lens(shot: Shot, look: Look, visual: Visual) -> None:
+    shot.fovy = look.camera("fovy").copy()
+    shot.principal = np.stack([look.camera("principal_x"), look.camera("principal_y")], axis=1)
+
+
+def change_lights(shot: Shot, look: Look, visual: Visual) -> None:
+    shot.light_position[:, :-1] += np.stack([look.of("light", a) for a in "xyz"], axis=-1)
+    shot.light_intensity = look.of("light", "intensity").copy()
+
+
+def change_surfaces(shot: Shot, look: Look, visual: Visual) -> None:
+    geoms = visual.geom_ids(look.names("geom", "red"))
+    shot.geom_rgba[:, geoms, :3] = look.colours("geom")
+    shot.geom_pattern[:, geoms] = _numbers(look.of("geom", "texture"))
+
+
+def change_background(shot: Shot, look: Look, visual: Visual) -> None:
+    shot.background = look.colours("scene")[:, 0]
+    shot.background_pattern = _numbers(look.of("scene", "texture")[:, 0])
+
+
+def place_props(shot: Shot, look: Look, visual: Visual) -> None:
+    """Props where they are asked for in the picture, in the frame of the camera."""
+    distance, size = look.of("prop", "distance"), look.of("prop", "size")
+    height = 2.0 * distance * np.tan(np.radians(shot.fovy) / 2.0)[:, None]  # of the image, there [m]
+    width = height * shot.aspect
+    u = look.of("prop", "u") - shot.principal[:, :1]
+    v = look.of("prop", "v") - shot.principal[:, 1:]
+    local = np.stack([u * width, -v * height, -distance], axis=-1)
+    place = shot.camera_position[:, None] + np.einsum("nij,npj->npi", shot.camera_matrix, local)
+    turn = look.of("prop", "turn")
+    shot.geom_position[:, visual.props] = place
+    for i, name in enumerate(look.names("prop", "size")):
+        geom = visual.props.start + i
+        shot.geom_size[:, geom] = (size[:, i] * height[:, i])[:, None] * PROP_SIZES[name]
+        shot.geom_matrix[:, geom] = shot.camera_matrix @ _rotation(turn[:, i], 2) @ _rotation(turn[:, i], 0)
+    shot.geom_rgba[:, visual.props, :3] = look.colours("prop")
+
+
+SCENE_EFFECTS: tuple[Callable[[Shot, Look, Visual], None], ...] = (
+    move_camera,
+    change_lens,
+    change_lights,
+    change_surfaces,
+    change_background,
+    place_props,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEffect:
+    """A change of finished images, made only to those for which some of its `quantities` is not `at_rest`."""
+
+    quantities: tuple[str, ...]
+    """Of the camera."""
+    apply: Callable[[Images, Mapping[str, Array], np.random.Generator], Images]
+    """(images (n, h, w, 3) with 1 as full scale, quantity -> (n,), generator) -> images."""
+    at_rest: float = 0.0
+    also: tuple[str, ...] = ()
+    """Quantities that say how, and alone do nothing."""
+
+
+def expose(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
+    return images * np.exp2(values["exposure"]).astype(np.float32)[:, None, None, None]
+
+
+def balance(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
+    gains = np.ones((len(images), 1, 1, 3), dtype=np.float32)
+    gains[:, 0, 0, 0], gains[:, 0, 0, 2] = values["gain_red"], values["gain_blue"]
+    return images * gains
+
+
+def defocus(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
+    import cv2
+
+    out = np.empty_like(images)
+    for i, share in enumerate(values["defocus"]):
+        sigma = max(share * images.shape[1], 1e-3)
+        size = 2 * int(np.ceil(REACH * sigma)) + 1
+        cv2.GaussianBlur(images[i], (size, size), sigma, dst=out[i], borderType=cv2.BORDER_REPLICATE)
+    return out
+
+
+def shake(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
+    """Blur along a line: the camera moved evenly while the shutter was open."""
+    import cv2
+
+    out = np.empty_like(images)
+    for i, (share, angle) in enumerate(zip(values["shake"], values["shake_direction"], strict=True)):
+        cv2.filter2D(
+            images[i], -1, line_kernel(share * images.shape[1], angle), dst=out[i], borderType=cv2.BORDER_REPLICATE
+        )
+    return out
+
+
+def line_kernel(length: float, angle: float) -> Images:
+    """(k, k) weights, summing to 1, of a line of `length` pixels in a direction [rad], anticlockwise from the right."""
+    reach = int(np.ceil(length / 2.0)) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=np.float32)
+    for t in np.linspace(-0.5 * length, 0.5 * length, 4 * reach + 1):
+        x, y = reach + t * np.cos(angle), reach - t * np.sin(angle)
+        i, j, a, b = int(np.floor(y)), int(np.floor(x)), y - np.floor(y), x - np.floor(x)
+        kernel[i : i + 2, j : j + 2] += np.outer((1 - a, a), (1 - b, b))
+    return kernel / kernel.sum()
+
+
+def add_noise(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
+    """Gaussian noise of the sensor: a part that is always there, and one that grows with the root of the light."""
+    dark, bright = (np.square(values[q]).astype(np.float32)[:, None, None, None] for q in ("noise", "shot_noise"))
+    spread = np.sqrt(dark + bright * np.clip(images, 0.0, 1.0))
+    return images + spread * rng.standard_normal(images.shape, dtype=np.float32)
+
+
+IMAGE_EFFECTS: tuple[ImageEffect, ...] = (
+    ImageEffect(("defocus",), defocus),
+    ImageEffect(("shake",), shake, also=("shake_direction",)),
+    ImageEffect(("exposure",), expose),
+    ImageEffect(("gain_red", "gain_blue"), balance, at_rest=1.0),
+    ImageEffect(("noise", "shot_noise"), add_noise),
+)
+
+
+def change_scene(shot: Shot, look: Look, visual: Visual) -> None:
+    """All SCENE_EFFECTS, in place."""
+    for effect in SCENE_EFFECTS:
+        effect(shot, look, visual)
+
+
+def change_images(images: npt.NDArray[np.uint8], look: Look, rng: np.random.Generator | None) -> npt.NDArray[np.uint8]:
+    """All IMAGE_EFFECTS on images (n, h, w, 3); ValueError when noise is asked for and there is no generator."""
+    active = [(effect, _active(effect, look)) for effect in IMAGE_EFFECTS]
+    some = np.logical_or.reduce([flags for _, flags in active])
+    if not some.any():
+        return images
+    out = images.copy()
+    work = images[some].astype(np.float32) / 255.0
+    for effect, flags in active:
+        if flags.any():
+            if effect.apply is add_noise and rng is None:
+                raise ValueError("the camera is noisy: images() needs a random generator")
+            mine = flags[some]
+            values = {q: look.camera(q)[flags] for q in (*effect.quantities, *effect.also)}
+            work[mine] = effect.apply(work[mine], values, rng if rng is not None else np.random.default_rng(0))
+    out[some] = np.clip(255.0 * work + 0.5, 0.0, 255.0).astype(np.uint8)
+    return out
+
+
+def _active(effect: ImageEffect, look: Look) -> npt.NDArray[np.bool_]:
+    return np.logical_or.reduce([look.camera(q) != effect.at_rest for q in effect.quantities])
+
+
+def backdrop_images(shot: Shot, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """(n, h, w, 3) what is seen where there is nothing."""
+    flat = (255.0 * shot.background + 0.5).astype(np.uint8)[:, None, None]
+    out = np.broadcast_to(flat, (len(shot), height, width, 3))
+    patterned = np.flatnonzero(shot.background_pattern)
+    if patterned.size:
+        out, bank = out.copy(), np.stack(list(patterns().values()))
+        rows = np.arange(height) * bank.shape[1] // height
+        columns = np.arange(width) * bank.shape[2] // width
+        factor = bank[shot.background_pattern[patterned]][:, rows[:, None], columns]
+        out[patterned] = (out[patterned] * factor[..., None]).astype(np.uint8)
+    return out

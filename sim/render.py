@@ -1,0 +1,136 @@
+"""Cameras in simulation: images of n states of a robot, by one of two renderers that agree in geometry.
+
+`egl` is MuJoCo's rasterizer on a GL context without a display; `ray` casts rays on all cores and needs no GL; `auto`
+takes the first where it works. Both draw the same Shot (sim/visual.py), between the effects of sim/appearance.py.
+To add a renderer: a class with `draw(shot, passes)` as RayRenderer has it, and its row in RENDERERS.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from mujoco.batch import Batch
+
+from robot.config import ConfigError, nearest
+from sim.appearance import Ids, Look, Outer, backdrop_images, change_images, change_scene
+from sim.model import Model
+from sim.render_ray import RayRenderer
+from sim.visual import Array, Shot, Visual
+
+PASSES = ("rgb", "depth", "segmentation")
+"""What can be asked of a camera: uint8 (n, h, w, 3); float32 (n, h, w) along its axis [m], 0 where there is nothing;
+int16 (n, h, w) geom ids, -1 where there is nothing."""
+
+
+class Renderer(Protocol):
+    """What draws Shots of one visual model at one size."""
+
+    name: str
+
+    def draw(self, shot: Shot, passes: Collection[str]) -> dict[str, npt.NDArray[Any]]: ...
+
+
+def _egl(visual: Visual, width: int, height: int) -> Renderer:
+    from sim.render_egl import EglRenderer
+
+    return EglRenderer(visual, width, height)
+
+
+RENDERERS: dict[str, Callable[[Visual, int, int], Renderer]] = {"egl": _egl, "ray": RayRenderer}
+
+
+@functools.cache
+def why_no_egl() -> str:
+    """Why the GL renderer cannot be used here, in a sentence that says what to do; empty when it can."""
+    from sim.render_egl import context
+
+    try:
+        context()
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def choose(renderer: str) -> str:
+    """`auto` as the renderer that it stands for here; ConfigError for one that is unknown or does not work."""
+    if renderer == "auto":
+        return "ray" if why_no_egl() else "egl"
+    if renderer not in RENDERERS:
+        raise ConfigError(f"renderer={renderer}: there is no such renderer. {nearest(renderer, ['auto', *RENDERERS])}")
+    if renderer == "egl" and why_no_egl():
+        raise ConfigError(why_no_egl())
+    return renderer
+
+
+class Camera:
+    """One camera of a robot: states in, images out. Any number of simulations, which may differ in appearance."""
+
+    def __init__(
+        self,
+        model: Model,
+        name: str,
+        width: int = 0,
+        height: int = 0,
+        *,
+        renderer: str = "auto",
+        nthread: int = 0,
+        visual: Visual | None = None,
+    ) -> None:
+        """Size 0: the RobotSpec's. `nthread`: of kinematics and rays, 0 for all cores.
+
+        Cameras of one robot may share a `visual`. ConfigError for a camera that the MJCF lacks, or a renderer that
+        does not work here.
+        """
+        listed = next((c for c in model.spec.cameras if c.name == name), None)
+        self.name, self.model = name, model
+        self.width = width or (listed.width if listed else height or 128)
+        self.height = height or (listed.height if listed else self.width)
+        self.visual = visual or Visual(model, nthread)
+        self._id = self.visual.camera_id(name)
+        self._renderer = RENDERERS[choose(renderer)](self.visual, self.width, self.height)
+
+    @property
+    def renderer(self) -> str:
+        """Name of the renderer in use."""
+        return self._renderer.name
+
+    def images(
+        self, qpos: Array, outer: Outer | None = None, rng: np.random.Generator | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """(n, h, w, 3) RGB of n states (n, nq); see render()."""
+        return self.render(qpos, ("rgb",), outer, rng=rng)["rgb"]
+
+    def render(
+        self,
+        qpos: Array,
+        passes: Collection[str] = PASSES,
+        outer: Outer | None = None,
+        ids: Ids | slice = slice(None),
+        rng: np.random.Generator | None = None,
+        source: Batch | None = None,
+        fields: Collection[str] = (),
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Pass -> images of n states (n, nq).
+
+        `outer`: appearance as Plant.outer or Parameters.outer holds it, of which the rows `ids` are taken; without it
+        all is nominal. `rng` is needed where the camera is noisy. `source`, of n simulations, has model `fields` of its
+        own (link lengths, say) that can be seen.
+        """
+        shot = self.visual.shot(self._id, qpos, self.width / self.height, source, fields)
+        look = Look(self.model, self.name, outer, ids) if outer is not None else None
+        if look:
+            change_scene(shot, look, self.visual)
+        self.visual.finish(shot)
+        lit = "rgb" in passes and bool(shot.background.any())
+        wanted = {*passes, "depth"} if lit else set(passes)
+        out = self._renderer.draw(shot, wanted)
+        if lit:
+            behind = backdrop_images(shot, self.height, self.width)
+            out["rgb"] = np.where((out["depth"] == 0.0)[..., None], behind, out["rgb"])
+        if look and "rgb" in passes:
+            out["rgb"] = change_images(out["rgb"], look, rng)
+        return {name: np.ascontiguousarray(out[name]) for name in passes}

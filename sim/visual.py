@@ -1,0 +1,249 @@
+"""What there is to see: the visual model of a robot, and Shot, the scene of n images.
+
+The visual model is the robot's MJCF with props and surface patterns added behind everything else, so that the ids of
+bodies, geoms and positions stay those of the physics. Both renderers draw a Shot and look at nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from mujoco.batch import Batch
+
+from robot.config import ConfigError, nearest
+from sim.model import Model
+from sim.targets.appearance import PATTERNS, PROPS, backdrop, fovy, geom_rgba
+
+Array = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.intp]
+
+GROUPS = (1, 1, 1, 0, 0, 0)
+"""Geom groups that are drawn, as in MuJoCo's viewer."""
+PROP_SHAPES = {
+    "ball": mujoco.mjtGeom.mjGEOM_SPHERE,
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "rod": mujoco.mjtGeom.mjGEOM_CAPSULE,
+    "disc": mujoco.mjtGeom.mjGEOM_CYLINDER,
+}
+PROP_SIZES = {"ball": (0.5, 0.0, 0.0), "box": (0.35, 0.35, 0.35), "rod": (0.12, 0.38, 0.0), "disc": (0.5, 0.08, 0.0)}
+"""MuJoCo size of a prop of diameter 1 m."""
+SHAPE_FIELDS = ("body_pos", "body_quat", "geom_pos", "geom_quat", "geom_size", "jnt_pos", "jnt_axis", "site_pos")
+"""Model fields that physics may change per simulation and that can be seen."""
+AWAY = 1e6
+"""Where the props are until they are placed [m]."""
+TEXELS = 64
+FLAT = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_HFIELD))
+"""Geom types that carry a flat pattern; the others carry it on the sides of a cube."""
+
+
+def patterns() -> dict[str, npt.NDArray[np.float32]]:
+    """Name -> (TEXELS, TEXELS) factors in [0.2, 1] by which a surface's colour is multiplied; always the same."""
+    y, x = np.mgrid[0:TEXELS, 0:TEXELS] / TEXELS
+    rng = np.random.default_rng(7)
+    coarse = np.kron(rng.random((8, 8)), np.ones((TEXELS // 8, TEXELS // 8)))
+    raw = {
+        "plain": np.ones((TEXELS, TEXELS)),
+        "checker": (np.floor(4 * x) + np.floor(4 * y)) % 2,
+        "stripes": np.floor(8 * y) % 2,
+        "gradient": y,
+        "fine_noise": rng.random((TEXELS, TEXELS)),
+        "coarse_noise": coarse,
+        "spots": 1.0 * (np.hypot((4 * x) % 1 - 0.5, (4 * y) % 1 - 0.5) > 0.3),
+    }
+    return {name: (0.2 + 0.8 * raw[name]).astype(np.float32) for name in PATTERNS}
+
+
+@dataclass(slots=True)
+class Shot:
+    """What n images show; every array has n rows, and may be changed by the effects of sim/appearance.py."""
+
+    geom_position: Array
+    """(n, ngeom, 3) [m]"""
+    geom_matrix: Array
+    """(n, ngeom, 3, 3)"""
+    geom_size: Array
+    """(n, ngeom, 3)"""
+    geom_rgba: npt.NDArray[np.float32]
+    """(n, ngeom, 4)"""
+    geom_pattern: npt.NDArray[np.int64]
+    """(n, ngeom) number in PATTERNS."""
+    camera_position: Array
+    """(n, 3) [m]"""
+    camera_matrix: Array
+    """(n, 3, 3); its columns point right, up and backwards."""
+    fovy: Array
+    """(n,) [deg]"""
+    principal: Array
+    """(n, 2) of the principal point from the image's middle: in widths to the right, in heights downwards."""
+    light_position: Array
+    """(n, nlight + 1, 3) [m]; the last one is the headlight."""
+    light_direction: Array
+    light_intensity: Array
+    """(n, nlight + 1) factor on the light's own colours."""
+    background: npt.NDArray[np.float32]
+    """(n, 3)"""
+    background_pattern: npt.NDArray[np.int64]
+    """(n,) number in PATTERNS."""
+    aspect: float
+    """Width of the image over its height."""
+
+    def __len__(self) -> int:
+        return len(self.camera_position)
+
+    def edges(self) -> Array:
+        """(n, 4) where the image ends: tangents of the angles to its left, right, bottom and top edge."""
+        half = np.tan(np.radians(self.fovy) / 2.0)
+        wide = half * self.aspect
+        x, y = -2.0 * self.principal[:, 0] * wide, 2.0 * self.principal[:, 1] * half
+        return np.stack([x - wide, x + wide, y - half, y + half], axis=1)
+
+
+class Visual:
+    """The visual model of a robot, and where everything in it is for n states."""
+
+    def __init__(self, model: Model, nthread: int = 0) -> None:
+        self.model, self.nthread = model, nthread
+        self.mj = _compile(model)
+        self.near = float(self.mj.vis.map.znear * self.mj.stat.extent)
+        self.far = float(self.mj.vis.map.zfar * self.mj.stat.extent)
+        self.shown = np.array(GROUPS, dtype=bool)[self.mj.geom_group] & (self.mj.geom_rgba[:, 3] > 0.0)
+        """(ngeom,) whether a geom is drawn."""
+        self.props = slice(self.mj.ngeom - len(PROPS), self.mj.ngeom)
+        """The geoms of the props."""
+        self._backdrop = backdrop(model.mj).astype(np.float32)
+        self.batch = Batch(self.mj, 1, nthread)
+        self.moved = False
+        """Whether the props of the batch are away from where the MJCF has them."""
+        self._shapes: set[str] = set()
+
+    def camera_id(self, name: str) -> int:
+        names = [self.mj.camera(i).name for i in range(self.mj.ncam)]
+        if name not in names:
+            raise ConfigError(
+                f"robot '{self.model.spec.name}': its MJCF has no camera '{name}'. {nearest(name, names)} "
+                f"Add a <camera> to {self.model.robot.model.mjcf}."
+            )
+        return names.index(name)
+
+    def geom_ids(self, names: Collection[str]) -> npt.NDArray[np.intp]:
+        return np.array([self.mj.geom(name).id for name in names], dtype=np.intp)
+
+    def shot(
+        self, camera: int, qpos: Array, aspect: float, source: Batch | None = None, fields: Collection[str] = ()
+    ) -> Shot:
+        """The scene of n states (n, nq), as the model has it.
+
+        `source` is a batch of the physics whose simulations (n of them) have the model `fields` of their own.
+        """
+        n = len(qpos)
+        self._hold(n)
+        batch, ids = self.batch, np.arange(n, dtype=np.int32)
+        batch.bind("qpos")[:n] = qpos
+        for name in {*fields, *self._shapes} & set(SHAPE_FIELDS):
+            rows = batch.expand(name)
+            own = getattr(self.mj, name)
+            given = source.expand(name) if source is not None and name in fields else own[None, : self._known(name)]
+            rows[:n, : given.shape[1]] = given
+            self._shapes.add(name)
+        bound = {
+            k: batch.bind(k) for k in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
+        }
+        batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_POS.value)
+        mj, zeros = self.mj, np.zeros((n, 1, 3))
+        size = batch.expand("geom_size")[:n].copy() if "geom_size" in self._shapes else np.tile(mj.geom_size, (n, 1, 1))
+        size[:, self.props] = 0.0
+        return Shot(
+            geom_position=bound["geom_xpos"][:n].copy(),
+            geom_matrix=bound["geom_xmat"][:n].reshape(n, mj.ngeom, 3, 3).copy(),
+            geom_size=size,
+            geom_rgba=np.tile(mj.geom_rgba, (n, 1, 1)),
+            geom_pattern=np.zeros((n, mj.ngeom), dtype=np.int64),
+            camera_position=bound["cam_xpos"][:n, camera].copy(),
+            camera_matrix=bound["cam_xmat"][:n, camera].reshape(n, 3, 3).copy(),
+            fovy=np.full(n, fovy(self.model, mj.camera(camera).name)),
+            principal=np.zeros((n, 2)),
+            light_position=np.concatenate([bound["light_xpos"][:n], zeros], axis=1),
+            light_direction=np.concatenate([bound["light_xdir"][:n], zeros], axis=1),
+            light_intensity=np.ones((n, mj.nlight + 1)),
+            background=np.tile(self._backdrop, (n, 1)),
+            background_pattern=np.zeros(n, dtype=np.int64),
+            aspect=aspect,
+        )
+
+    def finish(self, shot: Shot) -> Shot:
+        """After the effects: what stands in relation to the camera, which they may have moved."""
+        back = shot.camera_matrix[:, :, 2]
+        shot.light_position[:, -1], shot.light_direction[:, -1] = shot.camera_position, -back
+        absent = shot.geom_size[:, self.props, :1] == 0.0
+        behind = (shot.camera_position + 0.5 * self.far * back)[:, None]
+        shot.geom_position[:, self.props] = np.where(absent, behind, shot.geom_position[:, self.props])
+        return shot
+
+    def _known(self, field: str) -> int:
+        """Rows of a field that belong to the robot, not to the props."""
+        return len(getattr(self.model.mj, field))
+
+    def _hold(self, n: int) -> None:
+        if n > self.batch.nsim:
+            self.batch = Batch(self.mj, n, self.nthread)
+            self._shapes.clear()
+
+
+def _compile(model: Model) -> mujoco.MjModel:
+    """The robot's MJCF with props and patterns behind everything it has, and the parameters of `model`."""
+    spec = _spec(model)
+    for key in list(spec.keys):
+        spec.delete(key)  # their mocap poses would not fit the props
+    for name in PROPS:
+        body = spec.worldbody.add_body(name=f"prop {name}", mocap=True)
+        body.add_geom(name=f"prop {name}", type=PROP_SHAPES[name], size=PROP_SIZES[name], contype=0, conaffinity=0)
+    for name, factor in patterns().items():
+        _add_textures(spec, name, factor)
+    geoms = model.mj.ngeom + len(PROPS)
+    for i in range(geoms):
+        spec.add_material(name=f"surface {i}", texrepeat=(2.0, 2.0))
+    mj = spec.compile()
+    own = model.mj
+    mj.stat.extent, mj.stat.center = own.stat.extent, own.stat.center  # props, 1 m wide, must not move the near plane
+    mj.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT.value | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT.value
+    for field in (*SHAPE_FIELDS, "hfield_data", "cam_pos", "cam_quat", "light_pos", "light_dir"):
+        getattr(mj, field)[: len(getattr(own, field))] = getattr(own, field)
+    mj.body_pos[-len(PROPS) :] = (0.0, 0.0, -AWAY)
+    first = mj.nmat - geoms
+    for i in range(geoms):
+        _give_surface(mj, i, first + i, geom_rgba(model, i) if i < own.ngeom else np.array((0.5, 0.5, 0.5, 1.0)))
+    return mj
+
+
+def _spec(model: Model) -> mujoco.MjSpec:
+    text = model.robot.model.mjcf
+    if text.lstrip().startswith("<"):
+        return mujoco.MjSpec.from_string(text)
+    return mujoco.MjSpec.from_file(str(Path(str(resources.files("sim"))) / "models" / text))
+
+
+def _add_textures(spec: mujoco.MjSpec, name: str, factor: npt.NDArray[np.float32]) -> None:
+    """A pattern for planes, repeated over them, and for solids, on the six sides of a cube around them."""
+    image = np.repeat((255.0 * factor).astype(np.uint8)[:, :, None], 3, axis=2)
+    for kind, sides in ((mujoco.mjtTexture.mjTEXTURE_2D, 1), (mujoco.mjtTexture.mjTEXTURE_CUBE, 6)):
+        texture = spec.add_texture(name=f"{name} {sides}", type=kind, width=TEXELS, height=sides * TEXELS, nchannel=3)
+        texture.data = np.tile(image, (sides, 1, 1)).tobytes()
+
+
+def _give_surface(mj: mujoco.MjModel, geom: int, material: int, rgba: Array) -> None:
+    """A material of its own for a geom, which looks as it did."""
+    before = int(mj.geom_matid[geom])
+    if before >= 0:
+        for field in ("emission", "specular", "shininess", "reflectance", "texid", "texrepeat", "texuniform"):
+            values = getattr(mj, f"mat_{field}")
+            values[material] = values[before]
+    elif mj.geom_type[geom] in FLAT:
+        mj.mat_texuniform[material] = True  # a pattern then has a size in metres
+    mj.geom_matid[geom] = material
+    mj.geom_rgba[geom] = mj.mat_rgba[material] = rgba
