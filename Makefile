@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench baselines clean
 
 install: .venv/installed
 
@@ -26,6 +26,9 @@ lint: install
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks $(ARGS)
 	test -z "$$TERRAFIRMA_REAL_LOGS" || $(BIN)/python tests/benchmarks/lofo_c1.py
+
+baselines: install
+	$(BIN)/python tests/benchmarks/baselines.py $(ARGS)
 
 clean:
 	rm -rf .venv build runs *.egg-info .pytest_cache .mypy_cache .ruff_cache

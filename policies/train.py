@@ -186,7 +186,7 @@ class _Run:
         self.learner.learn(self.recipe.segment_steps, callback=callback, log_interval=_NEVER, reset_num_timesteps=False)
         self.statistics.commit()
         row: dict[str, float] = {"segment": done + 1, "env_steps": self.learner.num_timesteps}
-        row["train_return"] = self._mean_return()
+        row |= self._mean_episode()
         state = replace(self.state, segment=done + 1, env_steps=self.learner.num_timesteps)
         last = done + 1 == self.recipe.segments
         if evaluate is not None and (last or (done + 1) % self.recipe.evaluate_segments == 0):
@@ -203,10 +203,13 @@ class _Run:
         self.state = state
         return row
 
-    def _mean_return(self) -> float:
-        """Mean return of the episodes that ended in the segment; 0 when none did."""
+    def _mean_episode(self) -> dict[str, float]:
+        """Means over the newest episodes that ended in the segment: return, steps, and each reward term's sum."""
         ended: Sequence[dict[str, Any]] = self.learner.ep_info_buffer or ()
-        return float(np.mean([e["r"] for e in ended])) if ended else 0.0
+        if not ended:
+            return {"train_return": 0.0}
+        mean = {key: float(np.mean([e[key] for e in ended])) for key in ended[0] if key != "t"}
+        return {"train_return": mean.pop("r"), "train_steps": mean.pop("l")} | mean
 
     def losses(self) -> dict[str, float]:
         """What the last update reported, for TensorBoard."""

@@ -25,7 +25,7 @@ def SB3VecEnv(core: BatchedEnv) -> VecEnv:
     """SB3's vector interface, without a copy between it and the core, which must restart by itself (autoreset).
 
     `infos` of simulations that ended have `terminal_observation`, `TimeLimit.truncated`, `is_success`, `episode` with
-    return `r` and length `l`, and `reward_terms` with the sum of each.
+    return `r`, length `l`, and `term/<name>` with the sum of each reward term.
     """
     if not core.autoreset:
         raise ValueError("SB3VecEnv needs a core with autoreset=True")
@@ -75,8 +75,8 @@ class _Face:
                     "terminal_observation": observed(self.core, final),
                     "TimeLimit.truncated": bool(out.truncated[i]),
                     "is_success": bool(out.success[i]),
-                    "episode": {"r": float(out.episode_return[i]), "l": int(out.episode_steps[i])},
-                    "reward_terms": {name: float(total[i]) for name, total in out.episode_terms.items()},
+                    "episode": {"r": float(out.episode_return[i]), "l": int(out.episode_steps[i])}
+                    | {f"term/{name}": float(total[i]) for name, total in out.episode_terms.items()},
                 }
         return observed(self.core, out.inputs), out.reward.astype(np.float32), out.done, infos
 
