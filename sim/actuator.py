@@ -1,83 +1,279 @@
-"""What lies between a command and the torque at the joint: delay, first-order lag, gain, friction. Batched numpy."""
+"""From the command that arrived at a motor to MuJoCo's control: servo loop, supply, gearbox. Batched numpy.
+
+What an actuator is by nature is MuJoCo's: gains, limits and back-EMF are written into model fields by `configure()`
+and cost nothing afterwards. What depends on the state at each physics step (backlash, dead zone, counts of the
+servo's encoder, profile ceilings, torque-speed curve, supply, Stribeck and load-dependent friction) is computed before
+each of them, only while some simulation has such an effect (`slow`), and leaves the controls of the others as they
+are, bit by bit. A servo's effects go into the control itself: MuJoCo's position actuator pulls with kp (ctrl - q), so
+ctrl = q + e makes it act on the error e that the firmware sees.
+
+To add an effect: a row in sim/targets/motors.py, a line in the function of its kind below, and a test. The way of a
+command to the motor is sim/command.py; how much friction a gearbox holds, sim/friction.py.
+"""
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+import mujoco
 import numpy as np
 import numpy.typing as npt
+from mujoco.batch import Batch
+
+from sim.friction import Friction, load_level, stribeck_level
+from sim.model import Model
+from sim.parameters import Parameters
+from sim.targets import TARGETS, split
+from sim.targets.motors import IDEAL, NATIVE, RUBBING, STATEFUL, UNLIMITED, UNLIMITED_ACCELERATION
 
 Array = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.intp]
+
+AFFINE = int(mujoco.mjtBias.mjBIAS_AFFINE)
 
 
-def stribeck_level(velocity: Array, coulomb: Array, ratio: Array, smooth: Array) -> Array:
-    """Friction level [N m] at `velocity` [rad/s]: coulomb (1 + (ratio - 1) exp(-(v / smooth)²)); all broadcast.
+class Actuators:
+    """The actuators of n simulations; arrays are (n, n_actuators) in the RobotSpec's order, but for the friction."""
 
-    Written into MuJoCo's frictionloss before each substep, so the solver keeps true stiction while the level
-    follows the Stribeck curve. Source: Armstrong-Hélouvry et al., Automatica 30(7), 1994, without the
-    viscous part, which is the joint's damping.
-    """
-    return coulomb * (1.0 + (ratio - 1.0) * np.exp(-np.square(velocity / smooth)))
+    def __init__(self, model: Model, batch: Batch, parameters: Parameters) -> None:
+        spec, self._n = model.spec, batch.nsim
+        self._model, self._batch, self._parameters = model, batch, parameters
+        kinds = np.array([a.kind for a in spec.actuators])
+        self._torque, self._servo, self._wheel, self._motor = (
+            np.flatnonzero(kinds == k) for k in ("torque", "position_pd", "velocity", "dcmotor")
+        )
+        self._names, self._gear = [a.name for a in spec.actuators], np.array([a.gear for a in spec.actuators])
+        self._driven, self._rows, self._dof = spec.driven, model.ctrl_index, model.dof_index
+        self._ctrl_limited = model.mj.actuator_ctrllimited[self._rows].astype(bool)
+        low, high = model.mj.actuator_ctrlrange[self._rows].T
+        self._low = np.where(self._ctrl_limited, low, -np.inf)
+        self._high = np.where(self._ctrl_limited, high, np.inf)
+        self._collect()
+        shape = (self._n, len(kinds))
+        self._play, self._goal, self._speed = (np.zeros(shape) for _ in range(3))
+        self._kp, self._kd, self._limit = (np.zeros(shape) for _ in range(3))
+        self._friction = Friction(**{f.name: np.zeros((self._n, len(spec.joints))) for f in fields(Friction)})
+        self._stateful = self._rubbing = False
+        self.bears_load = False
+        """Whether friction depends on torques, so that act() needs the load."""
+        self.configure(np.arange(self._n, dtype=np.intp))
 
-
-class CommandLine:
-    """A delay and a first-order lag on commands held for one control period, for n simulations.
-
-    What acts in a physics step is the exact mean over it of the delayed, lagged command, also where a command
-    changes within the step.
-    """
-
-    def __init__(self, n: int, width: int, period_s: float, substeps: int, max_delay_s: float) -> None:
-        """`width` commands each; delays up to `max_delay_s` [s] can be set."""
-        self.period, self.substeps, self.dt = period_s, substeps, period_s / substeps
-        self._past = np.zeros((n, int(np.ceil(max_delay_s / period_s)) + 2, width))
-        self._lagged = np.zeros((n, width))
-        self._newer = np.zeros((n, substeps), dtype=np.intp)
-        # each step is split where the older command gives way to the newer: [0] before, [1] after
-        self._share = np.zeros((2, n, substeps))
-        self._share[1] = 1.0
-        self._keep, self._tail = np.zeros((2, n, substeps)), np.zeros((2, n, substeps))
-        self._rows = np.arange(n)[:, None]
-        self.has_lag, self._depth, self._immediate = False, 2, True
-
-    def set(self, ids: npt.NDArray[np.intp], delay_s: Array, lag_s: Array) -> None:
-        """Delay and lag [s] of some simulations, (n_ids,) each; for a new episode, so reset() them too."""
-        end = np.arange(1, self.substeps + 1)[None] * self.dt - delay_s[:, None]
-        # the newest command acting at the end of each step began this many periods after the present one: 0 is itself
-        index = np.floor(np.round(end / self.period, 9) - 1e-9)
-        after = np.clip((end - np.maximum(index * self.period, end - self.dt)) / self.dt, 0.0, 1.0)
-        self._newer[ids] = (-index).astype(np.intp).clip(0)
-        lag = np.maximum(lag_s, 1e-12)[:, None]
-        for half, share in enumerate((1.0 - after, after)):
-            keep = np.exp(-share * self.dt / lag)
-            self._share[half, ids], self._keep[half, ids] = share, keep
-            self._tail[half, ids] = lag / self.dt * (1.0 - keep)
-        self.has_lag = bool((self._keep[1] * self._share[1] > 0).any())
-        self._depth = int(self._newer.max()) + 2  # commands, the present one included, that can still act
-        self._immediate = not self.has_lag and self._depth == 2 and bool((self._share[1] == 1.0).all())
+    def _collect(self) -> None:
+        """`_now`: each quantity in force, columns for all actuators; `_base`: what the MJCF stands for."""
+        model, outer = self._model, self._parameters.outer
+        keys = [k for k in outer if k[0] in ("actuator", "motor")]
+        self._columns = {k: np.array([self._names.index(o) for o in model.objects(k)], dtype=np.intp) for k in keys}
+        self._now: dict[str, Array] = {}
+        self._base: dict[str, Array] = {}
+        for key, columns in self._columns.items():
+            self._base[key[1]] = base = np.full(len(self._names), IDEAL.get(key[1], 0.0))
+            self._now[key[1]] = np.tile(base, (self._n, 1))
+            base[columns] = [TARGETS[key].nominal(model, self._names[c]) for c in columns]
+            self._now[key[1]][:, columns] = outer[key]
+        self._has_constants = np.isin(np.arange(len(self._names)), self._columns["motor", "torque_constant"])
+        self._volts, self._ohms = outer["supply", "voltage"], outer["supply", "resistance"]
+        self._full_volts = TARGETS["supply", "voltage"].nominal(model, "bus") if self._volts.size else 1.0
+        self._given = {split(name)[0] for name in model.robot.model.parameters}
+        self._seen, self._touched = -1, self._given
 
     @property
-    def immediate(self) -> bool:
-        """Whether every command acts at once and unchanged, so that there is nothing to do."""
-        return self._immediate
+    def slow(self) -> bool:
+        """Whether some simulation has an effect that needs the state before each physics step: use act()."""
+        return self._stateful or self._rubbing
 
-    def reset(self, ids: npt.NDArray[np.intp], command: Array) -> None:
-        """Forget earlier commands of some simulations: what acted so far is `command`, (n_ids, width)."""
-        self._past[ids] = command[:, None]
-        self._lagged[ids] = command
+    # ---- once a reset: what MuJoCo's actuators do by themselves
 
-    def push(self, command: Array) -> Array:
-        """Commands (n, width) of this period to what acts in each physics step, (n, substeps, width)."""
-        if self._immediate:
-            return np.repeat(command[:, None], self.substeps, axis=1)
-        self._past[:, 1 : self._depth] = self._past[:, : self._depth - 1]
-        self._past[:, 0] = command
-        newer = self._past[self._rows, self._newer]
-        older = self._past[self._rows, self._newer + 1]
-        acting = older + self._share[1][..., None] * (newer - older)
-        if not self.has_lag:
-            return acting
-        for j in range(self.substeps):
-            for half, held in enumerate((older[:, j], newer[:, j])):
-                gap = self._lagged - held
-                acting[:, j] += gap * self._tail[half, :, j, None]
-                self._lagged = held + gap * self._keep[half, :, j, None]
-        return acting
+    def configure(self, ids: Ids) -> None:
+        """Take over the targets now in force in some simulations; their rows of the model fields are written anew."""
+        values = self._parameters.values
+        if len(values) != self._seen:
+            first = self._seen < 0
+            self._seen, self._touched = len(values), self._given | {split(name)[0] for name in values}
+            if first:
+                self._derive(ids)
+        for key, columns in self._columns.items():
+            if key in self._touched:
+                self._now[key[1]][np.ix_(ids, columns)] = self._parameters.outer[key][ids]
+        if self._touched & NATIVE:
+            self._derive(ids)
+            self._write(ids)
+        if self._touched & STATEFUL:
+            self._stateful = self._is_stateful()
+            if len(self._servo):  # a control that stands for an error may lie outside the joint's range
+                native = self._ctrl_limited[self._servo] & (not self._stateful)
+                self._batch.expand("actuator_ctrllimited")[:, self._rows[self._servo]] = native
+        if self._touched & RUBBING:
+            self._set_friction(ids)
+
+    def _derive(self, ids: Ids) -> None:
+        """Stiffness, damping and limits that follow from gains, motor constants, gear, and the voltage they are for."""
+        now, base = {q: self._now[q][ids] for q in self._base}, self._base
+        gear = np.ones((len(ids), len(self._names)))
+        for column, name in enumerate(self._names):
+            if (value := self._parameters.values.get(f"motor/{name}/gear")) is not None:
+                gear[:, column] = value[ids] / self._gear[column]
+        constant = now["torque_constant"] * gear
+        current = np.ones_like(gear)  # a torque motor's current is controlled, whatever its resistance
+        current[:, self._servo] = (base["resistance"] / now["resistance"])[:, self._servo]
+        strength = constant / base["torque_constant"] * current
+        pull = now["gain"] * strength
+        more_emf = np.square(constant) / now["resistance"] - np.square(base["torque_constant"]) / base["resistance"]
+        self._kp[ids] = now["kp"] * pull
+        self._kp[np.ix_(ids, self._torque)] = pull[:, self._torque]
+        self._kp[np.ix_(ids, self._wheel)] = (now["kd"] * pull)[:, self._wheel]
+        self._kp[np.ix_(ids, self._motor)] = constant[:, self._motor]
+        self._kd[ids] = now["kd"] * pull + np.where(self._has_constants, more_emf, 0.0)
+        # the largest voltage limits a servo's torque, so its limit follows the motor; others' is a limit of current
+        self._limit[ids] = now["torque_limit"]
+        self._limit[np.ix_(ids, self._servo)] *= strength[:, self._servo]
+
+    def _write(self, ids: Ids) -> None:
+        batch, now = self._batch, self._now
+        gain, bias = batch.expand("actuator_gainprm"), batch.expand("actuator_biasprm")
+        for column, row in enumerate(self._rows):
+            gain[ids, row, 0] = self._kp[ids, column]
+            if column in self._motor:
+                gain[ids, row, 0], gain[ids, row, 1] = now["resistance"][ids, column], self._kp[ids, column]
+                continue
+            bias[ids, row, 0] = now["bias"][ids, column]
+            if column in self._torque:
+                batch.expand("actuator_biastype")[ids, row] = AFFINE
+            else:
+                bias[ids, row, 1] = -self._kp[ids, column] if column in self._servo else 0.0
+                bias[ids, row, 2] = -self._kd[ids, column]
+        limited, limit = batch.expand("actuator_forcelimited"), batch.expand("actuator_forcerange")
+        changed = self._limit[ids] != self._base["torque_limit"]
+        native = self._model.mj.actuator_forcelimited[self._rows].astype(bool)
+        limited[np.ix_(ids, self._rows)] = changed | native
+        limit[np.ix_(ids, self._rows)] = np.stack([-self._limit[ids], self._limit[ids]], axis=2)
+
+    def _is_stateful(self) -> bool:
+        now = self._now
+        return bool(
+            any((now[q] > 0.0).any() for q in ("backlash", "dead_zone", "encoder_step"))
+            or (now["speed_ceiling"] < UNLIMITED).any()
+            or (now["acceleration_ceiling"] < UNLIMITED_ACCELERATION).any()
+            or (now["no_load_speed"] < UNLIMITED).any()
+            or (self._volts != self._full_volts).any()
+            or (self._ohms > 0.0).any()
+        )
+
+    def _set_friction(self, ids: Ids) -> None:
+        outer, friction = self._parameters.outer, self._friction
+        for j, joint in enumerate(self._model.spec.joint_names):
+            known = self._parameters.values.get(f"joint/{joint}/frictionloss")
+            friction.coulomb[ids, j] = self._model.mj.dof_frictionloss[self._dof[j]] if known is None else known[ids]
+        for field in fields(Friction):
+            if field.name not in ("coulomb", "stribeck"):
+                getattr(friction, field.name)[ids] = outer["joint", field.name][ids]
+        ratio, more = outer["joint", "stribeck_ratio"][ids], outer["joint", "stribeck_friction"][ids]
+        friction.stribeck[ids] = friction.coulomb[ids] * (ratio - 1.0) + more
+        if self._rubbing:  # stepping wrote levels over these
+            self._batch.expand("dof_frictionloss")[np.ix_(ids, self._dof)] = friction.coulomb[ids]
+        self._rubbing, self.bears_load = friction.varies, friction.depends_on_load
+
+    # ---- before each physics step, only while `slow`
+
+    def reset(self, ids: Ids, position: Array) -> None:
+        """Some simulations begin anew at joint positions (len(ids), n_joints), gears in the middle of their play."""
+        self._play[ids] = self._goal[ids] = position[:, self._driven]
+        self._speed[ids] = 0.0
+
+    def act(self, command: Array, position: Array, velocity: Array, load: Array | None, step_s: float) -> Array:
+        """Commands (n, n_actuators) at a state, (n, n_joints) each, to MuJoCo's controls (n, n_actuators).
+
+        Writes the level of friction where it varies; `load` (n, n_joints) is the torque [N m] of everything else than
+        motor and friction, needed while `bears_load`. The play of the gears and the profiles move on by `step_s`.
+        """
+        q, v = position[:, self._driven], velocity[:, self._driven]
+        control = np.minimum(np.maximum(command, self._low), self._high)
+        if self._stateful:
+            self._limit_by_speed(control, v)
+            error, own = self._servo_error(control, q, step_s)
+            control, error, own = self._at_voltage(control, error, own, v)
+            control = np.where(own, q + error, control)
+        if self._rubbing:
+            level = self._level(control, q, velocity, v, load)
+            self._batch.expand("dof_frictionloss")[:, self._dof] = level
+        return control
+
+    def _limit_by_speed(self, control: Array, v: Array) -> None:
+        """Torque motors: on the torque-speed line a motor that runs fast has little torque left, but brakes fully."""
+        top = self._now["no_load_speed"]
+        room = self._now["torque_limit"] * np.clip(1.0 - np.sign(control) * v / top, 0.0, 1.0)
+        limited = np.clip(control, -room, room)
+        c = self._torque
+        control[:, c] = np.where(top < UNLIMITED, limited, control)[:, c]
+
+    def _servo_error(self, goal: Array, q: Array, step_s: float) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """(n, n_actuators) the error that a servo's firmware acts on, and where that is not simply goal - q."""
+        now = self._now
+        play, dead, count = now["backlash"], now["dead_zone"], now["encoder_step"]
+        profiled = (now["speed_ceiling"] < UNLIMITED) | (now["acceleration_ceiling"] < UNLIMITED_ACCELERATION)
+        if profiled.any():
+            goal = np.where(profiled, self._profile(goal, step_s), goal)
+        # the play operator: the encoder rests until the joint has crossed the gap, then is dragged along
+        np.clip(self._play, q - 0.5 * play, q + 0.5 * play, out=self._play)
+        step = np.where(count > 0.0, count, 1.0)
+        seen = np.where(count > 0.0, np.round(self._play / step) * step, self._play)
+        goal = np.where(count > 0.0, np.round(goal / step) * step, goal)
+        error = goal - seen
+        error = np.where(np.abs(error) > dead, error, 0.0)
+        return error, profiled | (play > 0.0) | (dead > 0.0) | (count > 0.0)
+
+    def _profile(self, goal: Array, step_s: float) -> Array:
+        """The goal as the firmware lets it move: no faster than the ceilings, and braking in time."""
+        fastest, most = self._now["speed_ceiling"], self._now["acceleration_ceiling"]
+        gap = goal - self._goal
+        wanted = np.minimum(np.minimum(np.sqrt(2.0 * most * np.abs(gap)), fastest), np.abs(gap) / step_s)
+        change = np.sign(gap) * wanted - self._speed
+        self._speed += np.clip(change, -most * step_s, most * step_s)
+        self._goal += self._speed * step_s
+        return self._goal.copy()
+
+    def _at_voltage(
+        self, control: Array, error: Array, own: npt.NDArray[np.bool_], v: Array
+    ) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+        """Servos and voltage motors on a supply that is not the nominal one, or that sags under their current.
+
+        A bridge of duty d takes d times the motor's current from the supply: V = V_open - R_source sum(d i), with
+        i = (d V - kt v) / R, solved for V. It does not take current back, as a bench supply does not.
+        """
+        if not self._volts.size:
+            return control, error, own
+        reach = np.divide(self._limit, self._kp, out=np.ones_like(self._kp), where=self._kp > 0.0)
+        duty = np.zeros_like(control)
+        duty[:, self._servo] = np.clip(error / reach, -1.0, 1.0)[:, self._servo]
+        duty[:, self._motor] = np.clip(control / self._full_volts, -1.0, 1.0)[:, self._motor]
+        constant, resistance = self._now["torque_constant"], self._now["resistance"]
+        returned = (self._ohms * duty * constant * v / resistance).sum(axis=1, keepdims=True)
+        drawn = (self._ohms * np.square(duty) / resistance).sum(axis=1, keepdims=True)
+        volts = np.clip((self._volts + returned) / (1.0 + drawn), 0.0, self._volts)
+        share = volts / self._full_volts
+        weak = (self._volts != self._full_volts) | (self._ohms > 0.0)
+        servo = np.isin(np.arange(control.shape[1]), self._servo)
+        error = np.where(weak & servo, duty * reach * share, error)
+        control = np.where(weak & np.isin(np.arange(control.shape[1]), self._motor), control * share, control)
+        return control, error, own | (weak & servo)
+
+    def _level(self, control: Array, q: Array, velocity: Array, v: Array, load: Array | None) -> Array:
+        """(n, n_joints) level of friction now [N m]."""
+        if load is None:
+            return stribeck_level(velocity, self._friction)
+        torque = np.zeros_like(velocity)
+        torque[:, self._driven] = self._motor_torque(control, q, v)
+        return load_level(velocity, torque, load, self._friction)
+
+    def _motor_torque(self, control: Array, q: Array, v: Array) -> Array:
+        """(n, n_actuators) what the motors give at these controls [N m], without what the gearbox takes of it."""
+        now, kp, kd, out = self._now, self._kp, self._kd, np.empty_like(control)
+        t, s, w, m = self._torque, self._servo, self._wheel, self._motor
+        out[:, t] = (kp * control + now["bias"])[:, t]
+        out[:, s] = (kp * (control - q) - kd * v + now["bias"])[:, s]
+        out[:, w] = (kp * (control - v) + now["bias"])[:, w]
+        out[:, m] = (kp / now["resistance"] * (control - kp * v))[:, m]
+        out = np.clip(out, -self._limit, self._limit)
+        # a servo's nominal back-EMF is in the joint's damping, yet it is the motor that lacks it
+        emf = np.square(self._base["torque_constant"]) / self._base["resistance"]
+        out[:, s] -= np.where(self._has_constants, emf * v, 0.0)[:, s]
+        return out

@@ -1,8 +1,13 @@
 """SimDriver: one simulated robot behind the Driver contract, on a simulated clock.
 
-The loop that runs on the robot runs here unchanged: time passes only in wait(). Commands act `delay` after they
-were written, through the motor's first-order lag; readings have the spec's latency, noise and steps. Everything
-is deterministic by seed.
+The loop that runs on the robot runs here unchanged: time passes only in wait(). It is a Plant of one simulation,
+stepped between the very moments at which commands arrive; actuators and sensors are the batch's own code, so the
+two agree bit by bit wherever both take the same steps. Everything is deterministic by seed.
+
+A command has gains of its own. Joints of kind `torque` obey it as an MIT-mode motor does; a position servo whose gains
+it repeats runs its own loop, and with other gains (none, to go limp; only damping, to stop) the servo's error is made
+to give that torque; a `velocity` actuator obeys the velocity, a `dcmotor` gets the voltage that gives the torque at
+standstill.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from robot.driver import DriverError, StaleState, StopReason
 from robot.spec import RobotSpec
 from robot.state import JointCommand, Joints, Sample
 from sim import randomization as randomizations
-from sim.actuator import stribeck_level
+from sim.command import lag_factors
 from sim.model import Model, RobotConfig, find_robot
 from sim.plant import Plant
 from sim.randomization import NOMINAL, Randomization
@@ -62,7 +67,9 @@ class SimDriver:
         self._age_ns = round(self.spec.sensor("joint.position").latency_s * 1e9)
         self._sensors = {s.signal: s for s in self.spec.sensors}
         self._command_step = self.spec.sensor("joint.effort").resolution if quantize_commands else 0.0
-        self._limit, self._driven = self.spec.effort_limits, self.spec.driven
+        self._limit = self.spec.effort_limits
+        self._home = home_poses(self._model)
+        self._wire()
         self._now, self._closed = 0, False
         self.restart(seed)
 
@@ -88,18 +95,18 @@ class SimDriver:
     def restart(self, seed: int) -> None:
         """Begin a new episode: parameters, start and noise are drawn from `seed`; the clock runs on."""
         self._rng = np.random.default_rng(seed)
-        plant = self._plant
+        plant, joints = self._plant, len(self._start)
+        plant.seed(seed)
         plant.set(self._law.draw(self._model, self._rng, 1))
-        self._mj = plant.batch.get_model(0)
-        self._data = mujoco.MjData(self._mj)
-        spread = self._rng.uniform(-self._spread, self._spread, len(self._start)) if self._spread else 0.0
-        self._data.qpos[self._model.qpos_index] = self._start + spread
-        self._delay_ns = round(float(plant.delay[0]) * 1e9)
-        self._lag = float(plant.lag[0])
-        self._stribeck = bool((plant.stribeck > 1.0).any())
+        spread = self._rng.uniform(-self._spread, self._spread, joints) if self._spread else 0.0
+        plant.reset((self._start + spread)[None], np.zeros((1, joints)), poses=self._home)
+        timing = {q: float(plant.outer["timing", q][0, 0]) for q in ("delay", "lag", "jitter", "drop")}
+        self._delay_ns, self._jitter_ns = round(timing["delay"] * 1e9), timing["jitter"] * 1e9
+        self._lag, self._drop = timing["lag"], timing["drop"]
         self._queue: deque[tuple[int, JointCommand]] = deque()
-        self._obey(JointCommand.of_effort(self.spec.joint_names, self._now, np.zeros(len(self._start))))
-        self._torque, self._effort = np.zeros(len(self._start)), np.zeros(len(self._start))
+        self._arrived = self._now
+        self._gains, self._plain = False, plant.rest_command(plant.position)
+        self._lagged = self._plain
         latency = max((self._sensors[s].latency_s for s in JOINT_SIGNALS if s in self._sensors), default=0.0)
         self._keep_ns = round(latency * 1e9)
         self._past: deque[tuple[int, tuple[Array, Array, Array]]] = deque()
@@ -149,14 +156,23 @@ class SimDriver:
         sent = dataclasses.replace(command, t_ns=self._now, effort=np.clip(effort, -self._limit, self._limit))
         if not all(np.isfinite(getattr(sent, f)).all() for f in ("position", "velocity", "effort", "kp", "kd")):
             raise DriverError("the command has a value that is not finite; nothing was sent")
-        self._queue.append((self._now + self._delay_ns, sent))
+        self._send(sent)
         return sent
+
+    def _send(self, command: JointCommand) -> None:
+        """Put a command on its way: it may get lost, takes its own time, and overtakes none."""
+        streams = self._plant.line.streams
+        if self._drop and streams.uniform()[0] < self._drop:
+            return
+        jitter = round(self._jitter_ns * float(streams.uniform()[0])) if self._jitter_ns else 0
+        self._arrived = max(self._arrived, self._now + self._delay_ns + jitter)
+        self._queue.append((self._arrived, command))
 
     def stop(self, reason: StopReason) -> None:
         """Send each actuator's safe action; it acts after the delay, while time passes in wait()."""
         if self._closed:
             return
-        position = np.array(self._data.qpos[self._model.qpos_index])
+        position = self._plant.position[0]
         zero = np.zeros(len(position))
         kp, kd = zero.copy(), zero.copy()
         for joint, actuator in zip(self.spec.driven, self.spec.actuators, strict=True):
@@ -179,12 +195,35 @@ class SimDriver:
         if self._closed:
             raise DriverError("the simulated driver is closed; open it again")
 
+    def _wire(self) -> None:
+        """Columns of each kind of actuator, and the servos' own gains as the controller knows them."""
+        n = len(self.spec.joints)
+        self._is = {kind: np.zeros(n, dtype=bool) for kind in ("torque", "position_pd", "velocity", "dcmotor")}
+        self._own_kp, self._own_kd, self._volts = np.ones(n), np.zeros(n), np.zeros(n)
+        for joint, actuator in zip(self.spec.driven, self.spec.actuators, strict=True):
+            self._is[actuator.kind][joint] = True
+            if actuator.kind == "position_pd":
+                self._own_kp[joint], self._own_kd[joint] = actuator.kp or 1.0, actuator.kd
+            if actuator.kind == "dcmotor":
+                constant, ohms = (
+                    self._model.nominal(f"motor/{actuator.name}/{q}") for q in ("torque_constant", "resistance")
+                )
+                self._volts[joint] = ohms / constant
+
     def _obey(self, command: JointCommand) -> None:
-        self._acting, self._gains = command, bool(command.kp.any() or command.kd.any())
+        self._acting = command
+        servo, gains = self._is["position_pd"], (command.kp != 0.0) | (command.kd != 0.0)
+        self._own = (command.kp == self._own_kp) & (command.kd == self._own_kd)
+        self._own &= (command.velocity == 0.0) & (command.effort == 0.0)
+        self._gains = bool(np.where(servo, ~self._own, gains).any())
+        """Whether what is wanted of the actuators depends on the state."""
+        self._plain = np.where(servo, command.position, command.effort)
+        self._plain = np.where(self._is["velocity"], command.velocity, self._plain)
+        self._plain = np.where(self._is["dcmotor"], self._volts * command.effort, self._plain)[None]
 
     def _run(self, until_ns: int) -> None:
         """Physics under one command; steps are at most 1 ms and end at `until_ns` exactly."""
-        plain = not (self._stribeck or self._lag or self._keep_ns or self._gains)
+        plain = not (self._lag or self._keep_ns or self._gains)
         whole = (until_ns - self._now) // TIMESTEP_NS if plain else 0
         if whole:
             self._step(TIMESTEP_NS, whole)
@@ -192,42 +231,36 @@ class SimDriver:
             self._step(min(TIMESTEP_NS, until_ns - self._now), 1)
 
     def _step(self, dt_ns: int, count: int) -> None:
-        dt, data, plant, dof = dt_ns * 1e-9, self._data, self._plant, self._model.dof_index
-        torque = self._lagged(self._wanted(), dt)
-        delivered = torque[self._driven] * plant.gain[0] + plant.bias[0]
-        data.ctrl[self._model.ctrl_index] = delivered
-        if self._stribeck:
-            self._mj.dof_frictionloss[dof] = stribeck_level(
-                data.qvel[dof], plant.coulomb[0], plant.stribeck[0], plant.stribeck_velocity[0]
-            )
-        self._mj.opt.timestep = dt
-        mujoco.mj_step(self._mj, data, count)
-        self._effort = np.zeros(len(self._start))
-        self._effort[self._driven] = delivered
+        dt = dt_ns * 1e-9
+        self._plant.advance(self._through_lag(self._wanted(), dt), count, dt)
         self._now += dt_ns * count
         self._remember()
 
     def _wanted(self) -> Array:
-        """(n_joints,) torque that the motors' own loop asks for now [N m], within the limits."""
-        c = self._acting
+        """(1, n_joints) what is asked of the actuators now, each in its own unit, torques within the limits."""
         if not self._gains:
-            return c.effort  # write() clipped it
-        position, velocity = self._data.qpos[self._model.qpos_index], self._data.qvel[self._model.dof_index]
-        torque = c.kp * (c.position - position) + c.kd * (c.velocity - velocity) + c.effort
-        return np.clip(torque, -self._limit, self._limit)
+            return self._plain
+        c, q, v = self._acting, self._plant.position[0], self._plant.velocity[0]
+        torque = c.kp * (c.position - q) + c.kd * (c.velocity - v) + c.effort
+        free = np.clip(torque, -self._limit, self._limit)
+        # the servo's own damping goes on: what it is made to see beyond the asked torque makes up for it
+        servo = q + (torque + self._own_kd * v) / self._own_kp
+        wanted = np.where(self._is["position_pd"], servo, np.where(self._is["dcmotor"], self._volts * free, free))
+        wanted = np.where(self._is["position_pd"] & self._own, c.position, wanted)
+        return np.where(self._is["velocity"], c.velocity, wanted)[None]
 
-    def _lagged(self, wanted: Array, dt: float) -> Array:
+    def _through_lag(self, wanted: Array, dt: float) -> Array:
         """The mean over a step of the first-order response to `wanted`; exact while that is constant."""
         if self._lag <= 0.0:
             return wanted
-        keep = math.exp(-dt / self._lag)
-        gap = self._torque - wanted
-        self._torque = wanted + gap * keep
-        return wanted + gap * (self._lag / dt * (1.0 - keep))
+        keep, tail = lag_factors(dt, dt, self._lag)
+        gap = self._lagged - wanted
+        self._lagged = wanted + gap * keep
+        return wanted + gap * tail
 
     def _remember(self) -> None:
-        data, model = self._data, self._model
-        state = data.qpos[model.qpos_index], data.qvel[model.dof_index], self._effort
+        plant = self._plant
+        state = plant.position[0], plant.velocity[0], plant.effort[0].copy()
         self._past.append((self._now, state))
         while len(self._past) > 1 and self._past[1][0] <= self._now - self._keep_ns:
             self._past.popleft()
@@ -248,3 +281,12 @@ class SimDriver:
         if signal == "joint.position":
             value = value + self._plant.offset[0]
         return read(value, sensor.resolution, self._plant.noise[signal][0], self._rng)
+
+
+def home_poses(model: Model) -> dict[str, Array]:
+    """Free joint -> (1, 7) pose at the MJCF's first keyframe; empty where it has none."""
+    mj = model.mj
+    if not mj.nkey:
+        return {}
+    free = [j for j in range(mj.njnt) if mj.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
+    return {mj.joint(j).name: mj.key_qpos[:1, mj.jnt_qposadr[j] : mj.jnt_qposadr[j] + 7] for j in free}

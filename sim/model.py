@@ -36,6 +36,8 @@ class SimConfig:
     """Nominal values of targets that differ from the MJCF."""
     timestep_s: float = 0.002
     """Physics step for training [s]; identification is scored at 1 ms whatever stands here."""
+    servo: str = ""
+    """Type of the position servos, a row of sim.servos.SERVOS: gives them motor constants and a supply."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,12 @@
 """Plant: n simulations of one robot, commands in, states out.
 
 The one piece of physics under the batched environment, the simulated driver and identification. It owns the
-mujoco Batch, writes targets into per-simulation model fields, and applies what surrounds the physics (gain,
-bias, delay, lag, Stribeck friction). A target that is no field of MuJoCo lives in `outer`, where whoever simulates
-its effect reads it.
+mujoco Batch, writes targets into per-simulation model fields, and sends commands through what surrounds the physics:
+their way to the motor (sim/command.py) and the motor itself (sim/actuator.py). A target that is no field of MuJoCo
+lives in `outer`, where whoever simulates its effect reads it.
+
+Where no simulation has an effect that needs the state at each physics step, one control period is one call of the
+Batch; otherwise it is one call a physics step, with numpy in between.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ import numpy.typing as npt
 from mujoco.batch import Batch
 
 from robot.config import ConfigError
-from sim.actuator import CommandLine, stribeck_level
+from sim.actuator import Actuators
+from sim.command import CommandLine
+from sim.disturbance import Disturbances
 from sim.model import Model
 from sim.parameters import Parameters
 
@@ -68,29 +73,29 @@ class Plant:
         """Every target that was ever set: name -> (nsim,), in force now."""
         self.outer = outer = self._parameters.outer
         """Outer targets, in force now: (kind, quantity) -> (nsim, n_objects)."""
-        self.gain, self.bias = outer["actuator", "gain"], outer["actuator", "bias"]
-        self.stribeck, self.stribeck_velocity = outer["joint", "stribeck_ratio"], outer["joint", "stribeck_velocity"]
         self.offset = outer["sensor", "offset"]
         signals = model.objects(("sensor", "noise"))
         self.noise = {s: outer["sensor", "noise"][:, i : i + 1] for i, s in enumerate(signals)}
         """signal -> (nsim, 1) standard deviation of its readings; sim/sensor.py adds it."""
         self.delay, self.lag, self.shift = (outer["timing", q][:, 0] for q in ("delay", "lag", "shift"))
-        self.coulomb = np.tile(model.mj.dof_frictionloss[model.dof_index], (nsim, 1))
         self.line = CommandLine(nsim, len(self.spec.joints), self.period, self.substeps, MAX_DELAY_S)
-        self._has_stribeck = False
+        self.actuators = Actuators(model, self.batch, self._parameters)
+        self.disturbances = Disturbances(model, self.batch, outer, self.period)
+        """Forces from outside."""
         self._wire()
         self._bind(fields)
-        self.line.set(self._all, self.delay, self.lag)
+        self._set_line(self._all)
 
     def _wire(self) -> None:
         """Which column of a command drives which control."""
         spec, model = self.spec, self.model
         self._driven, kinds = spec.driven, [a.kind for a in spec.actuators]
-        self._torque = np.array([k == "torque" for k in kinds], dtype=bool)
-        self._all_torque = bool(self._torque.all())
+        torque = self._driven[[k == "torque" for k in kinds]]
         self._limit = np.full(len(spec.joints), np.inf)
-        self._limit[self._driven[self._torque]] = spec.effort_limits[self._driven[self._torque]]
+        self._limit[torque] = spec.effort_limits[torque]
         self._rests_in_place = self._driven[[k == "position_pd" for k in kinds]]
+        self._driven_dof = model.dof_index[self._driven]
+        self._step_s = self.timestep
         self._ctrl_is_in_order = np.array_equal(model.ctrl_index, np.arange(model.mj.nu))
 
     def _bind(self, fields: tuple[str, ...]) -> None:
@@ -107,7 +112,7 @@ class Plant:
                 raise ConfigError(f"robot '{self.spec.name}' measures '{signal}', but its MJCF has no sensor '{name}'.")
             start = int(mj.sensor(name).adr[0])
             self.imu[signal] = batch.bind("sensordata")[:, start : start + int(mj.sensor(name).dim[0])]
-        self._force = None if self._all_torque else batch.bind("actuator_force")
+        self._force = batch.bind("qfrc_actuator")
         self.effort = np.zeros((self.nsim, len(self.spec.joints)))
         """(nsim, n_joints) torque that the motors gave in the last physics step [N m]."""
 
@@ -139,20 +144,27 @@ class Plant:
         values: target -> (len(ids),). ConfigError for an unknown target or a value outside its valid range.
         """
         ids = self._all if ids is None else ids
-        self._check_delay(values.get("timing/command/delay"))
+        self._check_delay(values)
         self._parameters.set(values, ids)
-        for j, joint in enumerate(self.spec.joint_names):
-            if (name := f"joint/{joint}/frictionloss") in self.values:
-                self.coulomb[ids, j] = self.values[name][ids]
-        if self._has_stribeck:  # the stepping wrote a level over these
-            self.batch.expand("dof_frictionloss")[np.ix_(ids, self.model.dof_index)] = self.coulomb[ids]
-        self._has_stribeck = bool((self.stribeck > 1.0).any())
-        self.line.set(ids, self.delay[ids], self.lag[ids])
+        self.actuators.configure(ids)
+        self._set_line(ids)
+        self.disturbances.refresh(ids)
 
-    def _check_delay(self, delay: Array | None) -> None:
-        if delay is not None and np.max(delay, initial=0.0) > MAX_DELAY_S:
+    def _set_line(self, ids: Ids) -> None:
+        delay, lag, jitter, drop = (self.outer["timing", q][ids, 0] for q in ("delay", "lag", "jitter", "drop"))
+        self.line.set(ids, delay, lag, jitter, drop)
+
+    def seed(self, seed: int) -> None:
+        """Begin the random streams anew: of jitter and loss of commands, and of forces from outside."""
+        self.line.seed(seed)
+        self.disturbances.seed(seed + 1)
+
+    def _check_delay(self, values: Mapping[str, Array]) -> None:
+        longest = sum(float(np.max(values.get(f"timing/command/{q}", 0.0), initial=0.0)) for q in ("delay", "jitter"))
+        if longest > MAX_DELAY_S:
             raise ConfigError(
-                f"target 'timing/command/delay': {np.max(delay):g} s is above {MAX_DELAY_S:g} s, the longest simulated."
+                f"target 'timing/command/delay': {longest:g} s, jitter included, is above {MAX_DELAY_S:g} s, the "
+                "longest simulated."
             )
 
     def reset(
@@ -180,51 +192,60 @@ class Plant:
             start = int(self.model.mj.joint(name).dofadr[0])
             self.qvel[ids, start : start + 6] = twist
         self.effort[ids] = 0.0
+        self.disturbances.refresh(ids)
         rest = self.rest_command(position)
         self.line.reset(ids, rest)
-        if self.fields or self.imu:  # what they hold is of the episode before
+        self.actuators.reset(ids, position)
+        if self.fields or self.imu or self.actuators.bears_load:  # what they hold is of the episode before
             self._ctrl[np.ix_(ids, self.model.ctrl_index)] = rest[:, self._driven]
             self.batch.forward(ordered)
 
     def step(self, command: Array, record: bool = False) -> tuple[Array, Array] | None:
         """Advance every simulation by one control period under commands (nsim, n_joints); see run()."""
+        self.disturbances.step()
         command = np.minimum(np.maximum(command, -self._limit), self._limit)
-        if record or self._has_stribeck or not self.line.immediate:
+        if record or not self.line.immediate:
             return self.run(self.line.push(command), record)
-        control = self._delivered(command)
-        self._ctrl[:, self.model.ctrl_index] = control
-        self.batch.step(nstep=self.substeps)
-        self._measure_effort(control)
+        self.advance(command, self.substeps)
         return None
 
     def run(self, acting: Array, record: bool = False) -> tuple[Array, Array] | None:
-        """Advance by acting.shape[1] physics steps under commands that already passed delay and lag.
+        """Advance by acting.shape[1] physics steps under commands that already passed their way to the motor.
 
-        acting: (nsim, n, n_joints) before gain and bias. With `record`, returns position and velocity after each
-        step, (nsim, n, n_joints) each.
+        acting: (nsim, n, n_joints). With `record`, returns position and velocity after each step, (nsim, n, n_joints)
+        each.
         """
-        control, trace = self._delivered(acting), None
-        if self._has_stribeck:
-            trace = self._run_with_stribeck(control, record)
+        if self.actuators.slow:
+            return self._run_slowly(acting, record)
+        names = ("qpos", "qvel") if record else ()
+        out = self.batch.rollout(acting.shape[1], self._in_ctrl_order(acting[..., self._driven]), record=names)
+        self._measure_effort()
+        if not record:
+            return None
+        return out["qpos"][..., self.model.qpos_index], out["qvel"][..., self.model.dof_index]
+
+    def advance(self, command: Array, steps: int, step_s: float | None = None) -> None:
+        """Advance by `steps` physics steps of `step_s` (default: the timestep) under one command (nsim, n_joints)."""
+        if step_s is not None and step_s != self._step_s:
+            self.batch.expand("opt.timestep")[:] = self._step_s = step_s
+        if self.actuators.slow:
+            for _ in range(steps):
+                self._act(command)
+                self.batch.step()
         else:
-            names = ("qpos", "qvel") if record else ()
-            out = self.batch.rollout(control.shape[1], self._in_ctrl_order(control), record=names)
-            if record:
-                trace = out["qpos"][..., self.model.qpos_index], out["qvel"][..., self.model.dof_index]
-        self._measure_effort(control[:, -1])
-        return trace
+            self._ctrl[:, self.model.ctrl_index] = command[:, self._driven]
+            self.batch.step(nstep=steps)
+        self._measure_effort()
 
-    def _delivered(self, command: Array) -> Array:
-        """(nsim, ..., n_actuators) what each actuator makes of a command (nsim, ..., n_joints)."""
-        control = command[..., self._driven]
-        gain, bias = (a if control.ndim == 2 else a[:, None] for a in (self.gain, self.bias))
-        if self._all_torque:
-            return control * gain + bias
-        return np.where(self._torque, control * gain + bias, control)
+    def _act(self, command: Array) -> None:
+        """What the actuators make of a command in the present state becomes MuJoCo's control."""
+        load = -self.batch.bind("qfrc_bias")[:, self.model.dof_index] if self.actuators.bears_load else None
+        self._ctrl[:, self.model.ctrl_index] = self.actuators.act(
+            command[:, self._driven], self.position, self.velocity, load, self._step_s
+        )
 
-    def _measure_effort(self, control: Array) -> None:
-        force = control if self._force is None else self._force[:, self.model.ctrl_index]
-        self.effort[:, self._driven] = force
+    def _measure_effort(self) -> None:
+        self.effort[:, self._driven] = self._force[:, self._driven_dof]
 
     def _in_ctrl_order(self, control: Array) -> Array:
         if self._ctrl_is_in_order:
@@ -233,16 +254,13 @@ class Plant:
         ordered[..., self.model.ctrl_index] = control
         return ordered
 
-    def _run_with_stribeck(self, control: Array, record: bool) -> tuple[Array, Array] | None:
-        friction = self.batch.expand("dof_frictionloss")
-        count, dof = control.shape[1], self.model.dof_index
-        positions = np.empty((self.nsim, count, len(dof))) if record else None
-        velocities = np.empty_like(positions) if positions is not None else None
+    def _run_slowly(self, acting: Array, record: bool) -> tuple[Array, Array] | None:
+        count, joints = acting.shape[1:]
+        trace = np.empty((2, self.nsim, count, joints)) if record else None
         for j in range(count):
-            friction[:, dof] = stribeck_level(self.qvel[:, dof], self.coulomb, self.stribeck, self.stribeck_velocity)
-            self._ctrl[:, self.model.ctrl_index] = control[:, j]
+            self._act(acting[:, j])
             self.batch.step()
-            if positions is not None and velocities is not None:
-                positions[:, j] = self.qpos[:, self.model.qpos_index]
-                velocities[:, j] = self.qvel[:, dof]
-        return None if positions is None or velocities is None else (positions, velocities)
+            if trace is not None:
+                trace[0, :, j], trace[1, :, j] = self.position, self.velocity
+        self._measure_effort()
+        return None if trace is None else (trace[0], trace[1])

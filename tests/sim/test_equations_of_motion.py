@@ -203,5 +203,4 @@ def simple_pendulum_acceleration(name: str) -> float:
     published = randomization.load(CONFIGS / "model" / f"published_simple_pendulum_{name}.yaml")
     published.check(model)
     plant.set(published.center(model))
-    torque = 0.7 * plant.gain + plant.bias
-    return float(accelerate(plant, np.array([[1.0]]), np.array([[2.0]]), torque)[0, 0])
+    return float(accelerate(plant, np.array([[1.0]]), np.array([[2.0]]), np.array([[0.7]]))[0, 0])

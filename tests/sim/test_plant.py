@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pytest
 
 from robot.config import ConfigError
-from sim.actuator import CommandLine, stribeck_level
 from sim.model import Model, RobotConfig, SimConfig
 from sim.plant import Plant
 from sim.sensor import quantize, read
@@ -128,11 +127,6 @@ def test_stiction_holds_what_coulomb_friction_can_hold(pendulum: RobotConfig) ->
     assert moved[0] > 0.05 and moved[1] > 1e-3 and moved[2] < 1e-3
 
 
-def test_stribeck_level_has_its_peak_at_rest_and_coulomb_far_from_it() -> None:
-    level = stribeck_level(np.array([0.0, 0.1, 5.0]), np.array(0.2), np.array(1.5), np.array(0.1))
-    np.testing.assert_allclose(level, [0.3, 0.2 * (1 + 0.5 / np.e), 0.2], rtol=1e-12)
-
-
 def test_stribeck_friction_breaks_away_later_than_it_slides(pendulum: RobotConfig) -> None:
     plant = Plant(Model(pendulum), 2, nthread=1)
     plant.set({"joint/shoulder/frictionloss": np.full(2, 0.2), "joint/shoulder/stribeck_ratio": np.array([1.0, 1.5])})
@@ -215,37 +209,6 @@ def test_a_joint_actuator_or_file_that_the_mjcf_lacks_is_refused_by_name(pendulu
             Model(dataclasses.replace(pendulum, spec=dataclasses.replace(spec, **changed)))
     with pytest.raises(ConfigError, match="does not exist"):
         Model(dataclasses.replace(pendulum, model=SimConfig(mjcf="nowhere.xml")))
-
-
-@pytest.mark.parametrize("lag", [0.0, 0.004, 0.03])
-@pytest.mark.parametrize("delay", [0.0, 0.0013, 0.01, 0.0125, 0.037])
-def test_command_line_is_the_mean_over_each_step_of_a_delayed_and_lagged_hold(delay: float, lag: float) -> None:
-    period, substeps, fine = 0.01, 4, 500
-    line = CommandLine(1, 1, period, substeps, 0.1)
-    line.set(np.array([0]), np.array([delay]), np.array([lag]))
-    commands = np.random.default_rng(1).uniform(-1, 1, 20)
-    acting = np.concatenate([line.push(np.array([[c]]))[0, :, 0] for c in commands])
-    dt = period / substeps / fine
-    t = (np.arange(20 * substeps * fine) + 0.5) * dt - delay
-    held = np.where(t >= 0, commands[np.clip((t / period).astype(int), 0, 19)], 0.0)
-    if lag:
-        state, keep = 0.0, np.exp(-dt / lag)
-        for i, u in enumerate(held):
-            state = u + (state - u) * keep
-            held[i] = state
-    expected = held.reshape(-1, fine).mean(axis=1)
-    np.testing.assert_allclose(acting, expected, atol=2e-3)  # the oracle's own step is 5 us
-
-
-def test_forgetting_commands_at_a_reset_leaves_the_other_simulations_alone() -> None:
-    line = CommandLine(2, 1, 0.01, 2, 0.1)
-    both = np.arange(2)
-    line.set(both, np.full(2, 0.01), np.full(2, 0.005))
-    for _ in range(3):
-        line.push(np.ones((2, 1)))
-    line.reset(np.array([1]), np.zeros((1, 1)))
-    acting = line.push(np.ones((2, 1)))
-    assert (acting[0] > 0.9).all() and (acting[1] == 0.0).all()
 
 
 def test_readings_fall_into_the_middle_of_counts_and_noise_has_the_stated_width() -> None:
