@@ -129,8 +129,15 @@ class Camera:
         wanted = {*passes, "depth"} if lit else set(passes)
         out = self._renderer.draw(shot, wanted)
         if lit:
-            behind = backdrop_images(shot, self.height, self.width)
-            out["rgb"] = np.where((out["depth"] == 0.0)[..., None], behind, out["rgb"])
+            fill(out["rgb"], out["depth"] == 0.0, backdrop_images(shot, self.height, self.width))
         if look and "rgb" in passes:
             out["rgb"] = change_images(out["rgb"], look, rng)
-        return {name: np.ascontiguousarray(out[name]) for name in passes}
+        return {name: out[name] for name in passes}
+
+
+def fill(images: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], behind: npt.NDArray[np.uint8]) -> None:
+    """Where the mask (n, h, w) is set, put `behind` into images (n, h, w, 3); in place."""
+    import cv2
+
+    tall = (-1, images.shape[2], 3)
+    cv2.copyTo(np.ascontiguousarray(behind.reshape(tall)), mask.view(np.uint8).reshape(tall[:2]), images.reshape(tall))

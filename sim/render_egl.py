@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robot.config import ConfigError
-from sim.targets.appearance import PATTERNS
-from sim.visual import FLAT, GROUPS, Array, Shot, Visual
+from sim.visual import GROUPS, Array, Shot, Visual
 
 FIX = "run `apt-get install -y libegl1 libgl1-mesa-dri`, or use renderer=ray, which needs no GL"
 OFF = ("SHADOW", "REFLECTION", "SKYBOX", "HAZE", "FOG")
@@ -63,8 +62,6 @@ class EglRenderer:
         self._slots = (first + np.arange(mj.ngeom)) * int(mujoco.mjtTextureRole.mjNTEXROLE) + int(
             mujoco.mjtTextureRole.mjTEXROLE_RGB
         )
-        self._own_textures = self._context.mat_texid[self._slots].copy()
-        self._first_texture = mj.ntex - 2 * len(PATTERNS) + np.where(np.isin(mj.geom_type, FLAT), 0, 1)
         self._base = {k: np.array(getattr(mj, k)) for k in ("light_diffuse", "light_ambient", "light_specular")}
         head = mj.vis.headlight
         self._head = {k: np.array(getattr(head, k)) for k in ("diffuse", "ambient", "specular")}
@@ -76,25 +73,22 @@ class EglRenderer:
         kinds = {
             "rgb": ((n, h, w, 3), np.uint8),
             "depth": ((n, h, w), np.float32),
-            "segmentation": ((n, h, w, 3), np.uint8),
+            "segmentation": ((n, h, w), np.int16),
         }
         out: dict[str, npt.NDArray[Any]] = {p: np.empty(*kinds[p]) for p in passes}
-        edges = self._visual.near * shot.edges()
+        colour, depth = np.empty((h, w, 3), np.uint8), np.empty((h, w), np.float32) if "depth" in passes else None
+        edges, textures = self._visual.near * shot.edges(), self._visual.textures(shot)
         for i in range(n):
-            self._pose(shot, i, edges[i])
-            depth = out["depth"][i] if "depth" in out else None
+            self._pose(shot, i, edges[i], textures[i])
             if "rgb" in out:
-                self._render(out["rgb"][i], depth, ids=False)
+                self._render(colour, depth, ids=False)
+                out["rgb"][i] = colour[::-1]  # GL counts rows from below
             if "segmentation" in out or "rgb" not in out:
-                self._render(
-                    out["segmentation"][i] if "segmentation" in out else None, None if "rgb" in out else depth, ids=True
-                )
-        out = {name: images[:, ::-1] for name, images in out.items()}  # GL counts rows from below
-        if "depth" in out:
-            out["depth"] = self._metres(out["depth"])
-        if "segmentation" in out:
-            code = out["segmentation"]
-            out["segmentation"] = self._ids[code[..., 0] + 256 * code[..., 1].astype(np.int32)]
+                self._render(colour, None if "rgb" in out else depth, ids=True)
+                if "segmentation" in out:
+                    out["segmentation"][i] = self._numbers(colour)[::-1]
+            if depth is not None:
+                out["depth"][i] = self._metres(depth)[::-1]
         return out
 
     def _render(self, colour: npt.NDArray[np.uint8] | None, depth: npt.NDArray[np.float32] | None, ids: bool) -> None:
@@ -103,16 +97,13 @@ class EglRenderer:
         mujoco.mjr_render(self._rect, self._scene, self._context)
         mujoco.mjr_readPixels(colour, depth, self._rect, self._context)
 
-    def _pose(self, shot: Shot, i: int, edges: Array) -> None:
+    def _pose(self, shot: Shot, i: int, edges: Array, texture: npt.NDArray[np.int64]) -> None:
         """Put simulation i of a shot into MuJoCo's scene; `edges` (4,) of the image, in the near plane [m]."""
         mj, data, scene, lights = self._mj, self._data, self._scene, self._mj.nlight
         data.geom_xpos[:], data.geom_xmat[:] = shot.geom_position[i], shot.geom_matrix[i].reshape(-1, 9)
         mj.geom_size[:] = shot.geom_size[i]
         mj.geom_rgba[:] = mj.mat_rgba[mj.nmat - mj.ngeom :] = shot.geom_rgba[i]
-        pattern = shot.geom_pattern[i]
-        self._context.mat_texid[self._slots] = np.where(
-            pattern > 0, self._first_texture + 2 * pattern, self._own_textures
-        )
+        self._context.mat_texid[self._slots] = texture
         data.light_xpos[:], data.light_xdir[:] = shot.light_position[i, :lights], shot.light_direction[i, :lights]
         strength = shot.light_intensity[i]
         for name, colour in self._base.items():
@@ -130,11 +121,15 @@ class EglRenderer:
         if scene.nlight > lights:
             scene.lights[0].pos, scene.lights[0].dir = shot.light_position[i, -1], shot.light_direction[i, -1]
 
+    def _numbers(self, colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
+        """Colours of the segmentation pass to geom ids."""
+        code = colour[..., 0]
+        return self._ids[code if len(self._ids) <= 256 else code + 256 * colour[..., 1].astype(np.intp)]
+
     def _metres(self, raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Reversed z-buffer to depth along the camera's axis [m]; 0 where there is nothing."""
-        near, far = self._visual.near, self._visual.far
-        depth = near * far / (near + raw.astype(np.float64) * (far - near))
-        return np.where(raw > 0.0, depth, 0.0).astype(np.float32)
+        near, far = np.float32(self._visual.near), np.float32(self._visual.far)
+        return near * far / (near + raw * (far - near)) * (raw > 0.0)
 
 
 def _option() -> mujoco.MjvOption:

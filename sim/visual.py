@@ -35,6 +35,7 @@ PROP_SIZES = {"ball": (0.5, 0.0, 0.0), "box": (0.35, 0.35, 0.35), "rod": (0.12, 
 """MuJoCo size of a prop of diameter 1 m."""
 SHAPE_FIELDS = ("body_pos", "body_quat", "geom_pos", "geom_quat", "geom_size", "jnt_pos", "jnt_axis", "site_pos")
 """Model fields that physics may change per simulation and that can be seen."""
+CORNERS = np.stack(np.meshgrid(*[(-1.0, 1.0)] * 3, indexing="ij"), axis=-1).reshape(8, 3)
 AWAY = 1e6
 """Where the props are until they are placed [m]."""
 TEXELS = 64
@@ -118,8 +119,11 @@ class Visual:
         """The geoms of the props."""
         self._backdrop = backdrop(model.mj).astype(np.float32)
         self.batch = Batch(self.mj, 1, nthread)
-        self.moved = False
-        """Whether the props of the batch are away from where the MJCF has them."""
+        slot = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
+        self._own_texture = self.mj.mat_texid[self.mj.geom_matid, slot].astype(np.int64)
+        flat = np.isin(self.mj.geom_type, FLAT)
+        self._first_texture = self.mj.ntex - 2 * len(PATTERNS) + np.where(flat, 0, 1)
+        self._placed = False
         self._shapes: set[str] = set()
 
     def camera_id(self, name: str) -> int:
@@ -133,6 +137,43 @@ class Visual:
 
     def geom_ids(self, names: Collection[str]) -> npt.NDArray[np.intp]:
         return np.array([self.mj.geom(name).id for name in names], dtype=np.intp)
+
+    def textures(self, shot: Shot) -> npt.NDArray[np.int64]:
+        """(n, ngeom) texture of the visual model on each geom, -1 for none: its pattern's, else the MJCF's own."""
+        return np.where(shot.geom_pattern > 0, self._first_texture + 2 * shot.geom_pattern, self._own_texture)
+
+    def half_sizes(self, shot: Shot) -> Array:
+        """(n, ngeom, 3) half extents of each geom in its own frame [m]."""
+        mj, size, shape = self.mj, shot.geom_size, mujoco.mjtGeom
+        half, kind = np.tile(mj.geom_aabb[:, 3:], (len(shot), 1, 1)), mj.geom_type
+        ball, capsule = kind == shape.mjGEOM_SPHERE, kind == shape.mjGEOM_CAPSULE
+        long = capsule | (kind == shape.mjGEOM_CYLINDER)
+        plain = (kind == shape.mjGEOM_BOX) | (kind == shape.mjGEOM_ELLIPSOID) | (kind == shape.mjGEOM_PLANE)
+        half[:, plain], half[:, ball] = size[:, plain], size[:, ball, :1]
+        half[:, long, :2], half[:, long, 2] = size[:, long, :1], size[:, long, 1]
+        half[:, capsule, 2] += size[:, capsule, 0]
+        return half
+
+    def corners(self, shot: Shot, rows: Ids, geoms: Ids) -> Array:
+        """(len(rows), len(geoms), 8, 3) corners of the boxes around geoms, in the world [m]."""
+        pick = np.ix_(rows, geoms)
+        half, middle = self.half_sizes(shot)[pick], self.mj.geom_aabb[geoms, None, :3]
+        local = middle + CORNERS * half[:, :, None]
+        return np.einsum("ngij,ngcj->ngci", shot.geom_matrix[pick], local) + shot.geom_position[pick][:, :, None]
+
+    def place_props(self, shot: Shot) -> None:
+        """Move the props of the batch to where a shot has them, for rays to meet."""
+        n, count, batch = len(shot), len(PROPS), self.batch
+        if not (self._placed or shot.geom_size[:, self.props].any()):
+            return
+        self._placed = True
+        batch.bind("mocap_pos")[:n, -count:] = shot.geom_position[:, self.props]
+        turn, quaternion = batch.bind("mocap_quat"), np.empty(4)
+        for i, k in np.ndindex(n, count):
+            mujoco.mju_mat2Quat(quaternion, shot.geom_matrix[i, self.props.start + k].ravel())
+            turn[i, turn.shape[1] - count + k] = quaternion
+        batch.expand("geom_size")[:n, self.props] = shot.geom_size[:, self.props]
+        batch.expand("geom_rbound")[:n, self.props] = np.linalg.norm(self.half_sizes(shot)[:, self.props], axis=-1)
 
     def shot(
         self, camera: int, qpos: Array, aspect: float, source: Batch | None = None, fields: Collection[str] = ()
@@ -193,6 +234,7 @@ class Visual:
         if n > self.batch.nsim:
             self.batch = Batch(self.mj, n, self.nthread)
             self._shapes.clear()
+            self._placed = False
 
 
 def _compile(model: Model) -> mujoco.MjModel:
@@ -240,7 +282,7 @@ def _give_surface(mj: mujoco.MjModel, geom: int, material: int, rgba: Array) -> 
     """A material of its own for a geom, which looks as it did."""
     before = int(mj.geom_matid[geom])
     if before >= 0:
-        for field in ("emission", "specular", "shininess", "reflectance", "texid", "texrepeat", "texuniform"):
+        for field in ("emission", "specular", "shininess", "texid", "texrepeat", "texuniform"):
             values = getattr(mj, f"mat_{field}")
             values[material] = values[before]
     elif mj.geom_type[geom] in FLAT:
