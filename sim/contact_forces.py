@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from pathlib import Path
 
 import mujoco
+
+from sim import engine
 
 PLUGIN = "terrafirma.contact_forces"
 EXTENSION = f'<extension><plugin plugin="{PLUGIN}"><instance name="contact_forces"/></plugin></extension>'
@@ -46,7 +47,7 @@ _init = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.
 @functools.cache
 def register() -> None:
     """Make PLUGIN known to MuJoCo in this process; a model that names it is refused by MuJoCo before."""
-    library = ctypes.CDLL(str(_library()))
+    library = engine.library()
     plugin = _Plugin()
     library.mjp_defaultPlugin(ctypes.byref(plugin))
     plugin.name, plugin.capabilityflags = PLUGIN.encode(), _CAPABILITY_SENSOR
@@ -57,15 +58,6 @@ def register() -> None:
     library.mjp_registerPlugin.argtypes = [ctypes.c_void_p]
     if library.mjp_registerPlugin(ctypes.byref(plugin)) < 0:
         raise RuntimeError(f"MuJoCo {mujoco.__version__} does not take the plugin {PLUGIN}")
-
-
-def _library() -> Path:
-    """The shared library that the package mujoco has loaded."""
-    folder = Path(mujoco.__file__).parent
-    found = [*folder.glob("libmujoco*.so*"), *folder.glob("libmujoco*.dylib"), *folder.glob("mujoco.dll")]
-    if not found:
-        raise RuntimeError(f"there is no MuJoCo library in {folder}; contact forces cannot be had")
-    return found[0]
 
 
 def _address(function: object) -> int | None:

@@ -20,6 +20,7 @@ from robot import config
 from robot import spec as specs
 from robot.config import ConfigError, nearest
 from robot.spec import RobotSpec
+from sim import engine
 from sim.targets import TARGETS, check_range, split, unit_of
 from sim.targets.terrain import roughen
 
@@ -79,7 +80,9 @@ class Model:
 
     def __init__(self, robot: RobotConfig) -> None:
         self.robot, self.spec = robot, robot.spec
+        engine.stop_clock()
         self.mj, source = _compile(robot)
+        engine.spare_islands(self.mj)
         roughen(self.mj)
         joint_names = [self.mj.joint(i).name for i in range(self.mj.njnt)]
         actuator_names = [self.mj.actuator(i).name for i in range(self.mj.nu)]

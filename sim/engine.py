@@ -1,0 +1,42 @@
+"""What a process asks of MuJoCo's C library that its Python package has no word for.
+
+Here and in sim/contact_forces.py are the only uses of ctypes on it; both change how long a step takes or what it
+leaves to be read, never the state it leads to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+
+import mujoco
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The shared library that the package mujoco has loaded."""
+    folder = Path(mujoco.__file__).parent
+    found = [*folder.glob("libmujoco*.so*"), *folder.glob("libmujoco*.dylib"), *folder.glob("mujoco.dll")]
+    if not found:
+        raise RuntimeError(f"there is no MuJoCo library in {folder}; reinstall the package mujoco")
+    return ctypes.CDLL(str(found[0]))
+
+
+@functools.cache
+def stop_clock() -> None:
+    """Let MuJoCo no longer time its stages (mjData.timer), in this process.
+
+    The Python package installs a clock that is read some forty times in each physics step: half of the time of a step
+    of a pendulum, a tenth of that of an ant. `mujoco.set_mjcb_time(None)` leaves it in place.
+    """
+    ctypes.c_void_p.in_dll(library(), "mjcb_time").value = None
+
+
+def spare_islands(model: mujoco.MjModel) -> None:
+    """Let MuJoCo not look for islands of constraints in a model of one tree, which can have but one.
+
+    The states are the same to the last bit, some 5 % sooner.
+    """
+    if model.ntree == 1:
+        model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_ISLAND)
