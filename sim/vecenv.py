@@ -19,6 +19,7 @@ from gymnasium import spaces
 from robot.config import ConfigError
 from robot.observation import Observation
 from robot.spec import RobotSpec
+from sim.frames import Frames
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
 from sim.randomization import Randomization
@@ -29,7 +30,8 @@ from sim.tasks import Task
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.intp]
-Inputs = dict[str, npt.NDArray[np.float32]]
+Inputs = dict[str, npt.NDArray[Any]]
+"""Input of a policy -> (n, ...): float32, of images `image_<camera>` uint8."""
 Start = Literal["explore", "evaluate"]
 
 WIDTHS = {"imu.gyro": 3, "imu.accel": 3, "imu.orientation": 4}
@@ -99,6 +101,7 @@ class BatchedEnv:
         self.observation = Observation(self.spec, config, task.action, num_envs)
         self.plant = Plant(self.model, num_envs, period_s=task.control_period_s, nthread=nthread, fields=task.fields)
         self._sensors = JointSensors(self.spec, num_envs, self.plant.timestep)
+        self._frames = Frames(self.model, config.cameras, num_envs, task.control_period_s, nthread)
         self._all = np.arange(num_envs, dtype=np.intp)
         self._speed_limit = np.array([j.velocity_limit for j in self.spec.joints])
         self._wanted = tuple(s for s in self.observation.signals if s != "goal")
@@ -187,6 +190,7 @@ class BatchedEnv:
         plant, state = self.plant, self._state
         trace = plant.step(command, record=self._sensors.delayed)
         state.position, state.velocity = plant.position, plant.velocity
+        self._frames.push(plant.qpos)
         if trace is None:
             self._sensors.push(_state(state.position, state.velocity, plant.effort))
         else:
@@ -214,7 +218,9 @@ class BatchedEnv:
         return reward
 
     def _inputs(self) -> Inputs:
-        inputs = self.observation.encode(self._signals)
+        inputs: Inputs = dict(self.observation.encode(self._signals))
+        self._frames.update(self._age, self.plant.outer, self._noise_rng)
+        inputs |= {f"image_{name}": images for name, images in self._frames.images.items()}
         if self._privileged:
             inputs["privileged"] = self.task.privileged(self._state).astype(np.float32)
         return inputs
@@ -250,6 +256,7 @@ class BatchedEnv:
         state.command[ids], state.action[ids] = self.plant.rest_command(start.position), 0.0
         self._return[ids], self._error[ids] = 0.0, 0.0
         self._age[ids], self._held[ids], self._length[ids] = 0, 0, self._steps
+        self._frames.reset(self.plant.qpos[ids], ids)
         for total in self._terms.values():
             total[ids] = 0.0
 
@@ -262,6 +269,8 @@ class BatchedEnv:
         if length:
             parts["history"] = spaces.Box(-np.inf, np.inf, (length, self.observation.history_size), np.float32)
             parts["history_mask"] = spaces.Box(0.0, 1.0, (length,), np.float32)
+        for name, images in self._frames.images.items():
+            parts[f"image_{name}"] = spaces.Box(0, 255, images.shape[1:], np.uint8)
         if self._privileged:
             parts["privileged"] = spaces.Box(-np.inf, np.inf, (len(self.task.privileged_names),), np.float32)
         return spaces.Dict(parts) if len(parts) > 1 else box

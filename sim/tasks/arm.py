@@ -169,7 +169,7 @@ class ArmLift(ArmWithCube):
             "approach": 0.02 * np.exp(-gap(state.site(GRASP), cube) / 0.08),
             "grasp": 0.02 * np.exp(-np.square(gap(state.site(GRASP), cube) / 0.02)),
             "height": height,
-            "lifted": 0.08 * (height >= LIFTED_M),
+            "lifted": np.where(height >= LIFTED_M, 0.08, 0.0),
         } | effort_terms(state)
 
     def inside(self, state: State) -> Flags:

@@ -1,4 +1,7 @@
-"""Swing up a pendulum whose motor is too weak to lift it at once, and hold it upright."""
+"""Swing up a pendulum whose motor is too weak to lift it at once, and hold it upright.
+
+`pendulum_swingup_pixels` is the same with a camera and no joint sensor.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,11 @@ class PendulumSwingup(Task):
             "smoothness": 0.002 * (4.0 - change),
         }
 
+    def privileged(self, state: State) -> Array:
+        angle = state.position
+        values = np.concatenate([np.cos(angle), np.sin(angle), state.velocity], axis=1)
+        return values[:, : len(self.privileged_names)]
+
     def inside(self, state: State) -> Flags:
         error = np.abs(wrapped(state.position[:, 0] - np.pi))
         return (error < REGION_RAD) & (np.abs(state.velocity[:, 0]) < REGION_RAD_S)
@@ -59,5 +67,16 @@ TASKS: dict[str, Task] = {
         hold_s=1.0,
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
-    )
+    ),
+    "pendulum_swingup_pixels": PendulumSwingup(
+        name="pendulum_swingup_pixels",
+        robot="simple_pendulum",
+        episode_s=6.0,
+        explore_s=3.0,
+        control_period_s=0.02,
+        hold_s=1.0,
+        privileged_names=("cos", "sin", "velocity"),
+        observation=ObservationConfig(features=("previous_action",), cameras=("side",)),
+        action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
+    ),
 }

@@ -47,12 +47,10 @@ class QuadrupedVelocity(Task):
     def explore(self, rng: np.random.Generator, n: int) -> Start:
         """Standing less well."""
         start = self._standing(rng, n, spread=0.2)
-        return Start(
-            start.position, start.velocity, start.goal, start.poses, {TRUNK: rng.uniform(-0.4, 0.4, (n, 6))}
-        )
+        return Start(start.position, start.velocity, start.goal, start.poses, {TRUNK: rng.uniform(-0.4, 0.4, (n, 6))})
 
     def _standing(self, rng: np.random.Generator, n: int, spread: float) -> Start:
-        goal = rng.uniform(*COMMANDS.T, (n, 3)) * (rng.random((n, 1)) >= STILL_SHARE)
+        goal = rng.uniform(COMMANDS[:, 0], COMMANDS[:, 1], (n, 3)) * (rng.random((n, 1)) >= STILL_SHARE)
         position = STANCE + rng.uniform(-spread, spread, (n, 12))
         turn, zero = rng.uniform(-np.pi, np.pi, n), np.zeros(n)
         height = zero + STANDING_M + 0.1 * spread
@@ -106,7 +104,9 @@ TASKS: dict[str, Task] = {
         error_limit=0.2,
         fields=("sensordata",),
         privileged_names=(
-            *(f"velocity/{c}" for c in "xyz"), "height", *(f"touch/{leg}" for leg in LEGS),
+            *(f"velocity/{c}" for c in "xyz"),
+            "height",
+            *(f"touch/{leg}" for leg in LEGS),
         ),
         observation=ObservationConfig(
             features=("imu_gyro", "imu_gravity", "goal", "joint_position", "joint_velocity", "previous_action"),

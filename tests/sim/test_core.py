@@ -145,3 +145,36 @@ def test_the_last_action_and_command_of_an_episode_do_not_leak_into_the_next() -
     env.step(np.zeros((3, 5)))
     assert not env._state.previous_action.any()
     assert np.abs(env._state.previous_command).max() > 0  # the arm's start pose: a servo rests in place
+
+
+def test_a_camera_shows_the_state_of_its_latency_ago_at_its_own_rate() -> None:
+    """30 pictures a second at 50 Hz: some steps repeat the picture; what is shown is the state of that moment."""
+    import dataclasses
+
+    from sim.render import Camera
+
+    robot = find_robot("simple_pendulum")
+    camera = dataclasses.replace(robot.spec.cameras[0], latency_s=0.05, rate_hz=25.0, width=32, height=32)
+    robot = dataclasses.replace(robot, spec=dataclasses.replace(robot.spec, cameras=(camera,)))
+    env = BatchedEnv(load_task("pendulum_swingup_pixels"), robot, NOMINAL, 2, nthread=1, start="evaluate")
+    inputs, states, shown = env.reset(), [env.plant.qpos.copy()], []
+    shown.append(inputs["image_side"])
+    for _ in range(12):
+        inputs = env.step(np.ones((2, 1))).inputs
+        states.append(env.plant.qpos.copy())
+        shown.append(inputs["image_side"])
+    draw = Camera(env.model, camera.name)
+    for k, images in enumerate(shown):
+        taken = int(max(k * 0.02 - 0.05, 0.0) * 25 + 1e-9) * 2  # the pictures are 2 control steps apart
+        np.testing.assert_array_equal(images, draw.images(states[taken]).transpose(0, 3, 1, 2), err_msg=str(k))
+    assert env.observation_space["image_side"].dtype == np.uint8 and "cos/shoulder" not in env.observation.components
+
+
+def test_pictures_of_the_episode_before_are_not_seen_after_a_reset() -> None:
+    env = make("pendulum_swingup_pixels", 3, start="evaluate")
+    first = env.reset()["image_side"]
+    for _ in range(30):
+        env.step(np.ones((3, 1)))
+    env.seed(3)
+    again = env.reset(np.array([1]))["image_side"]
+    assert not np.array_equal(again[0], first[0]) and np.abs(again[1].astype(int) - first[1].astype(int)).mean() < 2.0

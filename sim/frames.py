@@ -1,0 +1,76 @@
+"""Frames: what the cameras of n simulations show at each control step, at their own rate and with their latency.
+
+A camera takes a picture `rate_hz` times a second from the start of the episode on; it can be seen `latency_s` later,
+and until the next one comes. Only pictures that change are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robot.spec import CameraSpec
+from sim.model import Model
+
+Array = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.intp]
+Images = npt.NDArray[np.uint8]
+NEVER = -1
+
+
+class Frames:
+    """The cameras that a policy sees, of n simulations stepped together."""
+
+    def __init__(self, model: Model, names: tuple[str, ...], n: int, period_s: float, nthread: int = 0) -> None:
+        """`period_s` is the control period. ConfigError where no renderer works."""
+        from sim.render import Camera
+        from sim.visual import Visual
+
+        visual = Visual(model, nthread) if names else None
+        self._cameras = {name: Camera(model, name, visual=visual) for name in names}
+        self._specs = {c.name: c for c in model.spec.cameras if c.name in names}
+        self._period = period_s
+        age = max((c.latency_s + 1.0 / c.rate_hz for c in self._specs.values()), default=0.0)
+        self._past = np.zeros((int(np.ceil(age / period_s)) + 2 if names else 0, n, model.mj.nq))
+        self._shown = {name: np.full(n, NEVER) for name in names}
+        self.images: dict[str, Images] = {
+            name: np.zeros((n, 3, camera.height, camera.width), np.uint8) for name, camera in self._cameras.items()
+        }
+        """Camera -> (n, 3, height, width) RGB: what is seen now. Replaced, not written into, by update()."""
+
+    def reset(self, qpos: Array, ids: Ids) -> None:
+        """Some simulations begin anew in these states, (len(ids), nq)."""
+        self._past[:, ids] = qpos
+        for shown in self._shown.values():
+            shown[ids] = NEVER
+
+    def push(self, qpos: Array) -> None:
+        """The states after one more control step, (n, nq)."""
+        if self._cameras:
+            self._past[1:] = self._past[:-1].copy()
+            self._past[0] = qpos
+
+    def update(
+        self, age: npt.NDArray[np.int64], outer: Mapping[tuple[str, str], Array], rng: np.random.Generator
+    ) -> None:
+        """Draw what has changed; `age` (n,) counts the control steps of each episode, `outer` is the plant's."""
+        for name, camera in self._cameras.items():
+            taken = self._step_of(self._specs[name], age)
+            new = np.flatnonzero(taken != self._shown[name])
+            if not len(new):
+                continue
+            states = self._past[age[new] - taken[new], new]
+            rows = {key: values[new] for key, values in outer.items()}
+            drawn: npt.NDArray[Any] = camera.images(states, rows, rng)
+            self.images[name] = self.images[name].copy()
+            self.images[name][new] = drawn.transpose(0, 3, 1, 2)
+            self._shown[name][new] = taken[new]
+
+    def _step_of(self, camera: CameraSpec, age: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(n,) the control step at or before the moment when the newest visible picture was taken; 0 at first."""
+        visible_s = np.maximum(age * self._period - camera.latency_s, 0.0)
+        taken_s = np.floor(visible_s * camera.rate_hz + 1e-9) / camera.rate_hz
+        return np.floor(taken_s / self._period + 1e-9).astype(np.int64)
