@@ -22,11 +22,75 @@ CONTRACT = {
 }
 
 
-@pytest.mark.parametrize("name", CONTRACT)
-def test_tasks_have_the_contracts_times_and_starts(name: str) -> None:
+TIMES = {
+    # task: episode [s], least control rate [Hz], hold [s]
+    **{name: row[:3] for name, row in CONTRACT.items()},
+    "pendulum_swingup_pixels": (6.0, 50, 1.0),
+    "arm_reach": (3.0, 50, 0.0),
+    "arm_push": (6.0, 50, 0.0),
+    "arm_lift": (6.0, 50, 1.0),
+    "quadruped_velocity": (20.0, 50, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_tasks_have_the_contracts_times(name: str) -> None:
     task = load_task(name)
-    episode_s, rate_hz, hold_s, spread = CONTRACT[name]
-    assert (task.episode_s, task.hold_s) == (episode_s, hold_s) and task.control_period_s <= 1 / rate_hz
+    assert (task.episode_s, round(1 / task.control_period_s), task.hold_s)[::2] == TIMES[name][::2]
+    assert task.control_period_s <= 1 / TIMES[name][1] + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("task", "shift", "expected"),
+    [
+        ("arm_reach", 0.019, True), ("arm_reach", 0.021, False),
+        ("arm_push", 0.029, True), ("arm_push", 0.031, False),
+    ],
+)  # fmt: skip
+def test_the_arms_goals_have_the_contracts_tolerance(task: str, shift: float, expected: bool) -> None:
+    env = BatchedEnv(load_task(task), find_robot("so101"), NOMINAL, 4, start="evaluate", nthread=1)
+    env.reset()
+    state = env._state
+    there = state.site("gripperframe") if task == "arm_reach" else state.pose("cube")[:, :2]
+    away = np.zeros_like(there)
+    away[:, 1] = shift
+    state.goal[:] = there + away
+    assert env.task.inside(state).tolist() == [expected] * 4
+
+
+@pytest.mark.parametrize(("height", "expected"), [(0.0501, True), (0.0499, False)])
+def test_a_lift_counts_from_where_the_cube_lay(height: float, expected: bool) -> None:
+    env = BatchedEnv(load_task("arm_lift"), find_robot("so101"), NOMINAL, 2, start="evaluate", nthread=1)
+    env.reset()
+    resting = env._state.pose("cube")[:, 2].copy()
+    env._state.pose("cube")[:, 2] += height
+    np.testing.assert_allclose(resting, 0.0175)
+    assert env.task.inside(env._state).tolist() == [expected] * 2
+
+
+def test_every_goal_of_the_reach_is_reached_by_an_arm_that_is_sent_to_its_pose() -> None:
+    """A scripted controller that knows the pose behind the goal succeeds: the task can be done, sag included."""
+    from sim.tasks.arm import SCALE, reachable
+
+    task, rng = load_task("arm_reach"), np.random.default_rng(5)
+    env = BatchedEnv(task, find_robot("so101"), NOMINAL, 32, start="evaluate", autoreset=False, nthread=1)
+    env.reset()
+    poses, tools = reachable()
+    chosen = rng.integers(len(poses), size=32)
+    env._state.goal[:] = tools[chosen]
+    default, correction = env.spec.default_pose[:5], np.zeros((32, 5))
+    step = None
+    for _ in range(task.steps):
+        error = poses[chosen][:, :5] - env.plant.position[:, :5]
+        correction = np.clip(correction + 0.05 * error, -0.5, 0.5)  # the servo has no integral of its own
+        step = env.step((poses[chosen][:, :5] + correction - default) / np.array(SCALE))
+    assert step is not None and step.success.mean() > 0.9
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_swing_ups_begin_where_the_contract_says(name: str) -> None:
+    task = load_task(name)
+    spread = CONTRACT[name][3]
     start = task.start(np.random.default_rng(0), 500)
     assert np.abs(start.position).max() <= spread and not start.velocity.any()
     assert spread == 0 or np.abs(start.position).max() > 0.9 * spread
