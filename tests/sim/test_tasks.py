@@ -11,7 +11,7 @@ from sim.evaluate import rollout_success
 from sim.model import RobotConfig, find_robot
 from sim.randomization import NOMINAL, Point, Randomization, Term
 from sim.state import State
-from sim.tasks import Task, load_task, names, wrapped
+from sim.tasks import Task, load_task, wrapped
 from sim.vecenv import BatchedEnv, Inputs
 
 CONTRACT = {
