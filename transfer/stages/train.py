@@ -56,6 +56,11 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
 
     torch.set_num_threads(1)  # networks this small are slower on two
     task = cfg.task.load()
+    if task.observation.cameras:
+        raise ConfigError(
+            f"task '{task.name}' sees through cameras; train learns from joints and IMU. Choose another task, or train "
+            "on its environment (sim.vecenv) with a learner of images."
+        )
     law = parameters(cfg.robot, cfg.posterior, cfg.dr, run)
     recipe = config.convert(TrainConfig, cfg.recipe, "terrafirma train", "recipe")
     if cfg.quick:
