@@ -43,6 +43,7 @@ class Actuators:
             np.flatnonzero(kinds == k) for k in ("torque", "position_pd", "velocity", "dcmotor")
         )
         self._names, self._gear = [a.name for a in spec.actuators], np.array([a.gear for a in spec.actuators])
+        self._joints = list(spec.joint_names)
         self._driven, self._rows, self._dof = spec.driven, model.ctrl_index, model.dof_index
         self._ctrl_limited = model.mj.actuator_ctrllimited[self._rows].astype(bool)
         low, high = model.mj.actuator_ctrlrange[self._rows].T
@@ -160,12 +161,13 @@ class Actuators:
 
     def _set_friction(self, ids: Ids) -> None:
         outer, friction = self._parameters.outer, self._friction
-        for j, joint in enumerate(self._model.spec.joint_names):
+        for j, joint in enumerate(self._joints):
             known = self._parameters.values.get(f"joint/{joint}/frictionloss")
             friction.coulomb[ids, j] = self._model.mj.dof_frictionloss[self._dof[j]] if known is None else known[ids]
         for field in fields(Friction):
             if field.name not in ("coulomb", "stribeck"):
-                getattr(friction, field.name)[ids] = outer["joint", field.name][ids]
+                columns = [self._joints.index(j) for j in self._model.objects(("joint", field.name))]
+                getattr(friction, field.name)[ids[:, None], columns] = outer["joint", field.name][ids]
         ratio, more = outer["joint", "stribeck_ratio"][ids], outer["joint", "stribeck_friction"][ids]
         friction.stribeck[ids] = friction.coulomb[ids] * (ratio - 1.0) + more
         if self._rubbing:  # stepping wrote levels over these

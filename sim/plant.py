@@ -113,6 +113,8 @@ class Plant:
             start = int(mj.sensor(name).adr[0])
             self.imu[signal] = batch.bind("sensordata")[:, start : start + int(mj.sensor(name).dim[0])]
         self._force = batch.bind("qfrc_actuator")
+        # bound only where someone needs it: it costs a copy a step
+        self._bias_force = batch.bind("qfrc_bias") if self.actuators.bears_load else np.zeros((self.nsim, mj.nv))
         self.effort = np.zeros((self.nsim, len(self.spec.joints)))
         """(nsim, n_joints) torque that the motors gave in the last physics step [N m]."""
 
@@ -147,6 +149,8 @@ class Plant:
         self._check_delay(values)
         self._parameters.set(values, ids)
         self.actuators.configure(ids)
+        if self.actuators.bears_load:
+            self._bias_force = self.batch.bind("qfrc_bias")
         self._set_line(ids)
         self.disturbances.refresh(ids)
 
@@ -239,7 +243,7 @@ class Plant:
 
     def _act(self, command: Array) -> None:
         """What the actuators make of a command in the present state becomes MuJoCo's control."""
-        load = -self.batch.bind("qfrc_bias")[:, self.model.dof_index] if self.actuators.bears_load else None
+        load = -self._bias_force[:, self.model.dof_index] if self.actuators.bears_load else None
         self._ctrl[:, self.model.ctrl_index] = self.actuators.act(
             command[:, self._driven], self.position, self.velocity, load, self._step_s
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import mujoco
+import numpy as np
 from mujoco.batch import Batch
 
 from sim.servos import SERVOS
@@ -127,54 +128,92 @@ def _write_rotor(batch: Batch, model: Model, name: str, ids: Ids, values: Array)
         batch.expand("dof_armature")[ids, dof_of(model, actuator.joint)] = values * actuator.gear**2
 
 
-def _friction(unit: str, high: float) -> Target:
-    return Target(unit, 0.0, high, joints, constant(0.0))
+def _driven_joints(model: Model) -> tuple[str, ...]:
+    return tuple(a.joint for a in model.spec.actuators if a.effort_limit > 0)
 
 
-SPEED = (0.01, UNLIMITED)
+def _loaded_joints(model: Model) -> tuple[str, ...]:
+    """Joints that gravity or other joints' motion load at all; a balanced rotor has no load."""
+    data, rng = mujoco.MjData(model.mj), np.random.default_rng(0)
+    data.qpos[model.qpos_index] += rng.uniform(-1.0, 1.0, len(model.qpos_index))
+    data.qvel[model.dof_index] = rng.uniform(-1.0, 1.0, len(model.dof_index))
+    mujoco.mj_forward(model.mj, data)
+    load = np.abs(data.qfrc_bias[model.dof_index])
+    return tuple(j for j, torque in zip(model.spec.joint_names, load, strict=True) if torque > 1e-9)
+
+
+def _gears(unit: str, high: float, objects: Objects, step: float, applies: str, *needs: tuple[str, float]) -> Target:
+    return Target(unit, 0.0, high, objects, constant(0.0), step=step, applies=applies, needs=needs)
+
+
+def _ceiling(unit: str, none: float, objects: Objects, probe: float, applies: str) -> Target:
+    """A ceiling that stands at `none` until it is set; `probe` is one that is felt."""
+    return Target(unit, 0.01, none, objects, constant(none), step=none - probe, applies=applies)
+
+
+A_DRIVEN, A_SERVO = "driven actuators", "position servos"
+WITH_CONSTANTS = "actuators with known motor constants: dcmotor, and servos of a type (model.servo)"
+A_FORCED = "driven actuators, but for dcmotor"
+RUBS, MOVES, BEARS = "joints", "driven joints", "joints that bear a load"
 
 ROWS: dict[tuple[str, str], Target] = {
     ("motor", "rotor_inertia"): Target(
-        "kg m^2", 0.0, 1.0, DRIVEN, _rotor, _write_rotor, fields=("tendon_armature", "dof_armature"), derived=True
+        "kg m^2", 0.0, 1.0, DRIVEN, _rotor, _write_rotor, fields=("tendon_armature", "dof_armature"), derived=True,
+        applies=A_DRIVEN,
     ),
     # rotor turns per joint turn: torque grows with it, the rotor's inertia with its square
     ("motor", "gear"): Target(
-        "1", 1e-3, 1e4, DRIVEN, _gear, _write_gear, fields=("tendon_armature", "dof_armature"), derived=True
+        "1", 1e-3, 1e4, DRIVEN, _gear, _write_gear, fields=("tendon_armature", "dof_armature"), derived=True,
+        applies=A_DRIVEN,
     ),
+    # torque and back-EMF at the joint
     ("motor", "torque_constant"): Target(
-        "N m/A", 1e-4, 1e3, electrical, _constant_of("torque_constant", 1)
-    ),  # at the joint
-    ("motor", "resistance"): Target("ohm", 1e-3, 1e4, electrical, _constant_of("resistance", 0)),
-    # speed at which a torque motor has no torque left: the straight line down to it begins at the torque limit
-    ("motor", "no_load_speed"): Target("rad/s", *SPEED, _of_kind("torque"), constant(UNLIMITED)),
-    ("supply", "voltage"): Target("V", 0.1, 1e3, _bus, _voltage),
-    ("supply", "resistance"): Target("ohm", 0.0, 100.0, _bus, constant(0.0)),  # of source and wires: the voltage sags
-    ("actuator", "kp"): Target("N m/rad", 0.0, 1e5, SERVO, _kp),
-    ("actuator", "kd"): Target("N m s/rad", 0.0, 1e4, _of_kind("position_pd", "velocity"), _kd),
-    ("actuator", "torque_limit"): Target("N m", 0.0, 1e4, DRIVEN, _torque_limit),
-    ("actuator", "gain"): Target("1", 0.0, 10.0, FORCED, constant(1.0)),  # delivered / commanded torque
-    ("actuator", "bias"): Target("N m", -100.0, 100.0, FORCED, constant(0.0)),
-    ("actuator", "backlash"): Target(
-        "rad", 0.0, 0.5, SERVO, constant(0.0)
-    ),  # play between joint and encoder, end to end
-    ("actuator", "dead_zone"): Target("rad", 0.0, 0.5, SERVO, constant(0.0)),  # an error that the servo does not act on
-    ("actuator", "encoder_step"): Target("rad", 0.0, 0.5, SERVO, constant(0.0)),  # of the position that the servo sees
-    ("actuator", "speed_ceiling"): Target("rad/s", *SPEED, SERVO, constant(UNLIMITED)),  # of the goal's own profile
-    ("actuator", "acceleration_ceiling"): Target(
-        "rad/s^2", 0.01, UNLIMITED_ACCELERATION, SERVO, constant(UNLIMITED_ACCELERATION)
+        "N m/A", 1e-4, 1e3, electrical, _constant_of("torque_constant", 1), applies=WITH_CONSTANTS
     ),
+    ("motor", "resistance"): Target(
+        "ohm", 1e-3, 1e4, electrical, _constant_of("resistance", 0), applies=WITH_CONSTANTS
+    ),
+    # where a torque motor has no torque left: the straight line down to it begins at the torque limit
+    ("motor", "no_load_speed"): _ceiling("rad/s", UNLIMITED, _of_kind("torque"), 2.0, "driven torque motors"),
+    ("supply", "voltage"): Target("V", 0.1, 1e3, _bus, _voltage, applies=f"the bus of {WITH_CONSTANTS}"),
+    # of source and wires: the voltage sags under the current
+    ("supply", "resistance"): Target(
+        "ohm", 0.0, 100.0, _bus, constant(0.0), step=2.0, applies=f"the bus of {WITH_CONSTANTS}"
+    ),
+    ("actuator", "kp"): Target("N m/rad", 0.0, 1e5, SERVO, _kp, applies=A_SERVO),
+    ("actuator", "kd"): Target(
+        "N m s/rad", 0.0, 1e4, _of_kind("position_pd", "velocity"), _kd, step=0.5, applies="position, velocity servos"
+    ),
+    ("actuator", "torque_limit"): Target("N m", 0.0, 1e4, DRIVEN, _torque_limit, applies=A_DRIVEN),
+    ("actuator", "gain"): Target("1", 0.0, 10.0, FORCED, constant(1.0), applies=A_FORCED),  # delivered / commanded
+    ("actuator", "bias"): Target("N m", -100.0, 100.0, FORCED, constant(0.0), applies=A_FORCED),
+    # play between joint and encoder, end to end
+    ("actuator", "backlash"): Target("rad", 0.0, 0.5, SERVO, constant(0.0), step=0.05, applies=A_SERVO),
+    # an error that the servo does not act on
+    ("actuator", "dead_zone"): Target("rad", 0.0, 0.5, SERVO, constant(0.0), step=0.05, applies=A_SERVO),
+    # of the position that the servo sees, and of its goals
+    ("actuator", "encoder_step"): Target("rad", 0.0, 0.5, SERVO, constant(0.0), step=0.05, applies=A_SERVO),
+    # of the profile in which the firmware moves its goal
+    ("actuator", "speed_ceiling"): _ceiling("rad/s", UNLIMITED, SERVO, 0.5, A_SERVO),
+    ("actuator", "acceleration_ceiling"): _ceiling("rad/s^2", UNLIMITED_ACCELERATION, SERVO, 1.0, A_SERVO),
     # friction of the gearbox, BAM's M1 to M6 with joint/damping and joint/frictionloss: see sim/friction.py
-    ("joint", "stribeck_ratio"): Target("1", 1.0, 10.0, joints, constant(1.0)),  # breakaway / Coulomb friction
-    ("joint", "stribeck_friction"): _friction("N m", 100.0),  # or what sticking adds
-    ("joint", "stribeck_velocity"): Target("rad/s", 1e-3, 10.0, joints, constant(0.1)),
-    ("joint", "stribeck_exponent"): Target("1", 0.1, 20.0, joints, constant(2.0)),
-    ("joint", "motor_friction"): _friction("1", 1.0),  # share of the motor's torque
-    ("joint", "load_friction"): _friction("1", 1.0),  # share of the load's torque
-    ("joint", "motor_stribeck"): _friction("1", 2.0),  # the same, while it sticks
-    ("joint", "load_stribeck"): _friction("1", 2.0),
-    ("joint", "motor_quadratic"): _friction("1/(N m)", 1.0),
-    ("joint", "load_quadratic"): _friction("1/(N m)", 1.0),
-}
+    ("joint", "stribeck_ratio"): Target("1", 1.0, 10.0, joints, constant(1.0), applies=RUBS),  # breakaway / Coulomb
+    ("joint", "stribeck_friction"): _gears("N m", 100.0, joints, 0.05, RUBS),  # or what sticking adds
+    ("joint", "stribeck_velocity"): Target(
+        "rad/s", 1e-3, 10.0, joints, constant(0.1), step=1.0, applies=RUBS, needs=(("stribeck_friction", 0.1),)
+    ),
+    ("joint", "stribeck_exponent"): Target(
+        "1", 0.1, 20.0, joints, constant(2.0), applies=RUBS,
+        needs=(("stribeck_friction", 0.1), ("stribeck_velocity", 1.0)),
+    ),
+    ("joint", "motor_friction"): _gears("1", 1.0, _driven_joints, 0.3, MOVES),  # share of the motor's torque
+    ("joint", "load_friction"): _gears("1", 1.0, _loaded_joints, 0.3, BEARS),  # share of the load's torque
+    # the same, while it sticks
+    ("joint", "motor_stribeck"): _gears("1", 2.0, _driven_joints, 0.5, MOVES, ("stribeck_velocity", 1.0)),
+    ("joint", "load_stribeck"): _gears("1", 2.0, _loaded_joints, 0.5, BEARS, ("stribeck_velocity", 1.0)),
+    ("joint", "motor_quadratic"): _gears("1/(N m)", 1.0, _loaded_joints, 1.0, BEARS, ("stribeck_velocity", 1.0)),
+    ("joint", "load_quadratic"): _gears("1/(N m)", 1.0, _loaded_joints, 1.0, BEARS, ("stribeck_velocity", 1.0)),
+}  # fmt: skip
 
 NATIVE = {
     ("motor", "gear"), ("motor", "torque_constant"), ("motor", "resistance"), ("actuator", "kp"), ("actuator", "kd"),
