@@ -120,11 +120,26 @@ class Camera:
         all is nominal. `rng` is needed where the camera is noisy. `source`, of n simulations, has model `fields` of its
         own (link lengths, say) that can be seen.
         """
+        look = self.look(outer, ids) if outer is not None else None
+        return self.shoot(self.compose(qpos, look, source, fields), passes, look, rng)
+
+    def look(self, outer: Outer, ids: Ids | slice = slice(None)) -> Look:
+        """The appearance targets that concern this camera, of the simulations `ids`."""
+        return Look(self.model, self.name, outer, ids)
+
+    def compose(
+        self, qpos: Array, look: Look | None = None, source: Batch | None = None, fields: Collection[str] = ()
+    ) -> Shot:
+        """The scene of n states, not drawn yet; see render()."""
         shot = self.visual.shot(self._id, qpos, self.width / self.height, source, fields)
-        look = Look(self.model, self.name, outer, ids) if outer is not None else None
         if look:
             change_scene(shot, look, self.visual)
-        self.visual.finish(shot)
+        return self.visual.finish(shot)
+
+    def shoot(
+        self, shot: Shot, passes: Collection[str], look: Look | None = None, rng: np.random.Generator | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Draw the scene that compose() made last; see render()."""
         lit = "rgb" in passes and bool(shot.background.any())
         wanted = {*passes, "depth"} if lit else set(passes)
         out = self._renderer.draw(shot, wanted)
