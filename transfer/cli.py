@@ -32,6 +32,7 @@ STAGES = {
     "trials": "many episodes of a bundle on a robot",
     "report": "one offline HTML page of a run",
     "lineage": "what a run was made from",
+    "bench": "measure speed, against others",
 }
 """name -> what it does, in one line."""
 

@@ -1,0 +1,43 @@
+"""Measure speed, against others where there are any, in one run and in turns:
+
+    terrafirma bench what=env                          # our environment, the bare Batch, EnvPool, gymnasium, SB3
+    terrafirma bench what=env tasks=[ant] scaling=false
+    terrafirma bench what=tick                         # one tick of a controller onboard
+
+Reads   nothing; peers that are not installed are named with their pip line (`pip install envpool`).
+Writes  result.json with rows (median, least, greatest) and ratio (ours / peer), and a figure of the scaling.
+Costs   what=env: about three minutes for the ant with all peers and the scaling, ten seconds for each further task.
+A quiet machine gives good rates; ratios are medians over rounds in which all took their turn, and bear more.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from robot.result import Run
+from transfer.bench import WHAT
+from transfer.cli import Common
+
+VOLATILE = ("rows", "ratio", "ratios", "scaling", "missing", "figure", "threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Common):
+    what: Literal["env", "render", "tick"] = "env"
+    tasks: tuple[str, ...] | None = None
+    """env: `ant`, or names of tasks; default: the ant, then every task."""
+    peers: tuple[str, ...] | None = None
+    """env: envpool, sync, async (gymnasium), dummy, subproc (SB3); default: all on the ant, sync on the others."""
+    simulations: int | None = None
+    """env: of ours and the bare Batch; default: the fastest of 64, 256 and 1024."""
+    threads: int | None = None
+    """Default: all cores that this process may use."""
+    scaling: bool = True
+    """env: also 1 to 1024 simulations on 1 to all threads, of the first task."""
+
+
+def run(cfg: Config, run: Run) -> dict[str, Any]:
+    keys: dict[str, Any] = importlib.import_module(WHAT[cfg.what]).measure(cfg, run)
+    return keys
