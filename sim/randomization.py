@@ -7,7 +7,7 @@ robot's nominal, so they never pile up over resets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,19 @@ import numpy.typing as npt
 
 from robot import config
 from robot.config import ConfigError
+from sim.curriculum import Settings
+from sim.laws import (
+    Categorical,
+    JointGaussian,
+    Law,
+    LogUniform,
+    Normal,
+    Point,
+    TruncatedNormal,
+    Uniform,
+    from_coordinates,
+    to_coordinates,
+)
 from sim.model import TARGETS, Model, check_range, split
 
 Array = npt.NDArray[np.float64]
@@ -26,123 +39,6 @@ COMBINE: dict[str, Callable[[Array, Array], Array]] = {
     "scale": lambda nominal, drawn: nominal * drawn,
     "offset": lambda nominal, drawn: nominal + drawn,
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Point:
-    """Always the same values, one a target."""
-
-    kind: Literal["point"] = "point"
-    values: tuple[float, ...]
-
-    def draw(self, rng: np.random.Generator, n: int, k: int) -> Array:
-        return np.tile(self.center(k), (n, 1))
-
-    def center(self, k: int) -> Array:
-        return np.array(self.values)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Uniform:
-    """Uniform on [low, high]; each target of the term is drawn by itself."""
-
-    kind: Literal["uniform"] = "uniform"
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not self.low <= self.high:
-            raise ConfigError(f"uniform law: low {self.low} is above high {self.high}.")
-
-    def draw(self, rng: np.random.Generator, n: int, k: int) -> Array:
-        return rng.uniform(self.low, self.high, (n, k))
-
-    def center(self, k: int) -> Array:
-        return np.full(k, 0.5 * (self.low + self.high))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LogUniform:
-    """Uniform in the logarithm on [low, high], both above 0."""
-
-    kind: Literal["log_uniform"] = "log_uniform"
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high:
-            raise ConfigError(f"log_uniform law: needs 0 < low <= high, found [{self.low}, {self.high}].")
-
-    def draw(self, rng: np.random.Generator, n: int, k: int) -> Array:
-        return np.exp(rng.uniform(np.log(self.low), np.log(self.high), (n, k)))
-
-    def center(self, k: int) -> Array:
-        return np.full(k, np.sqrt(self.low * self.high))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JointGaussian:
-    """Gaussian in transformed coordinates, jointly over the targets, so that no draw is unphysical.
-
-    `log`: the coordinate is log(x). `logit`: log((x - low) / (high - x)) with the target's `bounds`.
-    `none`: x itself.
-    """
-
-    kind: Literal["joint_gaussian"] = "joint_gaussian"
-    transform: tuple[Literal["log", "logit", "none"], ...]
-    bounds: tuple[tuple[float, float], ...]
-    """[low, high] of each target; used by `logit` alone."""
-    mean: tuple[float, ...]
-    """In transformed coordinates."""
-    covariance: tuple[tuple[float, ...], ...]
-
-    def __post_init__(self) -> None:
-        k = len(self.mean)
-        if any(len(x) != k for x in (self.transform, self.bounds, self.covariance, *self.covariance)):
-            raise ConfigError("joint_gaussian law: transform, bounds, mean and covariance disagree about the size.")
-        matrix = np.array(self.covariance)
-        if not np.allclose(matrix, matrix.T) or np.linalg.eigvalsh(matrix).min() < -1e-9 * max(
-            1.0, np.abs(matrix).max()
-        ):
-            raise ConfigError("joint_gaussian law: covariance is not symmetric positive semidefinite.")
-
-    def draw(self, rng: np.random.Generator, n: int, k: int) -> Array:
-        coordinates = rng.multivariate_normal(np.array(self.mean), np.array(self.covariance), size=n, method="eigh")
-        return self.physical(coordinates)
-
-    def center(self, k: int) -> Array:
-        return self.physical(np.array(self.mean)[None])[0]
-
-    def physical(self, coordinates: Array) -> Array:
-        """(n, k) transformed coordinates to physical values."""
-        return from_coordinates(coordinates, self.transform, self.bounds)
-
-
-Law = Point | Uniform | LogUniform | JointGaussian
-
-
-def from_coordinates(x: Array, transform: tuple[str, ...], bounds: tuple[tuple[float, float], ...]) -> Array:
-    """Transformed coordinates (n, k) to physical values (n, k)."""
-    out = np.array(x, dtype=np.float64)
-    for i, kind in enumerate(transform):
-        if kind == "log":
-            out[:, i] = np.exp(x[:, i])
-        elif kind == "logit":
-            low, high = bounds[i]
-            out[:, i] = low + (high - low) / (1.0 + np.exp(-x[:, i]))
-    return out
-
-
-def to_coordinates(values: Array, transform: tuple[str, ...], bounds: tuple[tuple[float, float], ...]) -> Array:
-    """Physical values (n, k) to transformed coordinates (n, k); the inverse of from_coordinates."""
-    out = np.array(values, dtype=np.float64)
-    for i, kind in enumerate(transform):
-        if kind == "log":
-            out[:, i] = np.log(values[:, i])
-        elif kind == "logit":
-            low, high = bounds[i]
-            out[:, i] = np.log((values[:, i] - low) / (high - values[:, i]))
-    return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,19 +56,23 @@ class Term:
         for target in self.targets:
             split(target)
         count = {"point": lambda law: len(law.values), "joint_gaussian": lambda law: len(law.mean)}
-        size = count.get(self.law.kind, lambda law: len(self.targets))(self.law)
-        if size not in (len(self.targets), 1 if self.tie else len(self.targets)):
+        size = count.get(self.law.kind, lambda law: self.size)(self.law)
+        if size != self.size:
             raise ConfigError(
                 f"term over {list(self.targets)}: its law has {size} values for {len(self.targets)} targets."
             )
 
-    def apply(self, nominal: Array, rng: np.random.Generator, n: int) -> Array:
-        """(n, n_targets) values; `nominal` is (n_targets,). From the nominal, so draws never pile up over resets."""
-        return COMBINE[self.how](nominal, self.law.draw(rng, n, 1 if self.tie else len(self.targets)))
+    @property
+    def size(self) -> int:
+        """How many numbers its law draws."""
+        return 1 if self.tie else len(self.targets)
 
-    def center(self, nominal: Array) -> Array:
-        """(n_targets,) the law's middle, combined with the nominal."""
-        return COMBINE[self.how](nominal, self.law.center(1 if self.tie else len(self.targets)))
+    def apply(self, nominal: Array, drawn: Array) -> Array:
+        """(n, n_targets) values of what the law has drawn, (n, size); `nominal` is (n_targets,).
+
+        From the nominal, so draws never pile up over resets.
+        """
+        return COMBINE[self.how](nominal, drawn)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,6 +85,8 @@ class Randomization:
     """Where the numbers come from: a publication, a person's judgement, or the logs of an identification."""
     robot: str = ""
     """Robot it was made for; empty for any. Another robot refuses it by name."""
+    curriculum: Settings | None = None
+    """How training moves within the laws; evaluation draws from the laws as they stand."""
     meta: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -213,17 +115,21 @@ class Randomization:
 
     def draw(self, model: Model, rng: np.random.Generator, n: int) -> dict[str, Array]:
         """n draws: target -> (n,). ConfigError when a draw leaves its target's valid range."""
-        return self._values(model, lambda term, nominal: term.apply(nominal, rng, n))
+        return self.combine(model, self.draw_laws(rng, n))
+
+    def draw_laws(self, rng: np.random.Generator, n: int) -> list[Array]:
+        """n draws of each term's law, (n, size) each, before they meet the nominal."""
+        return [term.law.draw(rng, n, term.size) for term in self.terms]
 
     def center(self, model: Model, n: int = 1) -> dict[str, Array]:
         """The middle of each law (the estimate, for a posterior), repeated n times: target -> (n,)."""
-        return self._values(model, lambda term, nominal: np.tile(term.center(nominal), (n, 1)))
+        return self.combine(model, [np.tile(term.law.center(term.size), (n, 1)) for term in self.terms])
 
-    def _values(self, model: Model, values_of: Callable[[Term, Array], Array]) -> dict[str, Array]:
+    def combine(self, model: Model, drawn: Sequence[Array]) -> dict[str, Array]:
+        """What the laws have drawn, (n, size) a term, as values: target -> (n,); ConfigError as for draw()."""
         out: dict[str, Array] = {}
-        for term in self.terms:
-            nominal = np.array([model.nominal(t) for t in term.targets])
-            values = values_of(term, nominal)
+        for term, numbers in zip(self.terms, drawn, strict=True):
+            values = term.apply(np.array([model.nominal(t) for t in term.targets]), numbers)
             for i, target in enumerate(term.targets):
                 check_range(target, values[:, i])
                 out[target] = np.ascontiguousarray(values[:, i])
@@ -239,6 +145,6 @@ def load(path: Path) -> Randomization:
 
 
 __all__ = [
-    "NOMINAL", "TARGETS", "JointGaussian", "LogUniform", "Point", "Randomization", "Term", "Uniform",
-    "from_coordinates", "load", "to_coordinates",
+    "NOMINAL", "TARGETS", "Categorical", "JointGaussian", "LogUniform", "Normal", "Point", "Randomization", "Term",
+    "TruncatedNormal", "Uniform", "from_coordinates", "load", "to_coordinates",
 ]  # fmt: skip
