@@ -85,10 +85,16 @@ class Keypoints:
         A point inside its own body counts as seen where that body is.
         """
         height, width = seen_geom.shape[1:]
-        inside = np.isfinite(pixels).all(axis=-1) & (pixels >= 0).all(axis=-1) & (pixels < (width, height)).all(axis=-1)
+        inside = inside_image(pixels, width, height)
         column, row = np.where(inside[..., None], pixels, 0.0).astype(np.intp).transpose(2, 0, 1)
         image = np.arange(len(pixels))[:, None]
         surface, geom = seen_depth[image, row, column], seen_geom[image, row, column]
         own = self._own[np.arange(len(self.names)), geom]  # geom -1, nothing, is the last column
         free = (surface == 0.0) | (surface >= depth - SLACK_M)
         return np.where(inside, np.where(own | free, VISIBLE, HIDDEN), OUTSIDE).astype(np.uint8)
+
+
+def inside_image(pixels: Array, width: int, height: int) -> npt.NDArray[np.bool_]:
+    """(...) whether pixels (..., 2) lie in an image; NaN does not."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((pixels >= 0.0) & (pixels < (width, height))).all(axis=-1))

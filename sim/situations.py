@@ -142,6 +142,7 @@ class Situations:
 
     def lowered(self, qpos: Array) -> Array:
         """(nq,) with the robot's free base let down until something touches."""
+        assert self.base is not None
         down = np.zeros(len(qpos))
         down[self.base + 2] = -1.0
         return self.towards(qpos, qpos + down)

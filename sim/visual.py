@@ -35,6 +35,10 @@ PROP_SIZES = {"ball": (0.5, 0.0, 0.0), "box": (0.35, 0.35, 0.35), "rod": (0.12, 
 """MuJoCo size of a prop of diameter 1 m."""
 SHAPE_FIELDS = ("body_pos", "body_quat", "geom_pos", "geom_quat", "geom_size", "jnt_pos", "jnt_axis", "site_pos")
 """Model fields that physics may change per simulation and that can be seen."""
+POSED = (
+    "geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir", "xanchor", "site_xpos", "xipos",
+)  # fmt: skip
+"""Fields that shot() computes; the last three are for keypoints."""
 CORNERS = np.stack(np.meshgrid(*[(-1.0, 1.0)] * 3, indexing="ij"), axis=-1).reshape(8, 3)
 AWAY = 1e6
 """Where the props are until they are placed [m]."""
@@ -192,9 +196,7 @@ class Visual:
             given = source.expand(name) if source is not None and name in fields else own[None, : self._known(name)]
             rows[:n, : given.shape[1]] = given
             self._shapes.add(name)
-        bound = {
-            k: batch.bind(k) for k in ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xpos", "light_xdir")
-        }
+        bound = {name: batch.bind(name) for name in POSED}
         batch.forward(ids, stage=mujoco.mjtStage.mjSTAGE_POS.value)
         mj, zeros = self.mj, np.zeros((n, 1, 3))
         size = batch.expand("geom_size")[:n].copy() if "geom_size" in self._shapes else np.tile(mj.geom_size, (n, 1, 1))

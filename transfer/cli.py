@@ -22,6 +22,7 @@ from robot.result import Run
 
 STAGES = {
     "demo": "the whole chain on the simple pendulum, against a surrogate robot",
+    "synthesize": "labelled images of a robot in simulation",
     "pretrain": "train an encoder in simulation",
     "train": "train a policy in simulation",
     "ingest": "import and screen recorded logs",
