@@ -75,7 +75,8 @@ def change_lens(shot: Shot, look: Look, visual: Visual) -> None:
 
 
 def change_lights(shot: Shot, look: Look, visual: Visual) -> None:
-    shot.light_position[:, :-1] += np.stack([look.of("light", a) for a in "xyz"], axis=-1)
+    moved = visual.light_ids(look.names("light", "x"))
+    shot.light_position[:, moved] += np.stack([look.of("light", a) for a in "xyz"], axis=-1)
     shot.light_intensity = look.of("light", "intensity").copy()
 
 

@@ -79,10 +79,10 @@ class Keypoints:
 
     def visibility(
         self, pixels: Array, depth: Array, seen_depth: npt.NDArray[np.float32], seen_geom: npt.NDArray[np.int16]
-    ) -> npt.NDArray[np.uint8]:
-        """(n, k) OUTSIDE, HIDDEN or VISIBLE, from the passes `depth` and `segmentation` (n, h, w).
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """(n, k) OUTSIDE, HIDDEN or VISIBLE, and whether it is a prop that hides the point.
 
-        A point inside its own body counts as seen where that body is.
+        From the passes `depth` and `segmentation` (n, h, w). A point inside its own body is seen where that body is.
         """
         height, width = seen_geom.shape[1:]
         inside = inside_image(pixels, width, height)
@@ -90,8 +90,9 @@ class Keypoints:
         image = np.arange(len(pixels))[:, None]
         surface, geom = seen_depth[image, row, column], seen_geom[image, row, column]
         own = self._own[np.arange(len(self.names)), geom]  # geom -1, nothing, is the last column
-        free = (surface == 0.0) | (surface >= depth - SLACK_M)
-        return np.where(inside, np.where(own | free, VISIBLE, HIDDEN), OUTSIDE).astype(np.uint8)
+        free = own | (surface == 0.0) | (surface >= depth - SLACK_M)
+        seen = np.where(inside, np.where(free, VISIBLE, HIDDEN), OUTSIDE).astype(np.uint8)
+        return seen, (seen == HIDDEN) & (geom >= self._visual.props.start)
 
 
 def inside_image(pixels: Array, width: int, height: int) -> npt.NDArray[np.bool_]:

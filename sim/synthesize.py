@@ -175,9 +175,8 @@ class Synthesizer:
         self, shard: int, events: npt.NDArray[np.str_], states: States, outer: Outer,
         images: Mapping[str, npt.NDArray[Any]], pixels: Array, depth: Array, count: int,
     ) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
-        visible = self.keypoints.visibility(pixels, depth, images["depth"], images["segmentation"])
-        first_prop = self.camera.visual.props.start
-        flags = states.flags | {"occluded": (images["segmentation"] >= first_prop).any(axis=(1, 2))}
+        visible, covered = self.keypoints.visibility(pixels, depth, images["depth"], images["segmentation"])
+        flags = states.flags | {"occluded": covered.any(axis=1)}
         columns = {
             "index": shard * self.job.shard + np.arange(len(events), dtype=np.int64),
             "event": events.astype(str),

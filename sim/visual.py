@@ -18,7 +18,7 @@ from mujoco.batch import Batch
 
 from robot.config import ConfigError, nearest
 from sim.model import Model
-from sim.targets.appearance import PATTERNS, PROPS, backdrop, fovy, geom_rgba
+from sim.targets.appearance import PATTERNS, PROPS, backdrop, fovy, geom_rgba, lights
 
 Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
@@ -141,6 +141,10 @@ class Visual:
 
     def geom_ids(self, names: Collection[str]) -> npt.NDArray[np.intp]:
         return np.array([self.mj.geom(name).id for name in names], dtype=np.intp)
+
+    def light_ids(self, names: Collection[str]) -> npt.NDArray[np.intp]:
+        known = lights(self.model)
+        return np.array([known.index(name) for name in names], dtype=np.intp)
 
     def textures(self, shot: Shot) -> npt.NDArray[np.int64]:
         """(n, ngeom) texture of the visual model on each geom, -1 for none: its pattern's, else the MJCF's own."""

@@ -21,7 +21,12 @@ PATTERNS = ("plain", "checker", "stripes", "gradient", "fine_noise", "coarse_noi
 """What a surface or the background can carry; a target's number counts in this order, rounded down."""
 PROPS = ("ball", "box", "rod", "disc")
 """Objects that are not the robot's. Near the camera one is an occluder, farther away a distractor; size 0: absent."""
+PATTERN_LIMIT = float(len(PATTERNS))
 HEADLIGHT = "headlight"
+
+
+PLACED = (("size", 0.4),)
+"""What must be in force for a prop's other targets to be seen."""
 
 
 def cameras(model: Model) -> tuple[str, ...]:
@@ -32,6 +37,12 @@ def cameras(model: Model) -> tuple[str, ...]:
 def lights(model: Model) -> tuple[str, ...]:
     """Lights of the MJCF; one without a name is `light<number>`."""
     return tuple(model.mj.light(i).name or f"light{i}" for i in range(model.mj.nlight))
+
+
+def placed_lights(model: Model) -> tuple[str, ...]:
+    """Lights of the MJCF that shine from somewhere, not from everywhere at once."""
+    directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    return tuple(name for i, name in enumerate(lights(model)) if model.mj.light_type[i] != directional)
 
 
 def all_lights(model: Model) -> tuple[str, ...]:
@@ -81,54 +92,60 @@ def _backdrop(index: int) -> Callable[[Model, str], float]:
     return lambda model, name: float(backdrop(model.mj)[index])
 
 
-def _camera(unit: str, low: float, high: float, nominal: float = 0.0) -> Target:
-    return Target(unit, low, high, cameras, constant(nominal))
+Needs = tuple[tuple[str, float], ...]
 
 
-def _prop(unit: str, low: float, high: float, nominal: float) -> Target:
-    return Target(unit, low, high, props, constant(nominal))
+def _camera(unit: str, low: float, high: float, nominal: float = 0.0, step: float = 0.0, needs: Needs = ()) -> Target:
+    return Target(unit, low, high, cameras, constant(nominal), step=step, needs=needs)
+
+
+def _prop(unit: str, low: float, high: float, nominal: float, step: float = 0.0, needs: Needs = PLACED) -> Target:
+    return Target(unit, low, high, props, constant(nominal), step=step, needs=needs)
 
 
 ROWS: dict[tuple[str, str], Target] = {
     # where the camera is, against its mount: along and about its own axes (right, up, backwards)
     ("camera", "x"): _camera("m", -5.0, 5.0),
     ("camera", "y"): _camera("m", -5.0, 5.0),
-    ("camera", "z"): _camera("m", -5.0, 5.0),
+    ("camera", "z"): _camera("m", -5.0, 5.0, step=0.2),
     ("camera", "pitch"): _camera("rad", -np.pi, np.pi),
     ("camera", "yaw"): _camera("rad", -np.pi, np.pi),
-    ("camera", "roll"): _camera("rad", -np.pi, np.pi),
+    ("camera", "roll"): _camera("rad", -np.pi, np.pi, step=0.2),
     # what its lens does
     ("camera", "fovy"): Target("deg", 1.0, 170.0, cameras, fovy),
     ("camera", "principal_x"): _camera("1", -0.5, 0.5),  # principal point, from the middle, in image widths
     ("camera", "principal_y"): _camera("1", -0.5, 0.5),  # in image heights, downwards
     ("camera", "defocus"): _camera("1", 0.0, 0.1),  # standard deviation of the blur, in image heights
-    ("camera", "shake"): _camera("1", 0.0, 0.2),  # length of the motion blur, in image heights
-    ("camera", "shake_direction"): _camera("rad", -np.pi, np.pi),  # from the image's right, anticlockwise
+    ("camera", "shake"): _camera("1", 0.0, 0.2, step=0.05),  # length of the motion blur, in image heights
+    # from the image's right, anticlockwise
+    ("camera", "shake_direction"): _camera("rad", -np.pi, np.pi, step=1.5, needs=(("shake", 0.05),)),
     # what its sensor does
-    ("camera", "exposure"): _camera("stop", -5.0, 5.0),  # each stop doubles the light
+    ("camera", "exposure"): _camera("stop", -5.0, 5.0, step=1.0),  # each stop doubles the light
     ("camera", "gain_red"): _camera("1", 0.1, 10.0, 1.0),  # white balance, against green
     ("camera", "gain_blue"): _camera("1", 0.1, 10.0, 1.0),
     ("camera", "noise"): _camera("1", 0.0, 0.5),  # standard deviation in the dark, of full scale
     ("camera", "shot_noise"): _camera("1", 0.0, 0.5),  # standard deviation at full scale; grows with the root of light
     # the scene
-    ("light", "x"): Target("m", -10.0, 10.0, lights, constant(0.0)),  # offset in the light's frame of reference
-    ("light", "y"): Target("m", -10.0, 10.0, lights, constant(0.0)),
-    ("light", "z"): Target("m", -10.0, 10.0, lights, constant(0.0)),
+    ("light", "x"): Target("m", -10.0, 10.0, placed_lights, constant(0.0), step=0.5),  # offset, in its body's axes
+    ("light", "y"): Target("m", -10.0, 10.0, placed_lights, constant(0.0), step=0.5),
+    ("light", "z"): Target("m", -10.0, 10.0, placed_lights, constant(0.0), step=0.5),
     ("light", "intensity"): Target("1", 0.0, 10.0, all_lights, constant(1.0)),
     ("geom", "red"): Target("1", 0.0, 1.0, geoms, _channel(0)),
     ("geom", "green"): Target("1", 0.0, 1.0, geoms, _channel(1)),
     ("geom", "blue"): Target("1", 0.0, 1.0, geoms, _channel(2)),
-    ("geom", "texture"): Target("1", 0.0, float(len(PATTERNS)), geoms, constant(0.0)),  # number of one of PATTERNS
+    ("geom", "texture"): Target("1", 0.0, PATTERN_LIMIT, geoms, constant(0.0), step=1.0),  # number in PATTERNS
     ("scene", "red"): Target("1", 0.0, 1.0, only("background"), _backdrop(0)),
     ("scene", "green"): Target("1", 0.0, 1.0, only("background"), _backdrop(1)),
     ("scene", "blue"): Target("1", 0.0, 1.0, only("background"), _backdrop(2)),
-    ("scene", "texture"): Target("1", 0.0, float(len(PATTERNS)), only("background"), constant(0.0)),
+    ("scene", "texture"): Target(
+        "1", 0.0, PATTERN_LIMIT, only("background"), constant(0.0), step=1.0, needs=(("red", 1.0),)
+    ),
     # props, placed in the picture
-    ("prop", "size"): _prop("1", 0.0, 2.0, 0.0),  # diameter, in image heights at its distance
-    ("prop", "distance"): _prop("m", 0.01, 100.0, 0.5),  # from the camera, along its axis
+    ("prop", "size"): _prop("1", 0.0, 2.0, 0.0, step=0.2, needs=()),  # diameter, in image heights at its distance
+    ("prop", "distance"): _prop("m", 0.01, 100.0, 0.5, step=3.0),  # from the camera, along its axis
     ("prop", "u"): _prop("1", -1.0, 1.0, 0.0),  # place, from the middle to the right, in image widths
     ("prop", "v"): _prop("1", -1.0, 1.0, 0.0),  # downwards, in image heights
-    ("prop", "turn"): _prop("rad", -np.pi, np.pi, 0.5),
+    ("prop", "turn"): _prop("rad", -np.pi, np.pi, 0.5, step=1.0),
     ("prop", "red"): _prop("1", 0.0, 1.0, 0.5),
     ("prop", "green"): _prop("1", 0.0, 1.0, 0.5),
     ("prop", "blue"): _prop("1", 0.0, 1.0, 0.5),
