@@ -33,6 +33,7 @@ STAGES = {
     "trials": "many episodes of a bundle on a robot",
     "report": "one offline HTML page of a run",
     "lineage": "what a run was made from",
+    "view": "look at what a robot did, recorded or simulated",
     "bench": "measure speed, against others",
 }
 """name -> what it does, in one line."""
