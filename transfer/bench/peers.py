@@ -52,7 +52,7 @@ class Gymnasium:
         makers = [partial(single, task)] * simulations
         makers[0]().close()  # an environment that is not there shows here, not in a worker
         self._env: Any = AsyncVectorEnv(makers, context=CONTEXT) if kind == "async" else SyncVectorEnv(makers)
-        self._actions = random_actions(simulations, self._env.single_action_space.shape[0], seed)
+        self._actions = random_actions(simulations, self._env.action_space.shape[1], seed)
         self._env.reset(seed=seed)
         self._k = 0
 
