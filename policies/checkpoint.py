@@ -7,10 +7,12 @@ at any moment leaves the one before.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from stable_baselines3 import PPO
 from torch import Tensor
@@ -42,7 +44,14 @@ class TrainState:
     """Time spent so far [s], over all runs."""
 
 
-def save(out: Path, state: TrainState, learner: PPO, statistics: RunningStatistics, best: dict[str, Tensor]) -> None:
+def save(
+    out: Path,
+    state: TrainState,
+    learner: PPO,
+    statistics: RunningStatistics,
+    best: dict[str, Tensor],
+    curriculum: Mapping[str, npt.NDArray[np.float64]],
+) -> None:
     """Write the checkpoint of `state.segment`, then remove all but the last KEPT."""
     named = {f"learner/{k}": v for k, v in learner.policy.state_dict().items()}
     for i, moments in learner.policy.optimizer.state_dict()["state"].items():
@@ -52,6 +61,7 @@ def save(out: Path, state: TrainState, learner: PPO, statistics: RunningStatisti
     for name in ("sum", "squares", "mean", "deviation"):
         named[f"statistics/{name}"] = torch.from_numpy(getattr(statistics, name))
     named |= {f"best/{k}": v for k, v in best.items()}
+    named |= {f"curriculum/{k}": torch.from_numpy(np.ascontiguousarray(v)) for k, v in curriculum.items()}
     with files.replacing_folder(out / FOLDER / f"{state.segment:06d}") as folder:
         tensors.save(folder / TENSORS, named)
         config.save(folder / STATE, state)
@@ -85,8 +95,10 @@ def load_state(folder: Path, recipe: TrainConfig, seed: int, inputs: dict[str, s
     return state
 
 
-def restore(folder: Path, learner: PPO, statistics: RunningStatistics) -> dict[str, Tensor]:
-    """Put weights, optimizer and statistics back; returns the best actor's tensors."""
+def restore(
+    folder: Path, learner: PPO, statistics: RunningStatistics
+) -> tuple[dict[str, Tensor], dict[str, npt.NDArray[np.float64]]]:
+    """Put weights, optimizer and statistics back; returns the best actor's tensors, and the curriculum's state."""
     named = tensors.load(folder / TENSORS)
 
     def part(prefix: str) -> dict[str, Tensor]:
@@ -103,4 +115,4 @@ def restore(folder: Path, learner: PPO, statistics: RunningStatistics) -> dict[s
     statistics.count, statistics.frozen = float(numbers["count"][0]), bool(numbers["count"][1])
     for name in ("sum", "squares", "mean", "deviation"):
         setattr(statistics, name, np.array(numbers[name].numpy()))
-    return part("best/")
+    return part("best/"), {k: v.numpy() for k, v in part("curriculum/").items()}

@@ -129,6 +129,8 @@ class _Run:
         size = card.layout().size
         self.statistics = RunningStatistics(size)
         self.env = ContextVecEnv(make_env(recipe.num_envs), encoder, self.statistics)
+        self.curriculum = self.env.get_attr("curriculum", 0)[0] if self.env.has_attr("curriculum") else None
+        """What the environments draw their parameters by, where that changes with what the policy can do."""
         self.learner = make_ppo(self.env, card.network, recipe, seed)
         inputs = {"policy card": _digest(config.dump_yaml(replace(card, lineage={})).encode())}
         inputs["encoder"] = _digest_of(encoder)
@@ -167,7 +169,9 @@ class _Run:
         if folder is None:
             return
         self.state = checkpoint.load_state(folder, self.recipe, self.state.seed, self.state.inputs)
-        self.best = checkpoint.restore(folder, self.learner, self.statistics)
+        self.best, curriculum = checkpoint.restore(folder, self.learner, self.statistics)
+        if self.curriculum is not None:
+            self.curriculum.restore(curriculum)
         rows = [json.loads(line) for line in (self.out / CURVE).read_text().splitlines()]
         self.curve = [row for row in rows if row["segment"] <= self.state.segment]
 
@@ -187,6 +191,8 @@ class _Run:
         self.statistics.commit()
         row: dict[str, float] = {"segment": done + 1, "env_steps": self.learner.num_timesteps}
         row |= self._mean_episode()
+        if self.curriculum is not None:
+            row |= {f"curriculum/{key}": value for key, value in self.curriculum.summary().items()}
         state = replace(self.state, segment=done + 1, env_steps=self.learner.num_timesteps)
         last = done + 1 == self.recipe.segments
         if evaluate is not None and (last or (done + 1) % self.recipe.evaluate_segments == 0):
@@ -199,7 +205,8 @@ class _Run:
         row["seconds"] = round(state.seconds, 3)
         self.curve.append(row)
         files.write_text(self.out / CURVE, "".join(json.dumps(r) + "\n" for r in self.curve))
-        checkpoint.save(self.out, state, self.learner, self.statistics, self.best)
+        curriculum = {} if self.curriculum is None else self.curriculum.state()
+        checkpoint.save(self.out, state, self.learner, self.statistics, self.best, curriculum)
         self.state = state
         return row
 

@@ -19,6 +19,7 @@ from gymnasium import spaces
 from robot.config import ConfigError
 from robot.observation import Observation
 from robot.spec import RobotSpec
+from sim import curriculum as curricula
 from sim.frames import Frames
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
@@ -97,6 +98,8 @@ class BatchedEnv:
         self._steps = task.explore_steps if stagger else task.steps
         self.model = Model(robot)
         randomization.check(self.model)
+        self.curriculum = curricula.of(randomization, num_envs)
+        """Draws the parameters of each new episode, and is told how it ended."""
         config = task.observation if history is None else dataclasses.replace(task.observation, history=history)
         self.observation = Observation(self.spec, config, task.action, num_envs)
         self.plant = Plant(self.model, num_envs, period_s=task.control_period_s, nthread=nthread, fields=task.fields)
@@ -181,8 +184,10 @@ class BatchedEnv:
         returns, steps = self._return.copy(), self._age.copy()
         if done.any():
             final, terms = inputs, {name: total.copy() for name, total in self._terms.items()}
+            ended = np.flatnonzero(done)
+            self.curriculum.report(ended, returns[ended], success[ended])
             if self.autoreset:
-                inputs = self.reset(np.flatnonzero(done))
+                inputs = self.reset(ended)
         return Step(inputs, reward, terminated, truncated, final, success, returns, steps, terms)
 
     def _advance(self, command: Array) -> None:
@@ -235,7 +240,7 @@ class BatchedEnv:
 
     def _restart(self, ids: Ids) -> None:
         if not (self.randomization.fixed and self._drawn):
-            self.plant.set(self.randomization.draw(self.model, self._rng, len(ids)), ids)
+            self.plant.set(self.curriculum.draw(self.model, self._rng, ids), ids)
             self._drawn |= len(ids) == self.num_envs
         begin = self.task.explore if self.start == "explore" else self.task.start
         start, state = begin(self._rng, len(ids)), self._state

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.vec_env import VecEnv
 
 from policies import checkpoint
 from policies.context_env import ContextVecEnv, RunningStatistics
@@ -24,6 +25,7 @@ from policies.ppo import TrainConfig, make_ppo, read_actor, read_critic, write_a
 from policies.progress import Progress
 from policies.train import CURVE, MakeEnv, load_critic, train
 from robot.config import ConfigError
+from sim.curriculum import Adr
 from sim.model import RobotConfig
 from sim.randomization import NOMINAL, Randomization, Term, Uniform
 from sim.sb3 import SB3VecEnv
@@ -222,3 +224,30 @@ def test_running_statistics_are_those_of_all_rows() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def test_a_curriculum_goes_on_where_the_checkpoint_left_it(
+    task: Task, robot: RobotConfig, card: PolicyCard, tmp_path: Path
+) -> None:
+    law = Randomization(
+        name="mass",
+        terms=(Term(targets=("body/pendulum/mass",), how="scale", law=Uniform(low=0.5, high=2.0)),),
+        curriculum=Adr(episodes=2, bad=-1.0, good=0.0),
+    )
+    short = replace(task, explore_s=0.1)
+
+    def make(num_envs: int) -> VecEnv:
+        return SB3VecEnv(BatchedEnv(short, robot, law, num_envs, stagger=True, nthread=1))
+
+    def cut(policy: Policy) -> tuple[float, float]:
+        raise KeyboardInterrupt
+
+    whole = train(make, card, TINY, tmp_path / "whole", seed=1, evaluate=evaluate)
+    widths = [row["curriculum/width"] for row in whole.curve]
+    assert widths[-1] > widths[0], "a bound at which every episode is good grows"
+    assert {"term/height", "train_steps"} <= set(whole.curve[-1])
+    with pytest.raises(KeyboardInterrupt):  # in segment 2: one checkpoint is there
+        train(make, card, TINY, tmp_path / "cut", seed=1, evaluate=cut)
+    again = train(make, card, TINY, tmp_path / "cut", seed=1, evaluate=evaluate, resume=True)
+    assert [row["curriculum/width"] for row in again.curve] == widths
+    assert curve_of(tmp_path / "cut") == curve_of(tmp_path / "whole")
