@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ import numpy.typing as npt
 from robot.config import ConfigError
 from robot.driver import DriverError, StaleState, StopReason
 from robot.spec import RobotSpec
-from robot.state import JointCommand, Joints, Sample
+from robot.state import Imu, JointCommand, Joints, Sample
 from sim import randomization as randomizations
 from sim.command import lag_factors
+from sim.eyes import Eyes
 from sim.model import Model, RobotConfig, find_robot
 from sim.plant import Plant
 from sim.randomization import NOMINAL, Randomization
-from sim.sensor import JOINT_SIGNALS, quantize, read
+from sim.sensor import JOINT_SIGNALS, Faults, quantize
 
 Array = npt.NDArray[np.float64]
 
@@ -50,10 +52,12 @@ class SimDriver:
         start: tuple[float, ...] | None = None,
         spread_rad: float = 0.0,
         quantize_commands: bool = False,
+        cameras: tuple[str, ...] = (),
     ) -> None:
         """`start`: joint positions at rest [rad] (default: the spec's default pose), moved by up to `spread_rad`.
 
         `quantize_commands` rounds torques to the steps of the `joint.effort` sensor, as a CAN frame does.
+        `cameras`: those of the spec that take pictures, at their rate and with their latency.
         ConfigError when the randomization is not for this robot or `start` has the wrong length.
         """
         self.spec, self._law = robot.spec, randomization
@@ -64,11 +68,12 @@ class SimDriver:
         if self._start.shape != (len(self.spec.joints),):
             raise ConfigError(f"driver option start has {self._start.size} values for {len(self.spec.joints)} joints.")
         self._spread = spread_rad
-        self._age_ns = round(self.spec.sensor("joint.position").latency_s * 1e9)
+        self._faults = Faults(self._model, self._plant.outer, 1)
         self._sensors = {s.signal: s for s in self.spec.sensors}
         self._command_step = self.spec.sensor("joint.effort").resolution if quantize_commands else 0.0
         self._limit = self.spec.effort_limits
         self._home = home_poses(self._model)
+        self._eyes = Eyes(self._model, cameras, self._plant.outer)
         self._wire()
         self._now, self._closed = 0, False
         self.restart(seed)
@@ -107,10 +112,14 @@ class SimDriver:
         self._arrived = self._now
         self._gains, self._plain = False, plant.rest_command(plant.position)
         self._lagged = self._plain
-        latency = max((self._sensors[s].latency_s for s in JOINT_SIGNALS if s in self._sensors), default=0.0)
-        self._keep_ns = round(latency * 1e9)
-        self._past: deque[tuple[int, tuple[Array, Array, Array]]] = deque()
+        self._faults.refresh()
+        self._faults.reset(slice(None))
+        extra = dict(zip(self._model.objects(("sensor", "delay")), plant.outer["sensor", "delay"][0], strict=True))
+        self._latency_ns = {s: round((sensor.latency_s + extra[s]) * 1e9) for s, sensor in self._sensors.items()}
+        self._keep_ns = max(self._latency_ns.values(), default=0)
+        self._past: deque[tuple[int, dict[str, Array]]] = deque()
         self._remember()
+        self._eyes.restart(self._now, plant.qpos, seed)
         self._last_read = -1
 
     def now_ns(self) -> int:
@@ -124,7 +133,8 @@ class SimDriver:
             while self._queue and self._queue[0][0] <= self._now:
                 self._obey(self._queue.popleft()[1])
             change = self._queue[0][0] if self._queue else until_ns
-            self._run(min(change, until_ns))
+            self._run(min(change, until_ns, self._eyes.next_ns))
+            self._eyes.look(self._now, self._plant.qpos)
 
     def read(self, timeout_s: float) -> Sample:
         """A reading of now; StaleState when the clock has not moved since the last one."""
@@ -133,17 +143,19 @@ class SimDriver:
             raise StaleState(
                 f"no new reading since {self._now} ns: the simulated clock has not moved; call wait() first"
             )
+        elapsed = 0.0 if self._last_read < 0 else (self._now - self._last_read) * 1e-9
         self._last_read = self._now
-        values = {signal: self._measure(signal) for signal in JOINT_SIGNALS}
-        t_ns = self._now - self._age_ns
+        values = {s: self._measure(s, elapsed) for s in self._sensors}
+        missing = np.full(len(self._start), math.nan)
+        position, velocity, effort = (values.get(s, missing) for s in JOINT_SIGNALS)
         joints = Joints(
             names=self.spec.joint_names,
-            t_ns=t_ns,
-            position=values["joint.position"],
-            velocity=values["joint.velocity"],
-            effort=values["joint.effort"],
+            t_ns=self._now - self._latency_ns["joint.position"],
+            position=position,
+            velocity=velocity,
+            effort=effort,
         )
-        return Sample(t_ns=self._now, joints=joints)
+        return Sample(t_ns=self._now, joints=joints, imu=self._imu(values), images=self._eyes.see(self._now))
 
     def write(self, command: JointCommand) -> JointCommand:
         """Queue a command, which acts after the delay; returns it as sent, its torques clipped to the limits."""
@@ -259,28 +271,31 @@ class SimDriver:
         return wanted + gap * tail
 
     def _remember(self) -> None:
-        plant = self._plant
-        state = plant.position[0], plant.velocity[0], plant.effort[0].copy()
-        self._past.append((self._now, state))
+        self._past.append((self._now, self._plant.truth()))
         while len(self._past) > 1 and self._past[1][0] <= self._now - self._keep_ns:
             self._past.popleft()
 
-    def _measure(self, signal: str) -> Array:
-        """(n_joints,) a reading; NaN where the robot has no such sensor."""
-        sensor = self._sensors.get(signal)
-        if sensor is None:
-            return np.full(len(self._start), math.nan)
-        column = JOINT_SIGNALS.index(signal)
-        t = self._now - round(sensor.latency_s * 1e9)
+    def _measure(self, signal: str, elapsed_s: float) -> Array:
+        """(k,) a reading of one signal."""
+        t = self._now - self._latency_ns[signal]
         at = next((i for i, row in enumerate(self._past) if row[0] >= t), len(self._past) - 1)
         newer, older = self._past[at], self._past[max(0, at - 1)]
-        value = newer[1][column]
+        value = newer[1][signal]
         if at and newer[0] > t:
             share = (t - older[0]) / (newer[0] - older[0])
-            value = older[1][column] + share * (value - older[1][column])
-        if signal == "joint.position":
-            value = value + self._plant.offset[0]
-        return read(value, sensor.resolution, self._plant.noise[signal][0], self._rng)
+            value = older[1][signal] + share * (value - older[1][signal])
+        return self._faults.apply(signal, value, self._rng, slice(None), elapsed_s)[0]
+
+    def _imu(self, values: Mapping[str, Array]) -> Imu | None:
+        """The inertial reading; None where the robot has no IMU."""
+        if "imu.gyro" not in values or "imu.accel" not in values:
+            return None
+        return Imu(
+            t_ns=self._now - self._latency_ns["imu.gyro"],
+            gyro=values["imu.gyro"],
+            accel=values["imu.accel"],
+            orientation=values.get("imu.orientation"),
+        )
 
 
 def home_poses(model: Model) -> dict[str, Array]:

@@ -11,7 +11,8 @@ Batch; otherwise it is one call a physics step, with numpy in between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import mujoco
 import numpy as np
@@ -33,6 +34,7 @@ UNSTABLE = [
     int(w)
     for w in (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
 ]
+Record = bool | Literal["truth"]
 NOTHING: Mapping[str, Array] = {}
 
 
@@ -73,10 +75,6 @@ class Plant:
         """Every target that was ever set: name -> (nsim,), in force now."""
         self.outer = outer = self._parameters.outer
         """Outer targets, in force now: (kind, quantity) -> (nsim, n_objects)."""
-        self.offset = outer["sensor", "offset"]
-        signals = model.objects(("sensor", "noise"))
-        self.noise = {s: outer["sensor", "noise"][:, i : i + 1] for i, s in enumerate(signals)}
-        """signal -> (nsim, 1) standard deviation of its readings; sim/sensor.py adds it."""
         self.delay, self.lag, self.shift = (outer["timing", q][:, 0] for q in ("delay", "lag", "shift"))
         self.line = CommandLine(nsim, len(self.spec.joints), self.period, self.substeps, MAX_DELAY_S)
         self.actuators = Actuators(model, self.batch, self._parameters)
@@ -104,14 +102,18 @@ class Plant:
         self._ctrl = batch.bind("ctrl")
         self.fields: dict[str, Array] = {name: batch.bind(name) for name in fields}
         """MjData field -> (nsim, ...) live, read-only."""
+        self.trace: dict[str, Array] = {}
+        """truth() after each physics step of the last run() with record="truth": signal -> (nsim, n, k)."""
         self.imu: dict[str, Array] = {}
         """Signal of the IMU -> (nsim, k) live, without noise; from the MJCF's sensor of that name."""
+        self._imu_columns: dict[str, slice] = {}
         for signal in (s.signal for s in self.spec.sensors if s.signal.startswith("imu.")):
             name = signal.replace(".", "_")
             if mujoco.mj_name2id(mj, mujoco.mjtObj.mjOBJ_SENSOR, name) < 0:
                 raise ConfigError(f"robot '{self.spec.name}' measures '{signal}', but its MJCF has no sensor '{name}'.")
             start = int(mj.sensor(name).adr[0])
-            self.imu[signal] = batch.bind("sensordata")[:, start : start + int(mj.sensor(name).dim[0])]
+            self._imu_columns[signal] = slice(start, start + int(mj.sensor(name).dim[0]))
+            self.imu[signal] = batch.bind("sensordata")[:, self._imu_columns[signal]]
         self._force = batch.bind("qfrc_actuator")
         # bound only where someone needs it: it costs a copy a step
         self._bias_force = batch.bind("qfrc_bias") if self.actuators.bears_load else np.zeros((self.nsim, mj.nv))
@@ -127,6 +129,15 @@ class Plant:
     def velocity(self) -> Array:
         """(nsim, n_joints) [rad/s]; a copy."""
         return self.qvel[:, self.model.dof_index]
+
+    def truth(self, ids: Ids | slice = slice(None)) -> dict[str, Array]:
+        """Signal -> (len(ids), k) what perfect sensors would read now; the IMU's is of one physics step ago."""
+        joints = {
+            "joint.position": self.position[ids],
+            "joint.velocity": self.velocity[ids],
+            "joint.effort": self.effort[ids],
+        }
+        return joints | {signal: values[ids] for signal, values in self.imu.items()}
 
     @property
     def unstable(self) -> npt.NDArray[np.bool_]:
@@ -204,7 +215,7 @@ class Plant:
             self._ctrl[np.ix_(ids, self.model.ctrl_index)] = rest[:, self._driven]
             self.batch.forward(ordered)
 
-    def step(self, command: Array, record: bool = False) -> tuple[Array, Array] | None:
+    def step(self, command: Array, record: Record = False) -> tuple[Array, Array] | None:
         """Advance every simulation by one control period under commands (nsim, n_joints); see run()."""
         self.disturbances.step()
         command = np.minimum(np.maximum(command, -self._limit), self._limit)
@@ -213,20 +224,30 @@ class Plant:
         self.advance(command, self.substeps)
         return None
 
-    def run(self, acting: Array, record: bool = False) -> tuple[Array, Array] | None:
+    def run(self, acting: Array, record: Record = False) -> tuple[Array, Array] | None:
         """Advance by acting.shape[1] physics steps under commands that already passed their way to the motor.
 
         acting: (nsim, n, n_joints). With `record`, returns position and velocity after each step, (nsim, n, n_joints)
-        each.
+        each; with record="truth" every signal stands in `trace` too.
         """
-        if self.actuators.slow:
-            return self._run_slowly(acting, record)
         names = ("qpos", "qvel") if record else ()
-        out = self.batch.rollout(acting.shape[1], self._in_ctrl_order(acting[..., self._driven]), record=names)
+        if record == "truth":
+            names = (*names, "qfrc_actuator", *(["sensordata"] if self.imu else []))
+        if self.actuators.slow:
+            out = self._run_slowly(acting, names)
+        else:
+            control = self._in_ctrl_order(acting[..., self._driven])
+            out = self.batch.rollout(acting.shape[1], control, record=names)
         self._measure_effort()
         if not record:
             return None
-        return out["qpos"][..., self.model.qpos_index], out["qvel"][..., self.model.dof_index]
+        position, velocity = out["qpos"][..., self.model.qpos_index], out["qvel"][..., self.model.dof_index]
+        if record == "truth":
+            effort = np.zeros(acting.shape)
+            effort[..., self._driven] = out["qfrc_actuator"][..., self._driven_dof]
+            self.trace = {"joint.position": position, "joint.velocity": velocity, "joint.effort": effort}
+            self.trace |= {signal: out["sensordata"][..., columns] for signal, columns in self._imu_columns.items()}
+        return position, velocity
 
     def advance(self, command: Array, steps: int, step_s: float | None = None) -> None:
         """Advance by `steps` physics steps of `step_s` (default: the timestep) under one command (nsim, n_joints)."""
@@ -258,13 +279,13 @@ class Plant:
         ordered[..., self.model.ctrl_index] = control
         return ordered
 
-    def _run_slowly(self, acting: Array, record: bool) -> tuple[Array, Array] | None:
-        count, joints = acting.shape[1:]
-        trace = np.empty((2, self.nsim, count, joints)) if record else None
+    def _run_slowly(self, acting: Array, record: Sequence[str]) -> dict[str, Array]:
+        count = acting.shape[1]
+        fields = {name: self.batch.bind(name) for name in record}
+        out = {name: np.empty((self.nsim, count, values.shape[1])) for name, values in fields.items()}
         for j in range(count):
             self._act(acting[:, j])
             self.batch.step()
-            if trace is not None:
-                trace[0, :, j], trace[1, :, j] = self.position, self.velocity
-        self._measure_effort()
-        return None if trace is None else (trace[0], trace[1])
+            for name, values in fields.items():
+                out[name][:, j] = values
+        return out

@@ -24,7 +24,7 @@ from sim.frames import Frames
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
 from sim.randomization import Randomization
-from sim.sensor import JointSensors
+from sim.sensor import WIDTH, Sensors
 from sim.state import State
 from sim.tasks import Task
 
@@ -35,7 +35,6 @@ Inputs = dict[str, npt.NDArray[Any]]
 """Input of a policy -> (n, ...): float32, of images `image_<camera>` uint8."""
 Start = Literal["explore", "evaluate"]
 
-WIDTHS = {"imu.gyro": 3, "imu.accel": 3, "imu.orientation": 4}
 ACTION_OF = {"torque": "effort", "position_pd": "position"}
 """Kind of an actuator -> kind of the actions that can drive it."""
 
@@ -103,7 +102,7 @@ class BatchedEnv:
         config = task.observation if history is None else dataclasses.replace(task.observation, history=history)
         self.observation = Observation(self.spec, config, task.action, num_envs)
         self.plant = Plant(self.model, num_envs, period_s=task.control_period_s, nthread=nthread, fields=task.fields)
-        self._sensors = JointSensors(self.spec, num_envs, self.plant.timestep)
+        self._sensors = Sensors(self.model, self.plant.outer, num_envs, self.plant.timestep)
         self._frames = Frames(self.model, config.cameras, num_envs, task.control_period_s, nthread)
         self._all = np.arange(num_envs, dtype=np.intp)
         self._speed_limit = np.array([j.velocity_limit for j in self.spec.joints])
@@ -136,7 +135,7 @@ class BatchedEnv:
             age=np.zeros(n, dtype=np.int64),
             model=self.model,
         )
-        signals = {s: np.zeros((n, WIDTHS.get(s, joints))) for s in self._wanted}
+        signals = {s: np.zeros((n, WIDTH.get(s, joints))) for s in self._wanted}
         return state, signals | {"goal": state.goal}
 
     def seed(self, seed: int) -> None:
@@ -144,6 +143,7 @@ class BatchedEnv:
         starts, noise = np.random.SeedSequence(seed).spawn(2)
         # two streams: the noise along the way does not change which start states and parameters are drawn
         self._rng, self._noise_rng = np.random.default_rng(starts), np.random.default_rng(noise)
+        self.plant.seed(seed)
         self._drawn = False
 
     @property
@@ -193,14 +193,14 @@ class BatchedEnv:
     def _advance(self, command: Array) -> None:
         """One control period of physics, shown to the sensors and to the task's state."""
         plant, state = self.plant, self._state
-        trace = plant.step(command, record=self._sensors.delayed)
+        plant.step(command, record="truth" if self._sensors.delayed else False)
         state.position, state.velocity = plant.position, plant.velocity
         self._frames.push(plant.qpos)
-        if trace is None:
-            self._sensors.push(_state(state.position, state.velocity, plant.effort))
-        else:
+        if self._sensors.delayed:
             for j in range(plant.substeps):
-                self._sensors.push(_state(trace[0][:, j], trace[1][:, j], plant.effort))
+                self._sensors.push({signal: values[:, j] for signal, values in plant.trace.items()})
+        else:
+            self._sensors.push(plant.truth())
 
     def _reward(self) -> Array:
         """(n,) reward of the step; also counts age, return, terms, error, and steps inside the success region."""
@@ -231,30 +231,20 @@ class BatchedEnv:
         return inputs
 
     def _read_all(self) -> None:
-        plant, imu = self.plant, self.plant.imu
-        joints = tuple(s for s in self._wanted if s not in imu)
-        self._signals |= self._sensors.read(plant.offset, plant.noise, self._noise_rng, joints, slice(None))
-        for name in self._wanted:
-            if name in imu:
-                self._signals[name] = imu[name]
+        self._signals |= self._sensors.read(self._noise_rng, self._wanted, slice(None), self.task.control_period_s)
 
     def _restart(self, ids: Ids) -> None:
         if not (self.randomization.fixed and self._drawn):
             self.plant.set(self.curriculum.draw(self.model, self._rng, ids), ids)
             self._drawn |= len(ids) == self.num_envs
+            self._sensors.refresh()
         begin = self.task.explore if self.start == "explore" else self.task.start
         start, state = begin(self._rng, len(ids)), self._state
         self.plant.reset(start.position, start.velocity, ids, start.poses, start.twists)
         self.observation.reset(ids)
-        self._sensors.reset(_state(start.position, start.velocity, self.plant.effort[ids]), ids)
-        joints = tuple(s for s in self._wanted if s not in self.plant.imu)
-        for name, value in self._sensors.read(
-            self.plant.offset, self.plant.noise, self._noise_rng, joints, ids
-        ).items():
+        self._sensors.reset(self.plant.truth(ids), ids)
+        for name, value in self._sensors.read(self._noise_rng, self._wanted, ids).items():
             self._signals[name][ids] = value
-        for name in self._wanted:
-            if name in self.plant.imu:
-                self._signals[name] = self.plant.imu[name]
         if start.goal is not None:
             state.goal[ids] = start.goal
         state.position[ids], state.velocity[ids] = start.position, start.velocity
@@ -284,10 +274,6 @@ class BatchedEnv:
     def action_space(self) -> spaces.Box:
         """Of one simulation: each output in [-1, 1]."""
         return spaces.Box(-1.0, 1.0, (self.observation.action_size,), np.float32)
-
-
-def _state(position: Array, velocity: Array, effort: Array) -> dict[str, Array]:
-    return {"joint.position": position, "joint.velocity": velocity, "joint.effort": effort}
 
 
 def check_fit(task: Task, spec: RobotSpec) -> None:

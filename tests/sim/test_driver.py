@@ -15,7 +15,7 @@ from robot.config import ConfigError
 from robot.driver import Driver, DriverError, StaleState, open_driver
 from robot.state import JointCommand
 from sim.driver import SimDriver
-from sim.model import Model, RobotConfig
+from sim.model import Model, RobotConfig, find_robot
 from sim.plant import Plant
 from sim.randomization import NOMINAL, Point, Randomization, Term
 
@@ -105,7 +105,7 @@ def test_the_driver_moves_as_the_plant_does(double_pendulum: RobotConfig) -> Non
     for k, u in enumerate(np.random.default_rng(0).uniform(-4, 4, (40, 2))):
         driver.wait(k * 10 * MS)
         position, velocity, _ = read(driver)
-        np.testing.assert_allclose(position, plant.position[0] + plant.offset[0], atol=1e-9)
+        np.testing.assert_allclose(position, plant.position[0] + plant.outer["sensor", "offset"][0], atol=1e-9)
         np.testing.assert_allclose(velocity, plant.velocity[0], atol=1e-8)
         driver.write(effort(driver, *u))
         plant.step(u[None])
@@ -276,3 +276,65 @@ def test_an_episode_of_six_seconds_takes_a_fraction_of_a_second(pendulum: RobotC
     begin = time.process_time()
     drive(driver, 600)
     assert time.process_time() - begin < 1.0  # 0.1 s on an idle core; the bound leaves room for a busy one
+
+
+def test_a_robot_with_an_imu_reads_gravity_and_which_way_is_up() -> None:
+    robot = find_robot("quadruped")
+    driver = SimDriver(exact(robot))
+    gains = np.array([[a.kp, a.kd] for a in robot.spec.actuators]).T
+    zero = np.zeros(12)
+    driver.write(
+        JointCommand(
+            names=robot.spec.joint_names, t_ns=0, position=robot.spec.default_pose, velocity=zero, effort=zero,
+            kp=gains[0], kd=gains[1],
+        )
+    )  # fmt: skip
+    driver.wait(1500 * MS)
+    imu = driver.read(0.0).imu
+    assert imu is not None and imu.orientation is not None and imu.t_ns == driver.now_ns()
+    np.testing.assert_allclose(imu.gyro, 0.0, atol=0.1)
+    assert np.linalg.norm(imu.accel) == pytest.approx(9.81, abs=0.3) and imu.accel[2] > 9.5
+    assert abs(imu.orientation[0]) > 0.99
+
+
+def test_a_picture_comes_once_at_the_cameras_rate_and_late_by_its_latency(pendulum: RobotConfig) -> None:
+    camera = dataclasses.replace(pendulum.spec.cameras[0], latency_s=0.03)  # 50 Hz
+    robot = dataclasses.replace(pendulum, spec=dataclasses.replace(pendulum.spec, cameras=(camera,)))
+    driver = SimDriver(robot, cameras=(camera.name,), start=(1.0,))
+    seen = {}
+    for k in range(12):
+        driver.wait(k * 10 * MS)
+        for t, image in driver.read(0.0).images.values():
+            seen[k] = (t, image)
+    assert {k: t // MS for k, (t, _) in seen.items()} == {3: 0, 5: 20, 7: 40, 9: 60, 11: 80}
+    first, last = seen[3][1], seen[11][1]
+    assert first.shape == (camera.height, camera.width, 3) and first.dtype == np.uint8
+    assert np.abs(first.astype(int) - last).max() > 50, "the pendulum has moved"
+    blind = SimDriver(robot)
+    blind.wait(100 * MS)
+    assert blind.read(0.0).images == {}
+    with pytest.raises(ConfigError, match="no camera 'top'"):
+        SimDriver(robot, cameras=("top",))
+
+
+def test_a_servo_told_to_go_limp_or_only_to_damp_does_so() -> None:
+    robot = exact(find_robot("servo_bench"))
+    limp, held = SimDriver(robot, start=(0.9,)), SimDriver(robot, start=(0.9,))
+    damped = SimDriver(robot, start=(0.9,))
+    limp.write(effort(limp, 0.0))
+    damped.write(JointCommand.damping(damped.spec.joint_names, 0, np.array([0.3])))
+    for driver in (limp, held, damped):
+        driver.wait(150 * MS)
+    states = [read(d) for d in (limp, held, damped)]
+    assert states[0][0] < states[1][0] - 0.05, "limp falls faster than the servo gives way to the weight"
+    q, v = (float(x[0]) for x in states[2][:2])
+    # the weight against the damping asked for, the joint's own, and Coulomb friction
+    assert v == pytest.approx(-(0.49 * 9.81 * 0.1 * np.sin(q) - 0.012833) / (0.3 + 0.0408864), rel=0.05)
+
+
+def test_lost_and_late_commands_depend_on_the_seed_alone(pendulum: RobotConfig) -> None:
+    values = law(timing__command__drop=0.3, timing__command__jitter=0.02)
+    first = drive(SimDriver(exact(pendulum), values, seed=3), 60)
+    np.testing.assert_array_equal(drive(SimDriver(exact(pendulum), values, seed=3), 60), first)
+    assert np.abs(drive(SimDriver(exact(pendulum), values, seed=4), 60) - first).max() > 1e-3
+    assert np.abs(drive(SimDriver(exact(pendulum)), 60) - first).max() > 1e-2

@@ -13,7 +13,6 @@ import pytest
 from robot.config import ConfigError
 from sim.model import Model, RobotConfig, SimConfig
 from sim.plant import Plant
-from sim.sensor import quantize, read
 
 Array = npt.NDArray[np.float64]
 
@@ -209,11 +208,3 @@ def test_a_joint_actuator_or_file_that_the_mjcf_lacks_is_refused_by_name(pendulu
             Model(dataclasses.replace(pendulum, spec=dataclasses.replace(spec, **changed)))
     with pytest.raises(ConfigError, match="does not exist"):
         Model(dataclasses.replace(pendulum, model=SimConfig(mjcf="nowhere.xml")))
-
-
-def test_readings_fall_into_the_middle_of_counts_and_noise_has_the_stated_width() -> None:
-    rng = np.random.default_rng(0)
-    np.testing.assert_allclose(quantize(np.array([0.0, 0.99, 1.0, -0.01]), 1.0), [0.5, 0.5, 1.5, -0.5])
-    np.testing.assert_array_equal(quantize(np.array([0.3]), 0.0), [0.3])
-    noisy = read(np.zeros((20000, 1)), 0.0, np.array([[0.2]]), rng)
-    assert noisy.std() == pytest.approx(0.2, rel=0.03) and abs(noisy.mean()) < 0.01
