@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mujoco.batch import Batch
 
 from robot.config import shipped
+from robot.observation import Observation
 from sim import randomization, tasks
 from sim.faces import GymVectorEnv
 from sim.model import RobotConfig, find_robot
@@ -97,10 +98,9 @@ class Bare:
         self._batch.reset()
         self._substeps, self._ctrl = core.plant.substeps, self._batch.bind("ctrl")
         self._controls = np.zeros((ACTIONS, *self._ctrl.shape))
-        driven = core.spec.driven
+        decoder = Observation(core.spec, core.observation.config, core.task.action, ours.simulations)
         for k, action in enumerate(ours.actions):
-            self._controls[k][:, core.model.ctrl_index] = core.observation.decode(action)[:, driven] * scale
-        core.reset()
+            self._controls[k][:, core.model.ctrl_index] = decoder.decode(action)[:, core.spec.driven] * scale
         self._k = 0
 
     def follow(self) -> None:

@@ -50,9 +50,11 @@ class Gymnasium:
 
         self.simulations, self.setting = simulations, f"{simulations} environments"
         makers = [partial(single, task)] * simulations
-        makers[0]().close()  # an environment that is not there shows here, not in a worker
+        one = makers[0]()  # an environment that is not there shows here, not in a worker
+        width = one.action_space.shape[0]
+        one.close()
         self._env: Any = AsyncVectorEnv(makers, context=CONTEXT) if kind == "async" else SyncVectorEnv(makers)
-        self._actions = random_actions(simulations, self._env.action_space.shape[1], seed)
+        self._actions = random_actions(simulations, width, seed)
         self._env.reset(seed=seed)
         self._k = 0
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from robot.result import Run
 from transfer.bench import WHAT
 from transfer.cli import Common
 
-VOLATILE = ("rows", "ratio", "ratios", "scaling", "missing", "figure", "threads")
+VOLATILE = ("rows", "ratio", "ratios", "scaling", "missing", "figure", "threads", "bundle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class Config(Common):
     """env: of ours and the bare Batch; default: the fastest of 64, 256 and 1024."""
     threads: int | None = None
     """Default: all cores that this process may use."""
+    bundle: Path | None = None
+    """tick: whose; default: an untrained policy of 256 x 256."""
     scaling: bool = True
     """env: also 1 to 1024 simulations on 1 to all threads, of the first task."""
 
