@@ -142,11 +142,11 @@ class Actuators:
             else:
                 bias[ids, row, 1] = -self._kp[ids, column] if column in self._servo else 0.0
                 bias[ids, row, 2] = -self._kd[ids, column]
-        limited, limit = batch.expand("actuator_forcelimited"), batch.expand("actuator_forcerange")
-        changed = self._limit[ids] != self._base["torque_limit"]
-        native = self._model.mj.actuator_forcelimited[self._rows].astype(bool)
-        limited[np.ix_(ids, self._rows)] = changed | native
-        limit[np.ix_(ids, self._rows)] = np.stack([-self._limit[ids], self._limit[ids]], axis=2)
+        columns = self._columns["actuator", "torque_limit"]
+        at, most = np.ix_(ids, rows := self._rows[columns]), self._limit[ids[:, None], columns]
+        native = self._model.mj.actuator_forcelimited[rows].astype(bool)
+        batch.expand("actuator_forcelimited")[at] = native | (most != self._base["torque_limit"][columns])
+        batch.expand("actuator_forcerange")[at] = np.stack([-most, most], axis=2)
 
     def _is_stateful(self) -> bool:
         now = self._now

@@ -6,6 +6,7 @@ where the MJCF has them. Quantities that make something less than ideal stand at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ UNLIMITED_ACCELERATION = 1e6
 """An acceleration [rad/s²] that stands for no ceiling."""
 IDEAL = {
     "gain": 1.0, "torque_constant": 1.0, "resistance": 1.0, "no_load_speed": UNLIMITED, "speed_ceiling": UNLIMITED,
-    "acceleration_ceiling": UNLIMITED_ACCELERATION,
+    "acceleration_ceiling": UNLIMITED_ACCELERATION, "torque_limit": math.inf,
 }  # fmt: skip
 """quantity -> its value where it has no effect; 0 for all others."""
 
@@ -133,13 +134,15 @@ def _driven_joints(model: Model) -> tuple[str, ...]:
 
 
 def _loaded_joints(model: Model) -> tuple[str, ...]:
-    """Joints that gravity or other joints' motion load at all; a balanced rotor has no load."""
-    data, rng = mujoco.MjData(model.mj), np.random.default_rng(0)
-    data.qpos[model.qpos_index] += rng.uniform(-1.0, 1.0, len(model.qpos_index))
-    data.qvel[model.dof_index] = rng.uniform(-1.0, 1.0, len(model.dof_index))
-    mujoco.mj_forward(model.mj, data)
-    load = np.abs(data.qfrc_bias[model.dof_index])
-    return tuple(j for j, torque in zip(model.spec.joint_names, load, strict=True) if torque > 1e-9)
+    """Joints that gravity loads: neither a balanced rotor nor one about the vertical."""
+    mj, rng, load = model.mj, np.random.default_rng(0), np.zeros(len(model.spec.joints))
+    data = mujoco.MjData(mj)
+    for _ in range(3):
+        data.qpos[model.qpos_index] = mj.qpos0[model.qpos_index] + rng.uniform(-1.0, 1.0, len(load))
+        mujoco.mj_forward(mj, data)
+        load = np.maximum(load, np.abs(data.qfrc_bias[model.dof_index]))
+    heavy = load > 1e-3 * model.spec.effort_limits
+    return tuple(j for j, loaded in zip(model.spec.joint_names, heavy, strict=True) if loaded)
 
 
 def _gears(unit: str, high: float, objects: Objects, step: float, applies: str, *needs: tuple[str, float]) -> Target:
@@ -154,7 +157,7 @@ def _ceiling(unit: str, none: float, objects: Objects, probe: float, applies: st
 A_DRIVEN, A_SERVO = "driven actuators", "position servos"
 WITH_CONSTANTS = "actuators with known motor constants: dcmotor, and servos of a type (model.servo)"
 A_FORCED = "driven actuators, but for dcmotor"
-RUBS, MOVES, BEARS = "joints", "driven joints", "joints that bear a load"
+RUBS, MOVES, BEARS = "joints", "driven joints", "joints that gravity loads"
 
 ROWS: dict[tuple[str, str], Target] = {
     ("motor", "rotor_inertia"): Target(
@@ -184,7 +187,7 @@ ROWS: dict[tuple[str, str], Target] = {
     ("actuator", "kd"): Target(
         "N m s/rad", 0.0, 1e4, _of_kind("position_pd", "velocity"), _kd, step=0.5, applies="position, velocity servos"
     ),
-    ("actuator", "torque_limit"): Target("N m", 0.0, 1e4, DRIVEN, _torque_limit, applies=A_DRIVEN),
+    ("actuator", "torque_limit"): Target("N m", 0.0, 1e4, FORCED, _torque_limit, applies=A_FORCED),
     ("actuator", "gain"): Target("1", 0.0, 10.0, FORCED, constant(1.0), applies=A_FORCED),  # delivered / commanded
     ("actuator", "bias"): Target("N m", -100.0, 100.0, FORCED, constant(0.0), applies=A_FORCED),
     # play between joint and encoder, end to end
@@ -197,7 +200,10 @@ ROWS: dict[tuple[str, str], Target] = {
     ("actuator", "speed_ceiling"): _ceiling("rad/s", UNLIMITED, SERVO, 0.5, A_SERVO),
     ("actuator", "acceleration_ceiling"): _ceiling("rad/s^2", UNLIMITED_ACCELERATION, SERVO, 1.0, A_SERVO),
     # friction of the gearbox, BAM's M1 to M6 with joint/damping and joint/frictionloss: see sim/friction.py
-    ("joint", "stribeck_ratio"): Target("1", 1.0, 10.0, joints, constant(1.0), applies=RUBS),  # breakaway / Coulomb
+    # breakaway / Coulomb
+    ("joint", "stribeck_ratio"): Target(
+        "1", 1.0, 10.0, joints, constant(1.0), applies=RUBS, needs=(("frictionloss", 0.002),)
+    ),
     ("joint", "stribeck_friction"): _gears("N m", 100.0, joints, 0.05, RUBS),  # or what sticking adds
     ("joint", "stribeck_velocity"): Target(
         "rad/s", 1e-3, 10.0, joints, constant(0.1), step=1.0, applies=RUBS, needs=(("stribeck_friction", 0.1),)
