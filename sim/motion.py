@@ -66,7 +66,7 @@ def of_log(log: EpisodeLog, model: Model, name: str = "") -> Motion:
     stamps = [c.t_ns for c in log.channels.values() if len(c.t_ns)]
     start = min(t[0] for t in stamps)
     end = max(t[-1] for t in stamps)
-    time: Array = np.arange(int((end - start) * 1e-9 / FRAME_S + 1e-6) + 1) * FRAME_S
+    time: Array = FRAME_S * np.arange(int((end - start) * 1e-9 / FRAME_S + 1e-6) + 1, dtype=np.float64)
     qpos = np.tile(_rest(model), (len(time), 1))
     own = (position.t_ns - start) * 1e-9
     for column, values in zip(model.qpos_index, position.ordered(model.spec.joint_names).T, strict=True):
