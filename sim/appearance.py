@@ -7,6 +7,7 @@ changes images), in the order in which light meets them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,11 +16,15 @@ import numpy.typing as npt
 
 from sim.model import Model
 from sim.targets.appearance import PATTERNS
-from sim.visual import PROP_SIZES, Array, Ids, Shot, Visual, patterns
+from sim.visual import PROP_SIZES, TEXELS, Array, Ids, Shot, Visual, patterns
 
 Images = npt.NDArray[np.float32]
 Outer = Mapping[tuple[str, str], Array]
 
+NORMALS = 1 << 20
+"""Size of the table from which sensor noise is taken."""
+AT_ONCE = 8
+"""Images that are changed together, few enough to stay in the processor's cache."""
 REACH = 3.0
 """Standard deviations at which a blur is cut off."""
 
@@ -126,20 +131,22 @@ class ImageEffect:
     quantities: tuple[str, ...]
     """Of the camera."""
     apply: Callable[[Images, Mapping[str, Array], np.random.Generator], Images]
-    """(images (n, h, w, 3) with 1 as full scale, quantity -> (n,), generator) -> images."""
+    """(images (n, h, w, 3) with 1 as full scale, quantity -> (n,), generator) -> images, maybe the same array."""
     at_rest: float = 0.0
     also: tuple[str, ...] = ()
     """Quantities that say how, and alone do nothing."""
 
 
 def expose(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
-    return images * np.exp2(values["exposure"]).astype(np.float32)[:, None, None, None]
+    images *= np.exp2(values["exposure"]).astype(np.float32)[:, None, None, None]
+    return images
 
 
 def balance(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
     gains = np.ones((len(images), 1, 1, 3), dtype=np.float32)
     gains[:, 0, 0, 0], gains[:, 0, 0, 2] = values["gain_red"], values["gain_blue"]
-    return images * gains
+    images *= gains
+    return images
 
 
 def defocus(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
@@ -168,19 +175,35 @@ def shake(images: Images, values: Mapping[str, Array], rng: np.random.Generator)
 def line_kernel(length: float, angle: float) -> Images:
     """(k, k) weights, summing to 1, of a line of `length` pixels in a direction [rad], anticlockwise from the right."""
     reach = int(np.ceil(length / 2.0)) + 1
-    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), dtype=np.float32)
-    for t in np.linspace(-0.5 * length, 0.5 * length, 4 * reach + 1):
-        x, y = reach + t * np.cos(angle), reach - t * np.sin(angle)
-        i, j, a, b = int(np.floor(y)), int(np.floor(x)), y - np.floor(y), x - np.floor(x)
-        kernel[i : i + 2, j : j + 2] += np.outer((1 - a, a), (1 - b, b))
-    return kernel / kernel.sum()
+    side, t = 2 * reach + 1, np.linspace(-0.5 * length, 0.5 * length, 4 * reach + 1)
+    x, y = reach + t * np.cos(angle), reach - t * np.sin(angle)
+    column, row = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+    kernel = np.zeros(side * side)
+    for down in (0, 1):
+        for right in (0, 1):
+            weight = np.abs(1 - down - (y - row)) * np.abs(1 - right - (x - column))
+            kernel += np.bincount((row + down) * side + column + right, weight, minlength=side * side)
+    return (kernel / kernel.sum()).reshape(side, side).astype(np.float32)
+
+
+@functools.cache
+def _normals() -> npt.NDArray[np.float32]:
+    """Standard normal numbers, always the same; an image takes a stretch that begins somewhere in them."""
+    return np.random.default_rng(11).standard_normal(NORMALS, dtype=np.float32)
 
 
 def add_noise(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
     """Gaussian noise of the sensor: a part that is always there, and one that grows with the root of the light."""
-    dark, bright = (np.square(values[q]).astype(np.float32)[:, None, None, None] for q in ("noise", "shot_noise"))
-    spread = np.sqrt(dark + bright * np.clip(images, 0.0, 1.0))
-    return images + spread * rng.standard_normal(images.shape, dtype=np.float32)
+    out = images.copy()
+    size, table = images[0].size, _normals()
+    begins = rng.integers(0, NORMALS, len(images))
+    for i, begin in enumerate(begins):
+        fits = begin + size <= NORMALS
+        drawn = table[begin : begin + size] if fits else np.resize(np.roll(table, -begin), size)
+        dark, bright = np.float32(values["noise"][i] ** 2), np.float32(values["shot_noise"][i] ** 2)
+        spread = np.sqrt(dark + bright * np.clip(images[i], 0.0, 1.0)) if bright else np.sqrt(dark)
+        out[i] += spread * drawn.reshape(images[i].shape)
+    return out
 
 
 IMAGE_EFFECTS: tuple[ImageEffect, ...] = (
@@ -199,37 +222,53 @@ def change_scene(shot: Shot, look: Look, visual: Visual) -> None:
 
 
 def change_images(images: npt.NDArray[np.uint8], look: Look, rng: np.random.Generator | None) -> npt.NDArray[np.uint8]:
-    """All IMAGE_EFFECTS on images (n, h, w, 3); ValueError when noise is asked for and there is no generator."""
-    active = [(effect, _active(effect, look)) for effect in IMAGE_EFFECTS]
-    some = np.logical_or.reduce([flags for _, flags in active])
-    if not some.any():
+    """All IMAGE_EFFECTS on images (n, h, w, 3); ValueError when a camera is noisy and there is no generator."""
+    values = {q: look.camera(q) for effect in IMAGE_EFFECTS for q in (*effect.quantities, *effect.also)}
+    active = {e: np.logical_or.reduce([values[q] != e.at_rest for q in e.quantities]) for e in IMAGE_EFFECTS}
+    some = np.flatnonzero(np.logical_or.reduce(list(active.values())))
+    if not some.size:
         return images
+    if rng is None:
+        if any(flags.any() for effect, flags in active.items() if effect.apply is add_noise):
+            raise ValueError("the camera is noisy: its images need a random generator")
+        rng = np.random.default_rng(0)  # nobody draws from it
     out = images.copy()
-    work = images[some].astype(np.float32) / 255.0
-    for effect, flags in active:
-        if flags.any():
-            if effect.apply is add_noise and rng is None:
-                raise ValueError("the camera is noisy: images() needs a random generator")
-            mine = flags[some]
-            values = {q: look.camera(q)[flags] for q in (*effect.quantities, *effect.also)}
-            work[mine] = effect.apply(work[mine], values, rng if rng is not None else np.random.default_rng(0))
-    out[some] = np.clip(255.0 * work + 0.5, 0.0, 255.0).astype(np.uint8)
+    for ids in np.split(some, range(AT_ONCE, len(some), AT_ONCE)):
+        work = images[ids].astype(np.float32)
+        work /= 255.0
+        for effect, flags in active.items():
+            mine = flags[ids]
+            if mine.all():
+                work = effect.apply(work, {q: values[q][ids] for q in (*effect.quantities, *effect.also)}, rng)
+            elif mine.any():
+                own = {q: values[q][ids[mine]] for q in (*effect.quantities, *effect.also)}
+                work[mine] = effect.apply(work[mine], own, rng)
+        work *= 255.0
+        work += 0.5
+        out[ids] = np.clip(work, 0.0, 255.0, out=work)
     return out
-
-
-def _active(effect: ImageEffect, look: Look) -> npt.NDArray[np.bool_]:
-    return np.logical_or.reduce([look.camera(q) != effect.at_rest for q in effect.quantities])
 
 
 def backdrop_images(shot: Shot, height: int, width: int) -> npt.NDArray[np.uint8]:
     """(n, h, w, 3) what is seen where there is nothing."""
-    flat = (255.0 * shot.background + 0.5).astype(np.uint8)[:, None, None]
+    import cv2
+
+    colours = 255.0 * shot.background
+    flat = (colours + 0.5).astype(np.uint8)[:, None, None]
     out = np.broadcast_to(flat, (len(shot), height, width, 3))
     patterned = np.flatnonzero(shot.background_pattern)
     if patterned.size:
-        out, bank = out.copy(), np.stack(list(patterns().values()))
-        rows = np.arange(height) * bank.shape[1] // height
-        columns = np.arange(width) * bank.shape[2] // width
-        factor = bank[shot.background_pattern[patterned]][:, rows[:, None], columns]
-        out[patterned] = (out[patterned] * factor[..., None]).astype(np.uint8)
+        out, bank = out.copy(), _wide_patterns(height, width)
+        steps = np.linspace(0.0, 1.0, 256)[:, None]
+        for i in patterned:
+            table = (steps * colours[i]).astype(np.uint8)[:, None]
+            cv2.LUT(bank[shot.background_pattern[i]], table, dst=out[i])
     return out
+
+
+@functools.lru_cache(maxsize=4)
+def _wide_patterns(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """(n_patterns, height, width, 3) all patterns as pictures of grey."""
+    bank = (255.0 * np.stack(list(patterns().values()))).astype(np.uint8)
+    rows, columns = (np.arange(n) * TEXELS // n for n in (height, width))
+    return np.repeat(bank[:, rows[:, None], columns][..., None], 3, axis=-1)

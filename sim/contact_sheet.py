@@ -16,7 +16,6 @@ TILE = 192
 """Side of a picture on the sheet [pixel]."""
 COLOURS = {1: (255, 140, 0), 2: (0, 220, 60)}
 """Of keypoints that are hidden, and of those that are seen."""
-FAR_SHARE = 0.98
 
 
 def save(path: Path, samples: Iterable[Sample], layout: Layout, count: int = 12) -> None:
@@ -83,9 +82,7 @@ def _deep(sample: Sample) -> Picture:
     import cv2
 
     depth = sample.depth.astype(np.float32)
-    seen = depth[depth > 0.0]
-    if not seen.size:
+    if not depth.any():
         return np.zeros((TILE, TILE, 3), dtype=np.uint8)
-    low, high = float(seen.min()), float(np.quantile(seen, FAR_SHARE)) + 1e-3
-    grey = np.where(depth > 0.0, 255.0 - 215.0 * np.clip((depth - low) / (high - low), 0.0, 1.0), 0.0)
-    return _scaled(cv2.applyColorMap(grey.astype(np.uint8), cv2.COLORMAP_BONE)[..., ::-1])
+    grey = np.where(depth > 0.0, 40.0 + 215.0 * depth[depth > 0.0].min() / np.maximum(depth, 1e-3), 0.0)
+    return _scaled(np.asarray(cv2.applyColorMap(grey.astype(np.uint8), cv2.COLORMAP_BONE), dtype=np.uint8)[..., ::-1])

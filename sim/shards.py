@@ -94,8 +94,8 @@ def clear(folder: Path) -> None:
         path.unlink()
 
 
-def write(folder: Path, shard: int, columns: Mapping[str, Any], images: Mapping[str, Any], image: str) -> None:
-    """Write a shard, whole or not at all. `images`: rgb, depth and segmentation, (n, h, w, ...)."""
+def write(folder: Path, shard: int, columns: Mapping[str, Any], images: Mapping[str, Any], image: str) -> Path:
+    """Write a shard, whole or not at all, and return its file. `images`: rgb, depth, segmentation (n, h, w, ...)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -119,6 +119,7 @@ def write(folder: Path, shard: int, columns: Mapping[str, Any], images: Mapping[
             row_group_size=ROW_GROUP,
             write_statistics=["index"],
         )
+    return path_of(folder, shard)
 
 
 def _bytes(images: npt.NDArray[Any]) -> pa.Array:

@@ -177,10 +177,10 @@ class Synthesizer:
     ) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
         visible, covered = self.keypoints.visibility(pixels, depth, images["depth"], images["segmentation"])
         flags = states.flags | {"occluded": covered.any(axis=1)}
-        columns = {
+        columns: dict[str, npt.NDArray[Any]] = {
             "index": shard * self.job.shard + np.arange(len(events), dtype=np.int64),
             "event": events.astype(str),
-            **{name: flags[name] for name in shards.FLAGS},
+            **{name: np.asarray(flags[name]) for name in shards.FLAGS},
             "qpos": states.qpos,
             "qvel": states.qvel,
             "joint_position": states.qpos[:, self.model.qpos_index],
@@ -269,11 +269,11 @@ def _in_processes(folder: Path, missing: list[int], workers: int, first: Synthes
     """Numbers of shards as they get done."""
     if workers == 1 or len(missing) <= 1:
         for shard in missing:
-            yield _finish(folder, shard, first)
+            finish(folder, shard, first)
+            yield shard
         return
-    os.environ.setdefault("LP_NUM_THREADS", "1")  # software GL: the processes are the parallelism
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(missing)), context, initializer=_live_with_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(missing)), context, initializer=_begin) as pool:
         futures = [pool.submit(_make, str(folder), shard) for shard in missing]
         try:
             for future in as_completed(futures):
@@ -282,8 +282,14 @@ def _in_processes(folder: Path, missing: list[int], workers: int, first: Synthes
             pool.shutdown(cancel_futures=True)  # after Ctrl-C, what is being made is finished
 
 
-def _live_with_parent() -> None:
-    """Ctrl-C is the parent's to handle; and when the parent is gone, so is the worker."""
+def one_gl_thread() -> None:
+    """Let software GL draw on one thread, where processes are the parallelism; before the process first draws."""
+    os.environ.setdefault("LP_NUM_THREADS", "1")
+
+
+def _begin() -> None:
+    """A worker: Ctrl-C is its parent's to handle; and when the parent is gone, so is the worker."""
+    one_gl_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -303,13 +309,14 @@ def _synthesizer(folder: str) -> Synthesizer:
 
 
 def _make(folder: str, shard: int) -> int:
-    return _finish(Path(folder), shard, _synthesizer(folder))
-
-
-def _finish(folder: Path, shard: int, made_by: Synthesizer) -> int:
-    columns, images = made_by.make(shard)
-    shards.write(folder, shard, columns, images, made_by.job.image)
+    finish(Path(folder), shard, _synthesizer(folder))
     return shard
 
 
-__all__ = ["Done", "Job", "Sample", "Synthesizer", "load", "synthesize"]
+def finish(folder: Path, shard: int, made_by: Synthesizer) -> Path:
+    """Make a shard and write it; returns its file."""
+    columns, images = made_by.make(shard)
+    return shards.write(folder, shard, columns, images, made_by.job.image)
+
+
+__all__ = ["Done", "Job", "Sample", "Synthesizer", "finish", "load", "one_gl_thread", "synthesize"]

@@ -31,7 +31,7 @@ from sim import randomization
 from sim.model import Model, find_robot
 from sim.randomization import NOMINAL
 from sim.render import Camera, why_no_egl
-from sim.synthesize import Job, Synthesizer, finish
+from sim.synthesize import Job, Synthesizer, finish, one_gl_thread
 from transfer.bench.measure import Array, Contestant, Effort, in_turns, row, spread
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Crew:
     """Processes that all do one contestant's work, a shard each at a time."""
 
     def __init__(self, kind: str, job: Job, processes: int, folder: Path) -> None:
-        os.environ.setdefault("LP_NUM_THREADS", "1")
+        os.environ.setdefault("MUJOCO_GL", "egl")  # mujoco.Renderer reads it when mujoco is imported
         self.setting, self.simulations = f"{processes} processes", processes * job.shard
         folder.mkdir()
         config.save(folder / "job.yaml", job)
@@ -134,6 +134,7 @@ class Crew:
 
 def _serve(pipe: Connection, kind: str, folder: str, number: int) -> None:
     """A process of a crew: as many shards as it is told, until told 0."""
+    one_gl_thread()
     job = config.load(Job, Path(folder) / "job.yaml")
     worker = Shards(job, Path(folder), number) if kind == "synthesize" else Plain(job, number)
     worker.shard()
@@ -164,7 +165,6 @@ class Plain:
     """mujoco.Renderer, as its tutorial uses it."""
 
     def __init__(self, job: Job, number: int) -> None:
-        os.environ["MUJOCO_GL"] = "egl"
         self._job, model = job, Model(job.robot)
         self._rng, mj = np.random.default_rng(number), model.mj
         self._range, self._index = np.array([[-1.0], [1.0]]) * 0.6, model.qpos_index
