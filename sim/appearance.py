@@ -105,12 +105,13 @@ def place_props(shot: Shot, look: Look, visual: Visual) -> None:
     v = look.of("prop", "v") - shot.principal[:, 1:]
     local = np.stack([u * width, -v * height, -distance], axis=-1)
     place = shot.camera_position[:, None] + np.einsum("nij,npj->npi", shot.camera_matrix, local)
-    turn = look.of("prop", "turn")
+    turns = dict(zip(look.names("prop", "turn"), look.of("prop", "turn").T, strict=True))
     shot.geom_position[:, visual.props] = place
     for i, name in enumerate(look.names("prop", "size")):
         geom = visual.props.start + i
         shot.geom_size[:, geom] = (size[:, i] * height[:, i])[:, None] * PROP_SIZES[name]
-        shot.geom_matrix[:, geom] = shot.camera_matrix @ _rotation(turn[:, i], 2) @ _rotation(turn[:, i], 0)
+        turn = turns.get(name, np.zeros(len(shot)))
+        shot.geom_matrix[:, geom] = shot.camera_matrix @ _rotation(turn, 2) @ _rotation(turn, 0)
     shot.geom_rgba[:, visual.props, :3] = look.colours("prop")
 
 
