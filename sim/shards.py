@@ -110,7 +110,7 @@ def write(folder: Path, shard: int, columns: Mapping[str, Any], images: Mapping[
     table["segmentation"] = _bytes(images["segmentation"])
     squeezed = {name: "none" if name == "rgb" and image != "raw" else "zstd" for name in table}
     lists = {name: f"{name}.list.element" for name, a in table.items() if pa.types.is_fixed_size_list(a.type)}
-    with files.replacing(path_of(folder, shard)) as temporary:
+    with files.replacing(path_of(folder, shard), sync=False) as temporary:  # resuming checks it, and can make it anew
         pq.write_table(
             pa.table(table),
             temporary,
