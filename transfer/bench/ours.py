@@ -16,6 +16,7 @@ from sim import randomization, tasks
 from sim.faces import GymVectorEnv
 from sim.model import RobotConfig, find_robot
 from sim.randomization import NOMINAL, LogUniform, Randomization, Term, Uniform
+from sim.targets import TARGETS, split
 from sim.tasks import Task
 from sim.tasks.ant import ANT, DRIVEN, TORQUE_NM, ant_robot
 from sim.vecenv import BatchedEnv
@@ -91,7 +92,7 @@ class Bare:
     """`Batch.step` alone, with as many physics steps to a control step: no observation, reward, reset or draw."""
 
     def __init__(self, ours: Ours, threads: int, model: mujoco.MjModel | None = None, scale: float = 1.0) -> None:
-        """The commands are those of `ours`, worked out before; `model` and their `scale`, where it is another."""
+        """The commands are those of `ours`, worked out before; `model` and their `scale`, where it is another model."""
         core = ours.core
         self.simulations, self.setting, self._ours = ours.simulations, ours.setting, ours
         self._batch = Batch(model or core.model.mj, ours.simulations, threads)
@@ -101,13 +102,20 @@ class Bare:
         decoder = Observation(core.spec, core.observation.config, core.task.action, ours.simulations)
         for k, action in enumerate(ours.actions):
             self._controls[k][:, core.model.ctrl_index] = decoder.decode(action)[:, core.spec.driven] * scale
+        # gymnasium's file has parameters of its own
+        drawn = [TARGETS[split(target)[0]] for target in core.randomization.targets if model is None]
+        self._fields = {field for target in drawn for field in target.fields if _size(core.model.mj, field)}
         self._k = 0
 
     def follow(self) -> None:
-        """Take over the states of `ours`: what a step costs depends on how many contacts there are."""
+        """Take over the states and parameters of `ours`: a step costs more with contacts, or where joints rub."""
         own, other = self._batch, self._ours.core.plant.batch
         for name in ("qpos", "qvel", "act", "qacc_warmstart"):
             own.bind(name)[...] = other.bind(name)
+        if self._fields:
+            for name in self._fields:
+                own.expand(name)[...] = other.expand(name)
+            own.set_const()
 
     def play(self, steps: int) -> None:
         for _ in range(steps):
@@ -117,6 +125,11 @@ class Bare:
 
     def close(self) -> None:
         """Nothing to end: the threads go with the Batch."""
+
+
+def _size(model: mujoco.MjModel, field: str) -> int:
+    """How many numbers a model field has in this model."""
+    return int(np.size(getattr(model.opt if field.startswith("opt.") else model, field.removeprefix("opt."))))
 
 
 def bare_of_gymnasium(ours: Ours, threads: int) -> Bare:

@@ -37,7 +37,7 @@ from transfer.bench.measure import Array, Contestant, Effort, in_turns, row, spr
 if TYPE_CHECKING:
     from transfer.stages.bench import Config
 
-SCENES = {"simple_pendulum": "side", "so101": "front", "quadruped": "side"}
+SCENES = {"simple_pendulum": "side", "so101": "front"}
 """Robot -> camera."""
 SIDE, SHARD = 128, 64
 EVENTS = {"limit": 0.05, "impact": 0.05, "saturation": 0.05, "occlusion": 0.05}
