@@ -53,7 +53,7 @@ class Parameters:
         values: target -> (len(ids),) or a number. ConfigError for an unknown target or a value outside its range;
         nothing has changed then.
         """
-        wanted = {t: np.broadcast_to(np.asarray(v, dtype=np.float64), (len(ids),)) for t, v in values.items()}
+        wanted = {t: _column(v, len(ids)) for t, v in values.items()}
         for name, drawn in wanted.items():
             self._look_up(name)
             check_range(name, drawn)
@@ -93,3 +93,9 @@ class Parameters:
             self.outer[known.key][ids, known.column] = values
         else:
             known.target.write(self.batch, self.model, known.object, ids, values)
+
+
+def _column(value: Array | float, n: int) -> Array:
+    """A value for each of n simulations, (n,)."""
+    values = np.asarray(value, dtype=np.float64)
+    return values if values.shape == (n,) else np.broadcast_to(values, (n,))

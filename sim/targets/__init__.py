@@ -8,6 +8,8 @@ values in an (nsim, n_objects) array, which the one who simulates the effect rea
 
 from __future__ import annotations
 
+import functools
+
 from robot.config import ConfigError, nearest
 from sim.targets import (
     appearance,
@@ -36,6 +38,7 @@ TARGETS: dict[tuple[str, str], Target] = {
 """(kind, quantity) -> row; the name in between is the object's. They are written in this order."""
 
 
+@functools.cache
 def split(name: str) -> tuple[tuple[str, str], str]:
     """`joint/elbow/damping` -> (("joint", "damping"), "elbow"); ConfigError lists the kinds that exist."""
     parts = name.split("/")
@@ -53,8 +56,8 @@ def unit_of(name: str) -> str:
 def check_range(name: str, values: Array) -> None:
     """ConfigError when a value lies outside the target's valid range, or is not finite."""
     target = TARGETS[split(name)[0]]
-    bad = ~((values >= target.low) & (values <= target.high))
-    if bad.any():
+    if values.size and not (target.low <= values.min() and values.max() <= target.high):  # NaN compares as false
+        bad = ~((values >= target.low) & (values <= target.high))
         raise ConfigError(
             f"target '{name}': {values[bad][0]:g} {target.unit} is outside its valid range "
             f"[{target.low:g}, {target.high:g}]."
