@@ -120,7 +120,7 @@ def _peaks(spec: RobotSpec) -> Array:
     peaks = []
     for actuator in spec.actuators:
         joint = spec.joints[spec.joint_names.index(actuator.joint)]
-        if actuator.kind == "torque":
+        if actuator.kind in ("torque", "dcmotor"):  # a voltage motor is given the voltage that stalls at the torque
             peaks.append(actuator.effort_limit)
         elif actuator.kind == "position_pd":
             low, high = joint.position_limits
@@ -128,7 +128,7 @@ def _peaks(spec: RobotSpec) -> Array:
         else:
             raise ConfigError(
                 f"actuator '{actuator.name}' is of kind '{actuator.kind}', which cannot be excited here; "
-                "torque and position_pd can."
+                "torque, dcmotor and position_pd can."
             )
     return np.array(peaks)
 

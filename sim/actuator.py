@@ -51,6 +51,8 @@ class Actuators:
         self._high = np.where(self._ctrl_limited, high, np.inf)
         self._collect()
         shape = (self._n, len(kinds))
+        self._all, self._is_servo, self._is_wheel = np.arange(len(kinds)), kinds == "position_pd", kinds == "velocity"
+        self._emf = np.square(self._base["torque_constant"]) / self._base["resistance"]
         self._play, self._goal, self._speed = (np.zeros(shape) for _ in range(3))
         self._kp, self._kd, self._limit = (np.zeros(shape) for _ in range(3))
         self._friction = Friction(**{f.name: np.zeros((self._n, len(spec.joints))) for f in fields(Friction)})
@@ -99,10 +101,7 @@ class Actuators:
             self._derive(ids)
             self._write(ids)
         if self._touched & STATEFUL:
-            self._stateful = self._is_stateful()
-            if len(self._servo):  # a control that stands for an error may lie outside the joint's range
-                native = self._ctrl_limited[self._servo] & (not self._stateful)
-                self._batch.expand("actuator_ctrllimited")[:, self._rows[self._servo]] = native
+            self._arm()
         if self._touched & RUBBING:
             self._set_friction(ids)
 
@@ -148,16 +147,24 @@ class Actuators:
         batch.expand("actuator_forcelimited")[at] = native | (most != self._base["torque_limit"][columns])
         batch.expand("actuator_forcerange")[at] = np.stack([-most, most], axis=2)
 
-    def _is_stateful(self) -> bool:
-        now = self._now
-        return bool(
-            any((now[q] > 0.0).any() for q in ("backlash", "dead_zone", "encoder_step"))
-            or (now["speed_ceiling"] < UNLIMITED).any()
-            or (now["acceleration_ceiling"] < UNLIMITED_ACCELERATION).any()
-            or (now["no_load_speed"] < UNLIMITED).any()
-            or (self._volts != self._full_volts).any()
-            or (self._ohms > 0.0).any()
+    def _arm(self) -> None:
+        """Which effects that need the state are on, and where."""
+        now, counts = self._now, self._now["encoder_step"]
+        self._profiled = now["speed_ceiling"] < UNLIMITED
+        self._profiled |= now["acceleration_ceiling"] < UNLIMITED_ACCELERATION
+        self._tires = now["no_load_speed"] < UNLIMITED
+        weak = (
+            (self._volts != self._full_volts) | (self._ohms > 0.0) if self._volts.size else np.zeros((self._n, 1), bool)
         )
+        self._weak = bool(weak.any())
+        self._weak_servo, self._weak_motor = (weak & np.isin(self._all, c) for c in (self._servo, self._motor))
+        self._counts, self._step = counts > 0.0, np.where(counts > 0.0, counts, 1.0)
+        self._own = self._profiled | self._counts | self._weak_servo
+        self._own |= (now["backlash"] > 0.0) | (now["dead_zone"] > 0.0)
+        self._stateful = bool(self._own.any() or self._tires.any() or self._weak)
+        if len(self._servo):  # a control that stands for an error may lie outside the joint's range
+            native = self._ctrl_limited[self._servo] & (not self._stateful)
+            self._batch.expand("actuator_ctrllimited")[:, self._rows[self._servo]] = native
 
     def _set_friction(self, ids: Ids) -> None:
         outer, friction = self._parameters.outer, self._friction
@@ -190,38 +197,35 @@ class Actuators:
         q, v = position[:, self._driven], velocity[:, self._driven]
         control = np.minimum(np.maximum(command, self._low), self._high)
         if self._stateful:
-            self._limit_by_speed(control, v)
-            error, own = self._servo_error(control, q, step_s)
-            control, error, own = self._at_voltage(control, error, own, v)
-            control = np.where(own, q + error, control)
+            if len(self._torque):
+                control = self._limit_by_speed(control, v)
+            error = self._servo_error(control, q, step_s) if len(self._servo) else control
+            if self._weak:
+                control, error = self._at_voltage(control, error, v)
+            if len(self._servo):
+                control = np.where(self._own, q + error, control)
         if self._rubbing:
             level = self._level(control, q, velocity, v, load)
             self._batch.expand("dof_frictionloss")[:, self._dof] = level
         return control
 
-    def _limit_by_speed(self, control: Array, v: Array) -> None:
+    def _limit_by_speed(self, control: Array, v: Array) -> Array:
         """Torque motors: on the torque-speed line a motor that runs fast has little torque left, but brakes fully."""
-        top = self._now["no_load_speed"]
-        room = self._now["torque_limit"] * np.clip(1.0 - np.sign(control) * v / top, 0.0, 1.0)
-        limited = np.clip(control, -room, room)
-        c = self._torque
-        control[:, c] = np.where(top < UNLIMITED, limited, control)[:, c]
+        share = 1.0 - np.sign(control) * v / self._now["no_load_speed"]
+        room = self._now["torque_limit"] * np.minimum(np.maximum(share, 0.0), 1.0)
+        return np.where(self._tires, np.minimum(np.maximum(control, -room), room), control)
 
-    def _servo_error(self, goal: Array, q: Array, step_s: float) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """(n, n_actuators) the error that a servo's firmware acts on, and where that is not simply goal - q."""
-        now = self._now
-        play, dead, count = now["backlash"], now["dead_zone"], now["encoder_step"]
-        profiled = (now["speed_ceiling"] < UNLIMITED) | (now["acceleration_ceiling"] < UNLIMITED_ACCELERATION)
-        if profiled.any():
-            goal = np.where(profiled, self._profile(goal, step_s), goal)
+    def _servo_error(self, goal: Array, q: Array, step_s: float) -> Array:
+        """(n, n_actuators) the error that a servo's firmware acts on."""
+        if self._profiled.any():
+            goal = np.where(self._profiled, self._profile(goal, step_s), goal)
         # the play operator: the encoder rests until the joint has crossed the gap, then is dragged along
-        np.clip(self._play, q - 0.5 * play, q + 0.5 * play, out=self._play)
-        step = np.where(count > 0.0, count, 1.0)
-        seen = np.where(count > 0.0, np.round(self._play / step) * step, self._play)
-        goal = np.where(count > 0.0, np.round(goal / step) * step, goal)
+        half = 0.5 * self._now["backlash"]
+        self._play = np.minimum(np.maximum(self._play, q - half), q + half)
+        seen = np.where(self._counts, np.round(self._play / self._step) * self._step, self._play)
+        goal = np.where(self._counts, np.round(goal / self._step) * self._step, goal)
         error = goal - seen
-        error = np.where(np.abs(error) > dead, error, 0.0)
-        return error, profiled | (play > 0.0) | (dead > 0.0) | (count > 0.0)
+        return np.where(np.abs(error) > self._now["dead_zone"], error, 0.0)
 
     def _profile(self, goal: Array, step_s: float) -> Array:
         """The goal as the firmware lets it move: no faster than the ceilings, and braking in time."""
@@ -233,30 +237,22 @@ class Actuators:
         self._goal += self._speed * step_s
         return self._goal.copy()
 
-    def _at_voltage(
-        self, control: Array, error: Array, own: npt.NDArray[np.bool_], v: Array
-    ) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+    def _at_voltage(self, control: Array, error: Array, v: Array) -> tuple[Array, Array]:
         """Servos and voltage motors on a supply that is not the nominal one, or that sags under their current.
 
         A bridge of duty d takes d times the motor's current from the supply: V = V_open - R_source sum(d i), with
         i = (d V - kt v) / R, solved for V. It does not take current back, as a bench supply does not.
         """
-        if not self._volts.size:
-            return control, error, own
-        reach = np.divide(self._limit, self._kp, out=np.ones_like(self._kp), where=self._kp > 0.0)
-        duty = np.zeros_like(control)
-        duty[:, self._servo] = np.clip(error / reach, -1.0, 1.0)[:, self._servo]
-        duty[:, self._motor] = np.clip(control / self._full_volts, -1.0, 1.0)[:, self._motor]
+        reach = np.where(self._is_servo, self._limit, 1.0) / np.maximum(self._kp, 1e-12)
+        duty = np.where(self._is_servo, error / np.maximum(reach, 1e-12), control / self._full_volts)
+        duty = np.where(self._has_constants, np.minimum(np.maximum(duty, -1.0), 1.0), 0.0)
         constant, resistance = self._now["torque_constant"], self._now["resistance"]
         returned = (self._ohms * duty * constant * v / resistance).sum(axis=1, keepdims=True)
-        drawn = (self._ohms * np.square(duty) / resistance).sum(axis=1, keepdims=True)
-        volts = np.clip((self._volts + returned) / (1.0 + drawn), 0.0, self._volts)
+        drawn = (self._ohms * duty * duty / resistance).sum(axis=1, keepdims=True)
+        volts = np.minimum(np.maximum((self._volts + returned) / (1.0 + drawn), 0.0), self._volts)
         share = volts / self._full_volts
-        weak = (self._volts != self._full_volts) | (self._ohms > 0.0)
-        servo = np.isin(np.arange(control.shape[1]), self._servo)
-        error = np.where(weak & servo, duty * reach * share, error)
-        control = np.where(weak & np.isin(np.arange(control.shape[1]), self._motor), control * share, control)
-        return control, error, own | (weak & servo)
+        error = np.where(self._weak_servo, duty * reach * share, error)
+        return np.where(self._weak_motor, control * share, control), error
 
     def _level(self, control: Array, q: Array, velocity: Array, v: Array, load: Array | None) -> Array:
         """(n, n_joints) level of friction now [N m]."""
@@ -268,14 +264,12 @@ class Actuators:
 
     def _motor_torque(self, control: Array, q: Array, v: Array) -> Array:
         """(n, n_actuators) what the motors give at these controls [N m], without what the gearbox takes of it."""
-        now, kp, kd, out = self._now, self._kp, self._kd, np.empty_like(control)
-        t, s, w, m = self._torque, self._servo, self._wheel, self._motor
-        out[:, t] = (kp * control + now["bias"])[:, t]
-        out[:, s] = (kp * (control - q) - kd * v + now["bias"])[:, s]
-        out[:, w] = (kp * (control - v) + now["bias"])[:, w]
-        out[:, m] = (kp / now["resistance"] * (control - kp * v))[:, m]
-        out = np.clip(out, -self._limit, self._limit)
+        now, kp, kd = self._now, self._kp, self._kd
+        torque = kp * control + now["bias"]
+        torque = torque - np.where(self._is_servo, kp * q + kd * v, np.where(self._is_wheel, kp * v, 0.0))
+        torque = np.minimum(np.maximum(torque, -self._limit), self._limit)
         # a servo's nominal back-EMF is in the joint's damping, yet it is the motor that lacks it
-        emf = np.square(self._base["torque_constant"]) / self._base["resistance"]
-        out[:, s] -= np.where(self._has_constants, emf * v, 0.0)[:, s]
-        return out
+        torque = torque - np.where(self._has_constants, self._emf * v, 0.0)
+        if len(self._motor):
+            torque[:, self._motor] = (kp / now["resistance"] * (control - kp * v))[:, self._motor]
+        return torque

@@ -1,7 +1,9 @@
-"""A "real" simple pendulum that hides its truth: reached only as a Driver and through the logs it makes.
+"""Robots that hide their truth: reached only as a Driver and through the logs they make.
 
-It stands in for hardware in the demo and the tests: heavier, with more and other friction, a weaker motor and a
-longer way for commands than the prior believes. Nothing but tests may look at TRUTH.
+They stand in for hardware in the demo and the tests. `truth` picks one of fifty robots of a family (sim/truths.py),
+each with effects of its kind that no prior knows of. Without it, the simple pendulum is the demo's: heavier, with more
+and other friction, a weaker motor and a longer way for commands than the prior believes; other robots are their
+family's number 0. Nothing but tests may look at a truth.
 """
 
 from __future__ import annotations
@@ -9,19 +11,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from robot.config import ConfigError
+import numpy as np
+
+from robot import excitation as excitations
+from robot.log import EpisodeLog
+from robot.loop import ControlLoop
+from robot.recorder import MemoryRecorder
+from robot.safety import Safety
 from robot.spec import RobotSpec
 from sim.driver import SimDriver
-from sim.model import RobotConfig, find_robot
+from sim.model import Model, RobotConfig, find_robot
 from sim.randomization import Point, Randomization, Term
+from sim.truths import truth as truth_of
 
 START_SPREAD_RAD = 0.05
+DEMO = "simple_pendulum"
 
 # Milder truths (Coulomb 0.10 N m, gain 0.9, delay 12 ms) are no test: a policy with a pretrained encoder succeeded
 # in every episode without a single log. A perfect pump is upright after 4.5 s here, with 5 s allowed.
 TRUTH = Randomization(
     name="surrogate_truth",
-    robot="simple_pendulum",
+    robot=DEMO,
     terms=(
         Term(targets=("body/pendulum/mass",), how="scale", law=Point(values=(1.2,))),
         Term(targets=("body/pendulum/com",), how="scale", law=Point(values=(1.1,))),
@@ -35,17 +45,48 @@ TRUTH = Randomization(
 
 
 class SurrogateDriver(SimDriver):
-    """The surrogate robot; each episode starts hanging, within 0.05 rad."""
+    """A surrogate robot; each episode starts within 0.05 rad of the rest pose."""
 
     @classmethod
     def from_config(
-        cls, spec: RobotSpec, *, robot: RobotConfig | Path | str | None = None, **options: Any
+        cls,
+        spec: RobotSpec,
+        *,
+        robot: RobotConfig | Path | str | None = None,
+        truth: int | None = None,
+        **options: Any,
     ) -> SimDriver:
-        """The surrogate of `spec`'s robot, which must be the simple pendulum; `seed` draws start and noise."""
-        if spec.name != TRUTH.robot:
-            raise ConfigError(
-                f"driver 'surrogate' stands in for robot '{TRUTH.robot}'; it was asked for '{spec.name}'."
-            )
+        """The surrogate of `spec`'s robot, number `truth` of its family; `seed` draws start and noise.
+
+        ConfigError for a robot without a family, or a number outside 0 to 49.
+        """
         found = robot if isinstance(robot, RobotConfig) else find_robot(robot or spec.name)
-        options = {"spread_rad": START_SPREAD_RAD, "quantize_commands": True} | options
-        return cls(RobotConfig(spec=spec, model=found.model), TRUTH, **options)
+        config = RobotConfig(spec=spec, model=found.model)
+        law = TRUTH if truth is None and spec.name == DEMO else truth_of(Model(config), truth or 0)
+        can = any(s.signal == "joint.effort" and s.resolution for s in spec.sensors)
+        options = {"spread_rad": START_SPREAD_RAD, "quantize_commands": can} | options
+        return cls(config, law, **options)
+
+
+def record_episode(
+    robot: RobotConfig,
+    excitation: str,
+    seconds: float,
+    *,
+    truth: int | None = None,
+    seed: int = 0,
+    amplitude: float = 0.5,
+    **options: Any,
+) -> EpisodeLog:
+    """A log of one excited episode on a surrogate, as `terrafirma record robot=R driver=surrogate` makes it.
+
+    `excitation` is a row of robot.excitation.KINDS; further options go to the driver. ConfigError for unknown ones.
+    """
+    rng, spec = np.random.default_rng(seed), robot.spec
+    driver = SurrogateDriver.from_config(spec, robot=robot, truth=truth, seed=seed, **options)
+    commander = excitations.Exciter(spec, excitations.KINDS[excitation](spec, seconds, rng, amplitude))
+    meta = {"excitation": excitation, "driver": "surrogate", "seed": str(seed)}
+    recorder = MemoryRecorder(f"{spec.name}_{excitation}_{seed}", spec, meta)
+    report = ControlLoop(commander, driver, Safety(spec, spec.control_period_s), recorder).run(seconds)
+    assert report.log is not None
+    return report.log

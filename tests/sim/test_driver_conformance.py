@@ -25,6 +25,16 @@ class TestSimDriver(DriverConformance):
 
 
 class TestSurrogateDriver(DriverConformance):
+    @pytest.fixture(params=ROBOTS)
+    def spec(self, request: pytest.FixtureRequest) -> RobotSpec:
+        return load_spec(request.param)
+
+    @pytest.fixture
+    def driver(self, spec: RobotSpec) -> Driver:
+        return open_driver("surrogate", spec, truth=6, seed=1)
+
+
+class TestTheDemosSurrogate(DriverConformance):
     @pytest.fixture
     def spec(self) -> RobotSpec:
         return load_spec("simple_pendulum")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from robot.driver import open_driver
 from robot.state import JointCommand
 from sim import randomization
 from sim.driver import SimDriver
-from sim.model import Model, RobotConfig
+from sim.model import Model, RobotConfig, find_robot, split
 from sim.randomization import Uniform
-from sim.surrogate import TRUTH, SurrogateDriver
+from sim.surrogate import TRUTH, SurrogateDriver, record_episode
+from sim.truths import FAMILIES, truth
 
 PRIOR = Path(__file__).parents[2] / "configs" / "dr" / "simple_pendulum_default.yaml"
 MS = 1_000_000
@@ -96,9 +98,48 @@ def test_readings_and_commands_have_the_steps_of_the_can_bus(pendulum: RobotConf
     assert 0.0 < abs(sent - 0.7) < 0.003
 
 
-def test_it_stands_in_for_the_simple_pendulum_alone(double_pendulum: RobotConfig) -> None:
-    with pytest.raises(ConfigError, match="'simple_pendulum'; it was asked for 'double_pendulum_c1'"):
-        SurrogateDriver.from_config(double_pendulum.spec)
+def test_without_a_number_the_simple_pendulum_is_the_demos_and_with_one_it_is_another(pendulum: RobotConfig) -> None:
+    demo = drive(SurrogateDriver.from_config(pendulum.spec, seed=1))
+    first, second = (drive(SurrogateDriver.from_config(pendulum.spec, truth=t, seed=1)) for t in (0, 1))
+    assert np.abs(demo - first)[50:].max() > 0.02 and np.abs(first - second)[50:].max() > 0.02
+
+
+@pytest.mark.parametrize("robot", list(FAMILIES))
+def test_every_robot_has_fifty_truths_each_its_own_and_the_same_again(robot: str) -> None:
+    model = Model(find_robot(robot))
+    truths = [truth(model, seed) for seed in range(50)]
+    assert truth(model, 17) == truths[17]
+    values = [t.center(model) for t in truths]  # checks the ranges
+    names = set(values[0]) & set(values[1])
+    moved = [n for n in names if np.std([float(v[n][0]) for v in values if n in v]) > 0.0]
+    assert len(moved) > 0.8 * len(names)
+    unmodelled = {"joint.stribeck", "actuator.backlash", "supply.resistance", "timing.jitter", "motor.no_load_speed"}
+    have = {f"{kind}.{quantity}" for (kind, quantity), _ in map(split, names)}
+    assert len([u for u in unmodelled if any(h.startswith(u) for h in have)]) >= 2, have
+    assert any(n.startswith("camera/") for n in names) and any(n.startswith("light/") for n in names)
+
+
+@pytest.mark.parametrize("robot", list(FAMILIES))
+def test_a_surrogate_moves_otherwise_than_the_nominal_robot_and_gives_logs(robot: str) -> None:
+    config = find_robot(robot)
+    log = record_episode(config, "chirp", 1.2, truth=3, seed=2, amplitude=0.15)
+    position = log["joint.position"]
+    assert log.fingerprint == config.spec.fingerprint() and len(position.t_ns) > 1.0 / config.spec.control_period_s
+    assert np.isfinite(position.values).all() and np.ptp(position.values) > 0.01
+    other = record_episode(config, "chirp", 1.2, truth=4, seed=2, amplitude=0.15)["joint.position"].values
+    same = min(len(other), len(position.values))
+    assert np.abs(other[:same] - position.values[:same]).max() > 1e-3
+    assert not any("stribeck" in str(v) or "truth" in str(v) for v in log.meta.values())
+
+
+def test_its_number_is_an_option_on_the_command_line_and_a_wrong_one_is_refused(pendulum: RobotConfig) -> None:
+    driver = open_driver("surrogate", pendulum.spec, truth="17", seed="1")
+    assert isinstance(driver, SurrogateDriver)
+    with pytest.raises(ConfigError, match="numbered 0 to 49"):
+        open_driver("surrogate", pendulum.spec, truth=50)
+    unknown = dataclasses.replace(pendulum.spec, name="my_robot")
+    with pytest.raises(ConfigError, match="no truths for robot 'my_robot'; it has: simple_pendulum"):
+        SurrogateDriver.from_config(unknown, robot=pendulum)
 
 
 def test_nothing_that_it_hands_out_carries_the_truth(pendulum: RobotConfig) -> None:

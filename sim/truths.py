@@ -1,0 +1,136 @@
+"""The hidden truths of the surrogate robots: per robot a family of fifty, drawn by seed.
+
+Nothing but sim/surrogate.py and tests may import this (tests/test_architecture.py): whoever identifies, adapts or gates
+reaches a surrogate only as a Driver and through the logs it makes. A family has what priors have, moved, and effects of
+its kind that no prior or fit knows of: stiction, backlash, a supply that sags, jitter, a payload, a camera that was
+knocked. To give a robot a family: a row in FAMILIES.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+from zlib import crc32
+
+import numpy as np
+
+from robot.config import ConfigError
+from sim.model import Model
+from sim.randomization import Point, Randomization, Term
+from sim.servos import COUNT, FRICTION, SERVOS, friction
+
+COUNT_OF_TRUTHS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """A quantity of which each object has a value of its own, uniform between two ends."""
+
+    targets: str
+    """Pattern of names: joint/*/damping."""
+    how: Literal["set", "scale"]
+    low: float
+    high: float
+
+
+def _set(targets: str, low: float, high: float) -> Trait:
+    return Trait(targets, "set", low, high)
+
+
+def _scale(targets: str, low: float, high: float) -> Trait:
+    return Trait(targets, "scale", low, high)
+
+
+EYES = (
+    _set("camera/*/x", -0.02, 0.02), _set("camera/*/y", -0.02, 0.02), _set("camera/*/z", -0.02, 0.02),
+    _set("camera/*/pitch", -0.05, 0.05), _set("camera/*/yaw", -0.05, 0.05), _set("camera/*/roll", -0.05, 0.05),
+    _set("camera/*/exposure", -0.7, 0.7), _scale("light/*/intensity", 0.6, 1.4),
+)  # fmt: skip
+ANGLES = (_set("sensor/*/offset", -0.03, 0.03), _set("timing/command/drop", 0.0, 0.02))
+
+PENDULUM = (
+    *EYES, *ANGLES, _scale("body/*/mass", 0.85, 1.2), _scale("body/*/com", 0.95, 1.08),
+    _scale("motor/*/rotor_inertia", 0.9, 1.2), _scale("actuator/*/gain", 0.8, 1.05),
+    _set("joint/*/damping", 0.01, 0.06), _set("joint/*/frictionloss", 0.03, 0.15),
+    _set("joint/*/stribeck_ratio", 1.2, 2.0), _set("joint/*/stribeck_velocity", 0.05, 0.3),
+    _set("joint/*/motor_friction", 0.0, 0.06), _set("motor/*/no_load_speed", 20.0, 40.0),
+    _set("timing/command/delay", 0.004, 0.02), _set("timing/command/jitter", 0.0, 0.006),
+    _set("timing/command/lag", 0.0, 0.008),
+)  # fmt: skip
+SERVO_LOOP = (
+    _set("actuator/*/encoder_step", COUNT, COUNT), _set("actuator/*/dead_zone", COUNT, 3 * COUNT),
+    _scale("supply/bus/voltage", 0.9, 1.03), _scale("motor/*/torque_constant", 0.93, 1.07),
+    _scale("motor/*/resistance", 0.93, 1.07),
+)  # fmt: skip
+
+FAMILIES: dict[str, tuple[Trait, ...]] = {
+    "simple_pendulum": PENDULUM,
+    "double_pendulum_a0": PENDULUM,
+    "double_pendulum_c0": PENDULUM,
+    "double_pendulum_c1": PENDULUM,
+    "so101": (
+        *EYES, *ANGLES, *SERVO_LOOP, _scale("actuator/*/kp", 0.45, 1.1), _set("actuator/*/backlash", 0.008, 0.02),
+        _set("supply/bus/resistance", 0.1, 0.4), _scale("joint/*/damping", 0.8, 1.4),
+        _scale("joint/*/frictionloss", 0.5, 2.0), _set("joint/*/stribeck_friction", 0.01, 0.04),
+        _set("joint/*/stribeck_velocity", 0.1, 0.5), _set("joint/*/motor_friction", 0.02, 0.12),
+        _set("joint/*/load_friction", 0.02, 0.12), _set("body/gripper/payload", 0.0, 0.08),
+        _set("timing/command/delay", 0.02, 0.06), _set("timing/command/jitter", 0.0, 0.015),
+        _scale("geom/cube/friction", 0.6, 1.4),
+    ),
+    "servo_bench": (
+        *EYES, *ANGLES, *SERVO_LOOP, _scale("body/*/mass", 0.95, 1.06), _set("actuator/*/backlash", 0.003, 0.012),
+        _set("supply/bus/resistance", 0.3, 1.5), _set("timing/command/delay", 0.002, 0.015),
+        _set("timing/command/jitter", 0.0, 0.004),
+    ),
+    "motor_bench": (
+        *EYES, *ANGLES, _scale("motor/*/torque_constant", 0.9, 1.1), _scale("motor/*/resistance", 0.85, 1.15),
+        _scale("body/*/inertia", 0.8, 1.25), _scale("joint/*/frictionloss", 0.6, 1.6),
+        _scale("joint/*/damping", 0.5, 3.0), _set("joint/*/stribeck_friction", 5e-5, 2e-4),
+        _set("joint/*/stribeck_velocity", 0.5, 3.0), _set("supply/bus/resistance", 0.02, 0.2),
+        _set("timing/command/delay", 0.001, 0.006), _set("timing/command/jitter", 0.0, 0.002),
+    ),
+    "quadruped": (
+        *EYES, *ANGLES, _scale("actuator/*/kp", 0.8, 1.15), _scale("actuator/*/kd", 0.7, 1.4),
+        _scale("actuator/*/torque_limit", 0.85, 1.0), _set("actuator/*/backlash", 0.002, 0.01),
+        _scale("joint/*/frictionloss", 0.5, 1.8), _set("joint/*/motor_friction", 0.02, 0.08),
+        _set("body/trunk/payload", 0.0, 2.0), _scale("geom/??_foot/friction", 0.6, 1.3),
+        _set("sensor/imu.gyro/bias", -0.05, 0.05), _set("sensor/imu.gyro/bias_walk", 0.0, 0.01),
+        _set("sensor/imu.accel/bias", -0.2, 0.2), _set("timing/command/delay", 0.004, 0.015),
+        _set("timing/command/jitter", 0.0, 0.005),
+    ),
+}  # fmt: skip
+
+
+def truth(model: Model, seed: int) -> Randomization:
+    """The truth number `seed` of a robot, a point law; ConfigError for a robot without a family, or a wrong number."""
+    robot = model.spec.name
+    if robot not in FAMILIES:
+        raise ConfigError(f"driver 'surrogate' has no truths for robot '{robot}'; it has: {', '.join(FAMILIES)}.")
+    if not 0 <= seed < COUNT_OF_TRUTHS:
+        raise ConfigError(f"driver option truth={seed}: the truths are numbered 0 to {COUNT_OF_TRUTHS - 1}.")
+    rng = np.random.default_rng([crc32(robot.encode()), seed])
+    values = dict(_drawn(model, FAMILIES[robot], rng))
+    if robot == "servo_bench":
+        values |= _gearbox(model, rng)
+    terms = tuple(Term(targets=(name,), law=Point(values=(value,))) for name, value in values.items())
+    return Randomization(name=f"surrogate_{seed}", robot=robot, terms=terms)
+
+
+def _drawn(model: Model, traits: tuple[Trait, ...], rng: np.random.Generator) -> Iterator[tuple[str, float]]:
+    available = model.available()
+    for trait in traits:
+        names = [name for name in available if fnmatchcase(name, trait.targets)]
+        for name, share in zip(names, rng.random(len(names)), strict=True):
+            value = trait.low + share * (trait.high - trait.low)
+            yield name, float(value * (model.nominal(name) if trait.how == "scale" else 1.0))
+
+
+def _gearbox(model: Model, rng: np.random.Generator) -> dict[str, float]:
+    """One of the published friction models M2 to M6 of the servo, each coefficient up to 15 % off."""
+    servo = model.robot.model.servo
+    number = int(rng.integers(2, len(FRICTION[servo]) + 1))
+    values = friction(servo, number, model.spec.joint_names, SERVOS[servo].back_emf)
+    return {name: v * math.exp(rng.uniform(-0.15, 0.15)) for name, v in values.items()}
