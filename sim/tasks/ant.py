@@ -63,11 +63,12 @@ class Ant(Task):
     def reward(self, state: State) -> dict[str, Array]:
         """Speed of the torso along x [m/s], 1 for being healthy, and costs of control and of contact."""
         moved = state.fields["xpos"][:, TORSO, 0] - state.fields_before["xpos"][:, TORSO, 0]
+        contact = _contact(state)
         return {
             "forward": moved / self.control_period_s,
             "survive": self.inside(state).astype(np.float64),
             "control": -CONTROL_COST * np.square(state.action).sum(axis=1),
-            "contact": -CONTACT_COST * np.square(_contact(state)).sum(axis=1),
+            "contact": -CONTACT_COST * np.einsum("ij,ij->i", contact, contact),
         }
 
     def inside(self, state: State) -> Flags:
@@ -85,8 +86,10 @@ class Ant(Task):
 
 def _contact(state: State) -> Array:
     """(n, 78) torque and force on each body about the ant's centre of mass [N m], [N], clipped to [-1, 1]."""
-    forces = state.fields["cfrc_ext"][:, TORSO:].reshape(len(state.qpos), -1)
-    return np.clip(forces, -1.0, 1.0) * (state.age > 0)[:, None]  # none before the first step, as in gymnasium
+    forces = np.clip(state.fields["cfrc_ext"][:, TORSO:], -1.0, 1.0).reshape(len(state.qpos), -1)
+    if not state.age.all():  # none before the first step, as in gymnasium
+        forces[state.age == 0] = 0.0
+    return forces
 
 
 def ant_robot() -> RobotConfig:
