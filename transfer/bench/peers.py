@@ -93,9 +93,13 @@ class StableBaselines:
 
 
 class EnvPool:
-    """EnvPool's Ant-v5; with fewer in a batch than simulations it is asynchronous, the fastest come first."""
+    """EnvPool's Ant-v5; with fewer in a batch than simulations it is asynchronous, the fastest come first.
+
+    All it was sent in its turn it also answers in its turn: else its threads would work in those of the others.
+    """
 
     def __init__(self, simulations: int, batch: int, threads: int, seed: int) -> None:
+        """`simulations` must be a multiple of `batch`."""
         envpool = require("envpool", "envpool")
         self.simulations, self.setting = batch, f"{simulations} simulations, batches of {batch}, {threads} threads"
         self._env = envpool.make(
@@ -103,19 +107,35 @@ class EnvPool:
         )
         self._actions = random_actions(simulations, 8, seed).astype(np.float64)
         self._env.async_reset()
+        self._idle = [self._receive()[1] for _ in range(simulations // batch)]
         self._k = 0
-        _check(self._env.spec.config, np.concatenate([self._next() for _ in range(20)]))
-
-    def _next(self) -> Any:
-        out = self._env.recv()
-        ids = out[4]["env_id"]
-        self._env.send(self._actions[self._k % ACTIONS, ids], ids)
-        self._k += 1
-        return out[0]
+        seen = []
+        for _ in range(20):
+            self._send()
+            observation, ids = self._receive()
+            self._idle.append(ids)
+            seen.append(observation)
+        _check(self._env.spec.config, np.concatenate(seen))
 
     def play(self, steps: int) -> None:
-        for _ in range(steps):
-            self._next()
+        flying = min(steps, len(self._idle))
+        for _ in range(flying):
+            self._send()
+        for k in range(steps):
+            self._idle.append(self._receive()[1])
+            if k + flying < steps:
+                self._send()
+
+    def _send(self) -> None:
+        """Actions for the batch that has waited longest."""
+        ids = self._idle.pop(0)
+        self._env.send(self._actions[self._k % ACTIONS, ids], ids)
+        self._k += 1
+
+    def _receive(self) -> tuple[Any, Any]:
+        """Observations and who they are of."""
+        out = self._env.recv()
+        return out[0], out[-1]["env_id"]
 
     def close(self) -> None:
         self._env.close()

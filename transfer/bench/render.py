@@ -6,7 +6,7 @@
 - `renderer` is a plain loop over mujoco.Renderer that makes the same passes of the same size at random poses, with
   shadows and multisampling off as ours has them; it keeps nothing.
 - One process a core each, the same for all; in turns, in one run. What a process does before its first image (imports,
-  models, GL) is not timed.
+  models, GL) is not timed. `cpu_ratio` compares CPU seconds an image: on a busy machine it bears more than the rates.
 - `observe` is what a task with pixels calls: sim.render.Camera.images of 64 states, in this process alone.
 """
 
@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -53,26 +54,30 @@ def measure(cfg: Config, run: Run) -> dict[str, Any]:
     effort = QUICK if cfg.quick else FULL
     robots = list(SCENES)[:1] if cfg.quick else list(SCENES)
     rows: list[dict[str, Any]] = []
+    cpu: dict[str, dict[str, float]] = {}
     ratios: dict[str, dict[str, dict[str, float]]] = {}
     for name in robots:
         print(f"bench: {name}", file=sys.stderr, flush=True)
-        rates = _contest(name, processes, effort)
+        rates, spent = _contest(name, processes, effort)
         rows += [row(f"{name}/{k}", UNIT, values, side=SIDE) for k, values in rates.items()]
         if "renderer" in rates:
             ratios[name] = {k: spread(v / rates["renderer"]) for k, v in rates.items() if k != "renderer"}
+            cpu[name] = {k: spent["renderer"] / v for k, v in spent.items() if k != "renderer"}
     rows += _observing(effort)
-    keys: dict[str, Any] = {"threads": processes, "rows": rows, "ratios": ratios, "missing": []}
+    keys: dict[str, Any] = {"threads": processes, "rows": rows, "ratios": ratios, "cpu_ratio": cpu, "missing": []}
     keys["ratio"] = {"renderer": min(r["synthesize"]["median"] for r in ratios.values())} if ratios else {}
     if why_no_egl():
         keys["missing"] = [{"peer": "renderer", "reason": why_no_egl()}]
     for r in rows:
         print(f"{r['name']:34} {r['median']:10,.0f} {UNIT}  ({r['min']:,.0f} to {r['max']:,.0f})")
     for name, ratio in ratios.items():
-        print(f"{name:34} " + "  ".join(f"{k}/renderer {v['median']:.2f}" for k, v in ratio.items()))
+        words = [f"{k}/renderer {v['median']:.2f} (by CPU time {cpu[name][k]:.2f})" for k, v in ratio.items()]
+        print(f"{name:34} " + "  ".join(words))
     return keys
 
 
-def _contest(name: str, processes: int, effort: Effort) -> dict[str, Array]:
+def _contest(name: str, processes: int, effort: Effort) -> tuple[dict[str, Array], dict[str, float]]:
+    """Rates by contestant, and CPU seconds an image."""
     job = Job(
         robot=find_robot(name), camera=SCENES[name], n=1 << 30, width=SIDE, height=SIDE, renderer="egl", events=EVENTS,
         shard=SHARD,
@@ -88,11 +93,10 @@ def _contest(name: str, processes: int, effort: Effort) -> dict[str, Array]:
             "renderer": ("renderer", job),
         }
     with tempfile.TemporaryDirectory() as scratch:
-        crews: dict[str, Contestant] = {
-            k: Crew(kind, j, processes, Path(scratch) / k) for k, (kind, j) in entries.items()
-        }
+        crews = {k: Crew(kind, j, processes, Path(scratch) / k) for k, (kind, j) in entries.items()}
         try:
-            return in_turns(crews, effort)
+            rates = in_turns({name: crew for name, crew in crews.items()}, effort)
+            return rates, {name: crew.cpu_s / crew.images for name, crew in crews.items()}
         finally:
             for crew in crews.values():
                 crew.close()
@@ -116,15 +120,17 @@ class Crew:
             self._pipes.append(ours)
             self._processes.append(process)
         self._wait()
+        self.cpu_s, self.images = 0.0, 0
 
     def play(self, steps: int) -> None:
         for pipe in self._pipes:
             pipe.send(steps)
-        self._wait()
+        self.cpu_s += self._wait()
+        self.images += steps * self.simulations
 
-    def _wait(self) -> None:
-        for pipe in self._pipes:
-            pipe.recv()
+    def _wait(self) -> float:
+        """CPU seconds that the processes have spent."""
+        return sum(float(pipe.recv()) for pipe in self._pipes)
 
     def close(self) -> None:
         for pipe, process in zip(self._pipes, self._processes, strict=True):
@@ -138,11 +144,12 @@ def _serve(pipe: Connection, kind: str, folder: str, number: int) -> None:
     job = config.load(Job, Path(folder) / "job.yaml")
     worker = Shards(job, Path(folder), number) if kind == "synthesize" else Plain(job, number)
     worker.shard()
-    pipe.send("ready")
+    pipe.send(0.0)
     while steps := pipe.recv():
+        start = time.process_time()
         for _ in range(steps):
             worker.shard()
-        pipe.send("done")
+        pipe.send(time.process_time() - start)
     worker.close()
 
 
