@@ -31,9 +31,11 @@ def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
 
         terrafirma doctor
         terrafirma doctor robot=simple_pendulum driver=sim
+        terrafirma doctor robot=simple_pendulum dr=simple_pendulum_default
 
     Reads   installed packages, the robot's file, one reading of the driver. Moves nothing. Writes result.json.
-    Keys    robot=R (name or YAML file), driver=D (needs robot); further keys go to the driver.
+    Keys    robot=R (name or YAML file), driver=D (needs robot); further keys go to the driver. With dr=NAME or
+            posterior=FILE it looks at that randomization instead: what each term does to the robot in a rollout.
     Ends with 0 when everything asked for works, 2 when something is missing, 5 when the driver does not answer.
     """
     if options.driver and not options.robot:

@@ -22,10 +22,16 @@ class Disturbances:
     def __init__(self, model: Model, batch: Batch, outer: Mapping[tuple[str, str], Array], period_s: float) -> None:
         """`outer` is read live; `period_s` is the time between two calls of step()."""
         self._period = period_s
-        self._bodies = np.array([body_id(model, b) for b in model.objects(("body", "force_x"))], dtype=np.intp)
+        names = model.objects(("body", "force_noise"))
+        self._bodies = np.array([body_id(model, b) for b in names], dtype=np.intp)
         self._force = batch.bind("xfrc_applied")
-        self._constant = [outer["body", f"force_{axis}"] for axis in "xyz"]
+        self._constant = [
+            (outer["body", f"force_{axis}"], [names.index(b) for b in model.objects(("body", f"force_{axis}"))])
+            for axis in "xyz"
+        ]
+        self._steady = np.zeros((batch.nsim, len(names), 3))
         self._noise, self._push, self._rate = (outer["body", q] for q in ("force_noise", "push", "push_rate"))
+        self._level = np.array([names.index(b) for b in model.objects(("body", "push"))], dtype=np.intp)
         self._streams = Streams(batch.nsim)
         self._noisy = self._pushed = np.zeros(0, dtype=np.intp)
         self._used = False
@@ -38,22 +44,22 @@ class Disturbances:
         """Take up the targets of some simulations, and forget pushes under way: after a set() and after a reset."""
         self._noisy = np.flatnonzero(self._noise.any(axis=0))
         self._pushed = np.flatnonzero((self._push * self._rate).any(axis=0))
-        self._used |= bool(self._noisy.size or self._pushed.size or any(c.any() for c in self._constant))
+        self._used |= bool(self._noisy.size or self._pushed.size or any(c.any() for c, _ in self._constant))
         if self._used:
-            for axis, values in enumerate(self._constant):
-                self._force[ids[:, None], self._bodies, axis] = values[ids]
+            for axis, (values, columns) in enumerate(self._constant):
+                self._steady[ids[:, None], columns, axis] = values[ids]
+            self._force[ids[:, None], self._bodies, :3] = self._steady[ids]
 
     def step(self) -> None:
         """The random forces of the next control period."""
         if not (self._noisy.size or self._pushed.size):
             return
-        for c in np.union1d(self._noisy, self._pushed):
-            force = np.stack([values[:, c] for values in self._constant], axis=1)
-            if c in self._noisy:
-                force += self._noise[:, c, None] * self._normal()
-            if c in self._pushed:
-                force += self._pushes(c)
-            self._force[:, self._bodies[c], :3] = force
+        force = self._steady.copy()
+        for noisy in self._noisy:
+            force[:, noisy] += self._noise[:, noisy, None] * self._normal()
+        for pushed in self._pushed.tolist():
+            force[:, self._level[pushed]] += self._pushes(pushed)
+        self._force[:, self._bodies, :3] = force
 
     def _pushes(self, c: int) -> Array:
         """(nsim, 3) forces [N] of the pushes that fall into this period, horizontal, spread over it."""

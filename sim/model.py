@@ -129,7 +129,8 @@ class Model:
         if name not in self._nominal:
             kind, obj = split(name)
             if obj not in self.objects(kind):
-                raise ConfigError(f"target '{name}': {self._missing(kind, obj)} {nearest(name, self.available())}")
+                hint = nearest(name, self._alike(kind, obj))
+                raise ConfigError(f"target '{name}': {self._missing(kind, obj)} {hint}")
             self._nominal[name] = TARGETS[kind].nominal(self, obj)
         return self._nominal[name]
 
@@ -139,6 +140,11 @@ class Model:
         if applies and any(obj in self.objects(other) for other in TARGETS if other[0] == kind[0]):
             return f"{kind[0]} '{obj}' of robot '{self.spec.name}' cannot feel it: it applies to {applies}."
         return f"robot '{self.spec.name}' has no {kind[0]} '{obj}'."
+
+    def _alike(self, kind: tuple[str, str], obj: str) -> list[str]:
+        """Targets that may have been meant: of the same object, or else the same quantity of others."""
+        own = [f"{k}/{obj}/{q}" for k, q in TARGETS if k == kind[0] and obj in self.objects((k, q))]
+        return own or [f"{kind[0]}/{o}/{kind[1]}" for o in self.objects(kind)]
 
     def available(self) -> list[str]:
         """Every target that this robot has."""

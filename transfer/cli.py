@@ -21,6 +21,7 @@ from robot.config import ConfigError, nearest
 from robot.result import Run
 
 STAGES = {
+    "doctor": "with dr=NAME: what each term of a randomization does to a robot",
     "demo": "the whole chain on the simple pendulum, against a surrogate robot",
     "synthesize": "labelled images of a robot in simulation",
     "pretrain": "train an encoder in simulation",

@@ -43,7 +43,8 @@ def split(name: str) -> tuple[tuple[str, str], str]:
     """`joint/elbow/damping` -> (("joint", "damping"), "elbow"); ConfigError lists the kinds that exist."""
     parts = name.split("/")
     if len(parts) != 3 or (parts[0], parts[2]) not in TARGETS:
-        known = [f"{kind}/<name>/{quantity}" for kind, quantity in TARGETS]
+        same = [(kind, quantity) for kind, quantity in TARGETS if kind == parts[0]]
+        known = [f"{kind}/<name>/{quantity}" for kind, quantity in same or TARGETS]
         raise ConfigError(f"target '{name}' is unknown. {nearest(name, known)}")
     return (parts[0], parts[2]), parts[1]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import mujoco
 import numpy as np
 
+from sim.targets.contact import RAISED
 from sim.targets.target import Target, constant, only
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def geoms(model: Model) -> tuple[str, ...]:
 
 def props(model: Model) -> tuple[str, ...]:
     return PROPS
+
+
+def _edged_props(model: Model) -> tuple[str, ...]:
+    """Props that do not look the same from all sides."""
+    return tuple(p for p in PROPS if p != "ball")
 
 
 def geom_rgba(model: Model, geom: int) -> np.ndarray:
@@ -130,10 +136,11 @@ ROWS: dict[tuple[str, str], Target] = {
     ("light", "y"): Target("m", -10.0, 10.0, placed_lights, constant(0.0), step=0.5),
     ("light", "z"): Target("m", -10.0, 10.0, placed_lights, constant(0.0), step=0.5),
     ("light", "intensity"): Target("1", 0.0, 10.0, all_lights, constant(1.0)),
-    ("geom", "red"): Target("1", 0.0, 1.0, geoms, _channel(0)),
-    ("geom", "green"): Target("1", 0.0, 1.0, geoms, _channel(1)),
-    ("geom", "blue"): Target("1", 0.0, 1.0, geoms, _channel(2)),
-    ("geom", "texture"): Target("1", 0.0, PATTERN_LIMIT, geoms, constant(0.0), step=1.0),  # number in PATTERNS
+    ("geom", "red"): Target("1", 0.0, 1.0, geoms, _channel(0), needs=RAISED),
+    ("geom", "green"): Target("1", 0.0, 1.0, geoms, _channel(1), needs=RAISED),
+    ("geom", "blue"): Target("1", 0.0, 1.0, geoms, _channel(2), needs=RAISED),
+    # number in PATTERNS
+    ("geom", "texture"): Target("1", 0.0, PATTERN_LIMIT, geoms, constant(0.0), step=1.0, needs=RAISED),
     ("scene", "red"): Target("1", 0.0, 1.0, only("background"), _backdrop(0)),
     ("scene", "green"): Target("1", 0.0, 1.0, only("background"), _backdrop(1)),
     ("scene", "blue"): Target("1", 0.0, 1.0, only("background"), _backdrop(2)),
@@ -141,11 +148,12 @@ ROWS: dict[tuple[str, str], Target] = {
         "1", 0.0, PATTERN_LIMIT, only("background"), constant(0.0), step=1.0, needs=(("red", 1.0),)
     ),
     # props, placed in the picture
-    ("prop", "size"): _prop("1", 0.0, 2.0, 0.0, step=0.2, needs=()),  # diameter, in image heights at its distance
-    ("prop", "distance"): _prop("m", 0.01, 100.0, 0.5, step=3.0),  # from the camera, along its axis
+    # diameter, in image heights at its distance
+    ("prop", "size"): _prop("1", 0.0, 2.0, 0.0, step=0.2, needs=()),
+    ("prop", "distance"): _prop("m", 0.01, 100.0, 0.15, step=3.0),  # from the camera, along its axis
     ("prop", "u"): _prop("1", -1.0, 1.0, 0.0),  # place, from the middle to the right, in image widths
     ("prop", "v"): _prop("1", -1.0, 1.0, 0.0),  # downwards, in image heights
-    ("prop", "turn"): _prop("rad", -np.pi, np.pi, 0.5, step=1.0),
+    ("prop", "turn"): Target("rad", -np.pi, np.pi, _edged_props, constant(0.5), step=1.0, needs=PLACED),
     ("prop", "red"): _prop("1", 0.0, 1.0, 0.5),
     ("prop", "green"): _prop("1", 0.0, 1.0, 0.5),
     ("prop", "blue"): _prop("1", 0.0, 1.0, 0.5),

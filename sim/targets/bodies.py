@@ -90,6 +90,7 @@ def _write_site_payload(batch: Batch, model: Model, name: str, ids: Ids, values:
 
 
 MOVING = "moving bodies with a mass"
+FEELING = "moving bodies that feel it"
 
 ROWS: dict[tuple[str, str], Target] = {
     ("body", "mass"): Target(
@@ -112,8 +113,8 @@ ROWS: dict[tuple[str, str], Target] = {
 
 PAYLOADS: dict[tuple[str, str], Target] = {
     ("body", "payload"): Target(
-        "kg", 0.0, 1e3, moving_bodies, constant(0.0), _write_payload, ("body_mass",), derived=True,
-        applies=MOVING, step=0.1,
+        "kg", 0.0, 1e3, felt(_write_payload, moving_bodies, lambda model, name: 0.1), constant(0.0), _write_payload,
+        ("body_mass",), derived=True, applies=FEELING, step=0.1,
     ),
     ("site", "payload"): Target(
         "kg", 0.0, 1e3, _sites, constant(0.0), _write_site_payload, FIELDS, derived=True,

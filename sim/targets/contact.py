@@ -34,7 +34,27 @@ def _can_touch(mj: mujoco.MjModel, a: int, b: int) -> bool:
     return not related or bool(mj.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FILTERPARENT)
 
 
-def _decides(mj: mujoco.MjModel, a: int, b: int, condim: int) -> bool:
+def _apart(mj: mujoco.MjModel, data: mujoco.MjData, a: int, b: int) -> bool:
+    """Whether a geom keeps its distance from a plane that stands still, because all that moves it turns about z."""
+    for plane, other in ((a, b), (b, a)):
+        still = mj.geom_type[plane] == mujoco.mjtGeom.mjGEOM_PLANE and mj.body_weldid[mj.geom_bodyid[plane]] == 0
+        if still and _only_turns(mj, data, int(mj.geom_bodyid[other]), data.geom_xmat[plane].reshape(3, 3)[:, 2]):
+            gap = mj.geom_margin[plane] + mj.geom_margin[other]
+            return bool(mujoco.mj_geomDistance(mj, data, plane, other, gap + 1e-3, None) > gap)
+    return False
+
+
+def _only_turns(mj: mujoco.MjModel, data: mujoco.MjData, body: int, axis: Array) -> bool:
+    """Whether every joint between the world and a body is a hinge along `axis`."""
+    while body > 0:
+        for j in range(mj.body_jntadr[body], mj.body_jntadr[body] + mj.body_jntnum[body]):
+            if mj.jnt_type[j] != mujoco.mjtJoint.mjJNT_HINGE or abs(data.xaxis[j] @ axis) < 1.0 - 1e-9:
+                return False
+        body = int(mj.body_parentid[body])
+    return True
+
+
+def decides(mj: mujoco.MjModel, a: int, b: int, condim: int = 1) -> bool:
     """Whether geom a has a say in contacts with b, and they have at least `condim` dimensions."""
     priority = int(mj.geom_priority[a]), int(mj.geom_priority[b])
     if not _can_touch(mj, a, b) or priority[0] < priority[1]:
@@ -51,26 +71,36 @@ def touching(condim: int) -> Callable[[Model], tuple[str, ...]]:
         off = mujoco.mjtDisableBit.mjDSBL_CONTACT | mujoco.mjtDisableBit.mjDSBL_CONSTRAINT
         if mj.opt.disableflags & off:
             return ()
-        named = [g for g in range(mj.ngeom) if mj.geom(g).name]
-        return tuple(mj.geom(g).name for g in named if any(_decides(mj, g, other, condim) for other in range(mj.ngeom)))
+        data = mujoco.MjData(mj)
+        mujoco.mj_kinematics(mj, data)
+        named, every = [g for g in range(mj.ngeom) if mj.geom(g).name], range(mj.ngeom)
+        return tuple(
+            mj.geom(g).name
+            for g in named
+            if any(decides(mj, g, other, condim) and not _apart(mj, data, g, other) for other in every)
+        )
 
     return objects
 
 
-def _row(unit: str, high: float, field: str, column: int, condim: int, applies: str) -> Target:
+RAISED = (("terrain/{}/height", 0.08),)
+"""A hidden heightfield touches nothing, and nobody sees it, until it is raised."""
+
+
+def _row(unit: str, high: float, field: str, column: int, condim: int, applies: str, step: float = 0.0) -> Target:
     def nominal(model: Model, name: str) -> float:
         return float(getattr(model.mj, field)[geom_id(model, name), column])
 
     def write(batch: Batch, model: Model, name: str, ids: Ids, values: Array) -> None:
         batch.expand(field)[ids, geom_id(model, name), column] = values
 
-    return Target(unit, 0.0, high, touching(condim), nominal, write, (field,), applies=applies)
+    return Target(unit, 0.0, high, touching(condim), nominal, write, (field,), applies=applies, step=step, needs=RAISED)
 
 
 TOUCHING = "named geoms that can touch something and whose priority is not below the other's"
 
 ROWS: dict[tuple[str, str], Target] = {
-    ("geom", "friction"): _row("1", 10.0, "geom_friction", 0, 3, f"{TOUCHING}, with condim 3 or more"),
+    ("geom", "friction"): _row("1", 10.0, "geom_friction", 0, 3, f"{TOUCHING}, with condim 3 or more", step=1.0),
     ("geom", "torsional"): _row("m", 1.0, "geom_friction", 1, 4, f"{TOUCHING}, with condim 4 or more"),
     ("geom", "rolling"): _row("m", 1.0, "geom_friction", 2, 6, f"{TOUCHING}, with condim 6"),
     # softness: time constant and damping ratio of the contact's spring, and the most of it that acts

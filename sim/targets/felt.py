@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from sim.model import Model
 
 STATES = 4
-LEAST = 1e-9
-"""Relative change of an acceleration below which it is rounding."""
+LEAST = 1e-6
+"""Relative change of an acceleration below which nobody could tell."""
+FLOOR = 1e-4
+"""Accelerations are compared with at least this share of the largest."""
 
 
 def felt(
@@ -44,8 +46,8 @@ def felt(
         acceleration = batch.bind("qacc_smooth").reshape(STATES, n, mj.nv)
         batch.set_const()
         batch.forward()
-        change = np.abs(acceleration[:, 1:] - acceleration[:, :1]).max(axis=(0, 2))
-        scale = np.abs(acceleration[:, 0]).max()
-        return tuple(name for name, moved in zip(names, change, strict=True) if moved > LEAST * scale)
+        size = np.abs(acceleration[:, :1])
+        change = np.abs(acceleration[:, 1:] - acceleration[:, :1]) / np.maximum(size, FLOOR * size.max())
+        return tuple(name for name, moved in zip(names, change.max(axis=(0, 2)), strict=True) if moved > LEAST)
 
     return objects

@@ -42,14 +42,18 @@ class Target:
     applies: str = ""
     """Which objects it applies to, in words, for the error that names another."""
     step: float = 0.0
-    """A change that is felt, added to a nominal of which half would not be; see probe()."""
+    """A change that is felt, added to a nominal of which half would not be; see probes()."""
     needs: tuple[tuple[str, float], ...] = ()
-    """(quantity, value) of the same object without which it is not felt: without pushes, their rate is nothing."""
+    """(quantity, value) of the same object without which it is not felt: without pushes, their rate is nothing. A
+    whole target, with {} for the object, names something else; what the robot lacks does not count."""
 
-    def probe(self, nominal: float) -> float:
-        """A valid value clearly away from the nominal: half as much again, or a step where that is more."""
+    logs_only: bool = False
+    """Whether it acts where a log is played back, and in no rollout."""
+
+    def probes(self, nominal: float) -> tuple[float, ...]:
+        """Valid values clearly away from the nominal: half as much more and less, or a step where that is more."""
         change = max(0.5 * abs(nominal), self.step or 0.05 * min(1.0, self.high))
-        return nominal + change if nominal + change <= self.high else nominal - change
+        return tuple(v for v in (nominal + change, nominal - change) if self.low <= v <= self.high)
 
 
 def body_id(model: Model, name: str) -> int:

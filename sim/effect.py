@@ -1,0 +1,217 @@
+"""What a target does: a rollout at the nominal beside one that differs in this target alone.
+
+Both have the same seed, start states, commands and random streams, so all that differs is the target's effect: on the
+states, on what the sensors read, on the torques, or on the images. A randomization whose term changes nothing here
+is refused (terrafirma doctor robot=R dr=NAME); a test measures the targets that each robot has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.model import TARGETS, Model, RobotConfig, split
+from sim.plant import Plant
+from sim.randomization import Randomization
+from sim.render import Camera
+from sim.sensor import Sensors
+from sim.starts import COUNT, Starts, loose, ordinary_starts, touching_starts
+from sim.targets import appearance
+from sim.visual import Visual
+
+Array = npt.NDArray[np.float64]
+Values = Mapping[str, float]
+Signals = dict[str, Array]
+"""Name -> (time, simulation, component)."""
+
+SECONDS, STEPS = 0.8, (40, 80)
+"""Length of a rollout, and the fewest and most control steps that it has."""
+LEAST = 1e-6
+"""Standardized difference below which there is nothing but rounding."""
+IMAGE_SIZE = 64
+DRAWS = 64
+"""Draws of which the lowest and the highest are tried."""
+UNITS = {
+    "position": "rad", "velocity": "rad/s", "torque": "N m", "free bodies": "m, rad", "images": "of 255",
+    "reading of joint.position": "rad", "reading of joint.velocity": "rad/s", "reading of joint.effort": "N m",
+    "reading of imu.gyro": "rad/s", "reading of imu.accel": "m/s^2", "reading of imu.orientation": "1",
+}  # fmt: skip
+CONDIM = {("geom", "friction"): 3, ("geom", "torsional"): 4, ("geom", "rolling"): 6}
+"""Dimensions that a contact needs to show a target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one target does."""
+
+    target: str
+    nominal: float
+    changed: tuple[float, ...]
+    """The values at which it was tried."""
+    signal: str
+    """Where the difference was largest in comparison."""
+    difference: float
+    """The largest difference there, in `unit`."""
+    unit: str
+    standardized: float
+    """The same in standard deviations of that signal over the rollout at the nominal."""
+    touched: bool = True
+    """Whether states were found in which it can show, where it takes a contact."""
+
+    @property
+    def felt(self) -> bool:
+        """Whether it does anything, here or where it is meant to."""
+        return self.standardized > LEAST or TARGETS[split(self.target)[0]].logs_only
+
+
+class Rig:
+    """A robot under test: some simulations, excited in all joints at once."""
+
+    def __init__(self, robot: RobotConfig, seed: int = 0) -> None:
+        self.model, self.spec, self._seed = Model(robot), robot.spec, seed
+        self._plant = Plant(self.model, COUNT, nthread=1)
+        self._sensors = Sensors(self.model, self._plant.outer, COUNT, self._plant.timestep)
+        self._ordinary = ordinary_starts(self.model, np.random.default_rng(seed))
+        self._cameras: dict[str, Camera] = {}
+        self._plain: tuple[bool, Values, Starts, Signals] | None = None
+
+    def effect(self, target: str, changed: Sequence[float], base: Values) -> Effect:
+        """What `target` does at some values, everything else as in `base`; base itself may name it."""
+        key, obj = split(target)
+        seen = key in appearance.ROWS
+        starts = self._ordinary if seen else self._starts(key, obj, base)
+        signals = self._images if seen else self._rollout
+        last = self._plain
+        if last is None or last[0] != seen or last[1] != base or last[2] is not starts:
+            last = self._plain = seen, base, starts, signals(base, starts)
+        found = [_largest(last[3], signals({**base, target: value}, starts)) for value in changed]
+        standardized, signal, difference = max(found)
+        nominal = self.model.nominal(target)
+        touched = starts is not self._ordinary or seen or not self._needs_touch(key, obj)
+        return Effect(target, nominal, tuple(changed), signal, difference, UNITS[signal], standardized, touched)
+
+    def _needs_touch(self, key: tuple[str, str], obj: str) -> bool:
+        return key[0] == "geom" or (key[0] == "body" and loose(self.model, obj))
+
+    def _starts(self, key: tuple[str, str], obj: str, base: Values) -> Starts:
+        """States from which the target can be seen: for geoms and loose bodies in touch, where such are found."""
+        if not self._needs_touch(key, obj):
+            return self._ordinary
+        self._set(base)
+        mj, moving, rng = self._plant.batch.get_model(0), key[0] == "body", np.random.default_rng(self._seed)
+        geom = mj.geom(int(mj.body_geomadr[mj.body(obj).id])).name if moving else obj
+        return touching_starts(self.model, mj, geom, CONDIM.get(key, 1), rng, moving) or self._ordinary
+
+    def _set(self, values: Values) -> None:
+        self._plant.set({name: np.full(COUNT, value) for name, value in values.items()})
+
+    def _begin(self, values: Values, starts: Starts) -> None:
+        plant = self._plant
+        plant.seed(self._seed)
+        self._set(values)
+        plant.reset(starts.position, starts.velocity, None, starts.poses, starts.twists)
+
+    def _rollout(self, values: Values, starts: Starts) -> Signals:
+        """States, readings and torques over time."""
+        plant, rng = self._plant, np.random.default_rng(self._seed)
+        self._begin(values, starts)
+        self._sensors.refresh()
+        self._sensors.reset(plant.truth(), np.arange(COUNT))
+        rows: list[dict[str, Array]] = []
+        for command in _commands(self.model, starts.position, plant.period, self._seed):
+            plant.step(command, record="truth" if self._sensors.delayed else False)
+            if self._sensors.delayed:
+                for j in range(plant.substeps):
+                    self._sensors.push({signal: values[:, j] for signal, values in plant.trace.items()})
+            else:
+                self._sensors.push(plant.truth())
+            read = self._sensors.read(rng, self._sensors.signals, slice(None), plant.period)
+            row = {f"reading of {signal}": np.array(value) for signal, value in read.items()}
+            row |= {"position": plant.position, "velocity": plant.velocity, "torque": plant.effort.copy()}
+            rows.append(row | {"free bodies": self._free()})
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def _free(self) -> Array:
+        """(n, k) positions of everything that is no joint of the robot."""
+        others = np.setdiff1d(np.arange(self.model.mj.nq), self.model.qpos_index)
+        return self._plant.qpos[:, others]
+
+    def _images(self, values: Values, starts: Starts) -> Signals:
+        """One image a simulation by each camera of the MJCF; the rays' renderer works everywhere."""
+        self._begin(values, starts)
+        if not self._cameras:
+            visual, size = Visual(self.model, 1), (IMAGE_SIZE, IMAGE_SIZE)
+            names = [self.model.mj.camera(i).name for i in range(self.model.mj.ncam)]
+            self._cameras = {n: Camera(self.model, n, *size, renderer="ray", nthread=1, visual=visual) for n in names}
+        taken = [
+            camera.images(self._plant.qpos, self._plant.outer, np.random.default_rng(self._seed))
+            for camera in self._cameras.values()
+        ]
+        return {"images": np.stack(taken).reshape(len(taken), COUNT, -1).astype(np.float64)}
+
+
+def _largest(plain: Signals, changed: Signals) -> tuple[float, str, float]:
+    """(standardized, signal, difference) of the largest standardized difference."""
+    found = []
+    for name, before in plain.items():
+        if not before.size:
+            continue
+        difference = np.abs(changed[name] - before)
+        spread = before.std() if name == "images" else before.std(axis=(0, 1))
+        # a signal that hardly moves at the nominal is not compared with nothing
+        share = difference / np.maximum(spread, 1e-6 + 1e-3 * np.max(spread))
+        at = np.unravel_index(np.argmax(share), share.shape)
+        found.append((float(share[at]), name, float(difference[at])))
+    return max(found)
+
+
+def _commands(model: Model, position: Array, period_s: float, seed: int) -> Array:
+    """(steps, n, n_joints) sines of 1 to 4 Hz, each joint with its own, in the unit of its actuator's kind."""
+    rng, spec = np.random.default_rng(seed), model.spec
+    steps = int(np.clip(round(SECONDS / period_s), *STEPS))
+    shape = (1, *position.shape)
+    angle = 2 * np.pi * (rng.uniform(1.0, 4.0, shape) * period_s * np.arange(steps)[:, None, None] + rng.random(shape))
+    commands = np.zeros((steps, *position.shape))
+    for joint, actuator in zip(spec.driven, spec.actuators, strict=True):
+        wave = np.sin(angle[:, :, joint])
+        voltage = model.mj.actuator(actuator.name).ctrlrange[1] or 24.0
+        limit = {
+            "torque": 0.8 * actuator.effort_limit,
+            "velocity": 0.5 * spec.joints[joint].velocity_limit,
+            "dcmotor": 0.8 * voltage,
+            "position_pd": 0.5,
+        }[actuator.kind]
+        commands[:, :, joint] = limit * wave + (position[:, joint] if actuator.kind == "position_pd" else 0.0)
+    return commands
+
+
+def needed(model: Model, target: str) -> dict[str, float]:
+    """What must stand at something for a target to be felt, among what the robot has; by Target.needs."""
+    key, obj = split(target)
+    found: dict[str, float] = {}
+    for what, value in TARGETS[key].needs:
+        name = what.format(obj) if "/" in what else f"{key[0]}/{obj}/{what}"
+        other, object_name = split(name)
+        if object_name in model.objects(other):
+            found[name] = value
+    return found
+
+
+def effects(robot: RobotConfig, randomization: Randomization, seed: int = 0) -> list[Effect]:
+    """What each target of a randomization does at its lowest and highest of some draws, the others at their middle.
+
+    ConfigError when it names a target that the robot lacks.
+    """
+    rig = Rig(robot, seed)
+    randomization.check(rig.model)
+    base = {name: float(values[0]) for name, values in randomization.center(rig.model).items()}
+    drawn = randomization.draw(rig.model, np.random.default_rng(seed), DRAWS)
+    found = []
+    for target in randomization.targets:
+        around = {**base, target: rig.model.nominal(target)}
+        extremes = sorted({float(drawn[target].min()), float(drawn[target].max())})
+        found.append(rig.effect(target, extremes, around))
+    return found
