@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import copy
 import functools
+import importlib
 from collections.abc import Collection
 from typing import Any
 
@@ -27,8 +28,7 @@ OFF = ("SHADOW", "REFLECTION", "SKYBOX", "HAZE", "FOG")
 def context() -> Any:
     """The GL context of this process, made on first use; ConfigError names the fix where EGL does not work."""
     try:
-        from mujoco import egl
-
+        egl = importlib.import_module("mujoco.egl")
         made = egl.GLContext(1, 1)
         atexit.register(made.free)  # before EGL itself is shut down, which mujoco.egl has registered
         made.make_current()

@@ -99,17 +99,12 @@ def write(folder: Path, shard: int, columns: Mapping[str, Any], images: Mapping[
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table: dict[str, pa.Array] = {}
-    for name, values in columns.items():
-        array = np.asarray(values)
-        flat = pa.array(array.reshape(-1)) if array.ndim > 1 else pa.array(array)
-        width = int(np.prod(array.shape[1:]))
-        table[name] = pa.FixedSizeListArray.from_arrays(flat, width) if array.ndim > 1 else flat
+    table: dict[str, pa.Array] = {name: _column(np.asarray(values)) for name, values in columns.items()}
     table["rgb"] = pa.array(encode(images["rgb"], image), pa.binary())
     table["depth"] = _bytes(np.minimum(images["depth"], np.finfo(np.float16).max).astype(np.float16))
     table["segmentation"] = _bytes(images["segmentation"])
     squeezed = {name: "none" if name == "rgb" and image != "raw" else "zstd" for name in table}
-    lists = {name: f"{name}.list.element" for name, a in table.items() if pa.types.is_fixed_size_list(a.type)}
+    lists = {name: f"{name}.list.element" for name, array in table.items() if pa.types.is_nested(array.type)}
     with files.replacing(path_of(folder, shard), sync=False) as temporary:  # resuming checks it, and can make it anew
         pq.write_table(
             pa.table(table),
@@ -120,6 +115,17 @@ def write(folder: Path, shard: int, columns: Mapping[str, Any], images: Mapping[
             write_statistics=["index"],
         )
     return path_of(folder, shard)
+
+
+def _column(values: npt.NDArray[Any]) -> pa.Array:
+    """(n,) as a column of scalars, (n, k) as one of lists of length k."""
+    import pyarrow as pa
+
+    if values.ndim == 1:
+        return pa.array(values)
+    if values.shape[1] == 0:  # arrow has no lists of the fixed length 0
+        return pa.array([[]] * len(values), pa.list_(pa.from_numpy_dtype(values.dtype)))
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
 
 
 def _bytes(images: npt.NDArray[Any]) -> pa.Array:
