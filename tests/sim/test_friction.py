@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from sim.friction import Friction, load_level, stribeck_level
+from sim.model import Model, find_robot
+from sim.plant import Plant
 from sim.servos import FRICTION, SERVOS, friction
 
 Array = npt.NDArray[np.float64]
@@ -96,3 +98,38 @@ def test_published_figures_of_the_servos_agree_with_each_other() -> None:
     assert m6["joint/a/damping"] == pytest.approx(0.10536) and m6["joint/a/motor_quadratic"] == 0.009972
     with pytest.raises(IndexError):
         friction("sts3215", 2, ["a"])
+
+
+def bench(number: int, seconds: float) -> tuple[Array, Array]:
+    """(time, 1) angles of the servo's bench under a raised sine: the plant's, and those of BAM's own equations."""
+    xl, config = SERVOS["xl330"], find_robot("servo_bench")
+    values = friction("xl330", number, ["servo"], back_emf=xl.back_emf)
+    plant = Plant(Model(config), 1, timestep_s=0.001, period_s=0.001, nthread=1)
+    plant.set(values)
+    plant.reset(np.zeros((1, 1)), np.zeros((1, 1)))
+    goal = 1.2 * np.sin(np.arange(round(1000 * seconds)) * 0.003)
+    trace = plant.run(goal[None, :, None], record=True)
+    assert trace is not None
+    table = {name.split("/")[2]: value for name, value in values.items()}
+    coulomb, viscous = table.pop("frictionloss"), table.pop("damping") - xl.back_emf
+    law = coefficients(1, coulomb=coulomb, stribeck=table.pop("stribeck_friction", 0.0), **table)
+    q, v, inertia, dt, angles = 0.0, 0.0, 0.49 * 0.01 + 0.001814, 2e-4, []
+    for k in range(round(seconds / dt)):
+        duty = float(np.clip(xl.p_gain * xl.duty_per_rad * (goal[k // 5] - q), -1.0, 1.0))
+        motor = xl.stall_torque * duty - xl.back_emf * v
+        load = -0.49 * 9.81 * 0.1 * math.sin(q)
+        most = viscous * abs(v) + float(load_level(np.array([[v]]), np.array([[motor]]), np.array([[load]]), law)[0, 0])
+        stop = -(inertia * v / dt + motor + load)
+        v += dt * (motor + load + min(max(stop, -most), most)) / inertia
+        q += dt * v
+        if k % 5 == 4:
+            angles.append(q)
+    return trace[0][0, :, 0], np.array(angles)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 6])
+def test_the_plant_moves_as_bams_own_equations_do(number: int) -> None:
+    """Euler steps of 0.2 ms with the friction as BAM states it: the stopping torque, clipped to the budget."""
+    plant, equations = bench(number, 1.5)
+    assert np.ptp(equations) > 0.5
+    assert np.abs(plant - equations).max() < 0.01
