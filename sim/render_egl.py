@@ -57,7 +57,6 @@ class EglRenderer:
         for flag in OFF:
             self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = False
         self._option, self._free, self._rect = _option(), mujoco.MjvCamera(), mujoco.MjrRect(0, 0, width, height)
-        self._ids = np.append(-1, np.flatnonzero(visual.shown)).astype(np.int16)
         first = mj.nmat - mj.ngeom
         self._slots = (first + np.arange(mj.ngeom)) * int(mujoco.mjtTextureRole.mjNTEXROLE) + int(
             mujoco.mjtTextureRole.mjTEXROLE_RGB
@@ -86,7 +85,7 @@ class EglRenderer:
             if "segmentation" in out or "rgb" not in out:
                 self._render(colour, None if "rgb" in out else depth, ids=True)
                 if "segmentation" in out:
-                    out["segmentation"][i] = self._numbers(colour)[::-1]
+                    out["segmentation"][i] = self._numbers(colour, shot.geom_rgba[i, :, 3] > 0.0)[::-1]
             if depth is not None:
                 out["depth"][i] = self._metres(depth)[::-1]
         return out
@@ -121,10 +120,11 @@ class EglRenderer:
         if scene.nlight > lights:
             scene.lights[0].pos, scene.lights[0].dir = shot.light_position[i, -1], shot.light_direction[i, -1]
 
-    def _numbers(self, colour: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-        """Colours of the segmentation pass to geom ids."""
+    def _numbers(self, colour: npt.NDArray[np.uint8], opaque: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:
+        """Colours of the segmentation pass, which count the geoms that are drawn, to geom ids."""
+        ids = np.append(-1, np.flatnonzero(self._visual.shown & opaque)).astype(np.int16)
         code = colour[..., 0]
-        return self._ids[code if len(self._ids) <= 256 else code + 256 * colour[..., 1].astype(np.intp)]
+        return ids[code if len(ids) <= 256 else code + 256 * colour[..., 1].astype(np.intp)]
 
     def _metres(self, raw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Reversed z-buffer to depth along the camera's axis [m]; 0 where there is nothing."""

@@ -134,7 +134,7 @@ class RayRenderer:
         seen = np.einsum("ngci,nij->ngcj", corners - shot.camera_position[rows, None, None], shot.camera_matrix[rows])
         depth = -seen[..., 2]
         ahead = depth > self._visual.near
-        some, all_ = ahead.any(axis=2), ahead.all(axis=2)
+        some, all_ = ahead.any(axis=2) & (shot.geom_rgba[np.ix_(rows, self._solid)][..., 3] > 0.0), ahead.all(axis=2)
         spans = []
         for axis, grid in ((0, x), (1, y)):
             with np.errstate(divide="ignore", invalid="ignore"):

@@ -128,6 +128,9 @@ class Visual:
         flat = np.isin(self.mj.geom_type, FLAT)
         self._first_texture = self.mj.ntex - 2 * len(PATTERNS) + np.where(flat, 0, 1)
         self._placed = False
+        plane = self.shown & (self.mj.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
+        self._endless = np.flatnonzero(plane & (self.mj.geom_rgba[:, 3] == 1.0) & ~self.mj.geom_size[:, :2].any(axis=1))
+        self._solid = np.flatnonzero(self.shown & ~plane)
         self._shapes: set[str] = set()
 
     def camera_id(self, name: str) -> int:
@@ -225,12 +228,26 @@ class Visual:
 
     def finish(self, shot: Shot) -> Shot:
         """After the effects: what stands in relation to the camera, which they may have moved."""
+        shot.geom_rgba[self._buried(shot), 3] = 0.0
         back = shot.camera_matrix[:, :, 2]
         shot.light_position[:, -1], shot.light_direction[:, -1] = shot.camera_position, -back
         absent = shot.geom_size[:, self.props, :1] == 0.0
         behind = (shot.camera_position + 0.5 * self.far * back)[:, None]
         shot.geom_position[:, self.props] = np.where(absent, behind, shot.geom_position[:, self.props])
         return shot
+
+    def _buried(self, shot: Shot) -> npt.NDArray[np.bool_]:
+        """(n, ngeom) geoms that lie wholly below an endless plane, with the camera above it: terrain put away, say."""
+        out = np.zeros(shot.geom_pattern.shape, dtype=bool)
+        for plane in self._endless:
+            normal = shot.geom_matrix[:, plane, :, 2]
+            level = np.einsum("nj,nj->n", normal, shot.geom_position[:, plane])
+            above = np.einsum("nj,nj->n", normal, shot.camera_position) > level
+            highest = np.einsum("nj,ngcj->ngc", normal, self.corners(shot, np.arange(len(shot)), self._solid)).max(
+                axis=2
+            )
+            out[:, self._solid] |= (highest < level[:, None]) & above[:, None]
+        return out
 
     def _known(self, field: str) -> int:
         """Rows of a field that belong to the robot, not to the props."""
