@@ -111,17 +111,18 @@ class Counting:
 def test_contestants_take_turns_and_each_begins_a_round_in_its_turn() -> None:
     log: list[str] = []
     field = {n: Counting(log, n) for n in "abc"}
-    rates = measure.in_turns(field, Effort(rounds=6, seconds=1e-9, warm_up_s=1e-9), lambda: log.append("|"))
-    rounds = "".join(log).split("|")[1:]
+    rates = measure.in_turns(field, Effort(rounds=6, seconds=1e-9, warm_up_steps=1), lambda: log.append("|"))
+    rounds = "".join(log).split("|")[2:]
     assert rounds == ["abc", "bca", "cab"] * 2
     assert all(values.shape == (6,) and (values > 0).all() for values in rates.values())
 
 
 def test_the_fastest_set_up_stays_open_and_the_others_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
+    effort = Effort(rounds=5, seconds=1e-9, warm_up_steps=1)
     speed = {"slow": 1.0, "fast": 3.0, "middle": 2.0}
     monkeypatch.setattr(measure, "rate", lambda contestant, steps: speed[contestant.name])
-    best = measure.fastest([lambda n=n: Counting(log, n) for n in speed], 1e-9)  # type: ignore[misc]
+    best = measure.fastest([lambda n=n: Counting(log, n) for n in speed], effort)  # type: ignore[misc]
     assert getattr(best, "name", "") == "fast"
     assert [line for line in log if "closed" in line] == ["slow closed", "middle closed"]
 

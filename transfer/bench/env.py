@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from transfer.stages.bench import Config
 
 UNIT = "control steps/s"
-SIZES, QUICK_SIZES = (64, 256, 1024), (16,)
-FULL, QUICK = Effort(rounds=7, seconds=0.6, warm_up_s=2.0), Effort(rounds=5, seconds=0.02, warm_up_s=0.02)
-TRIAL_S, QUICK_TRIAL_S = 0.25, 0.01
+SIZES, SIZES_OF_EACH, QUICK_SIZES = (64, 256, 1024, 2048), (256, 1024), (16,)
+FULL, QUICK = Effort(rounds=7, seconds=0.6, warm_up_steps=100), Effort(rounds=5, seconds=0.02, warm_up_steps=2)
 OF_EACH = ("sync",)
 """Peers of the tasks that are ours alone."""
 
@@ -76,7 +75,7 @@ def _check(names: tuple[str, ...], peers: tuple[str, ...] | None) -> None:
 
 def _contest(name: str, cfg: Config, threads: int) -> tuple[dict[str, Array], dict[str, str], list[dict[str, str]]]:
     """Rates and set-ups by contestant on one task, and who could not take part."""
-    effort, trial = (QUICK, QUICK_TRIAL_S) if cfg.quick else (FULL, TRIAL_S)
+    effort = QUICK if cfg.quick else FULL
     wanted = cfg.peers if cfg.peers is not None else tuple(PEERS) if name == ANT.name else OF_EACH
     field: dict[str, Contestant] = {}
     absent: list[dict[str, str]] = []
@@ -84,12 +83,13 @@ def _contest(name: str, cfg: Config, threads: int) -> tuple[dict[str, Array], di
         # those with processes of their own first: they start while this one has no threads
         for peer in sorted(wanted, key=lambda p: p not in ("async", "subproc")):
             try:
-                field[peer] = fastest(PEERS[peer](name, cfg.seed, threads, cfg.quick), trial)
+                field[peer] = fastest(PEERS[peer](name, cfg.seed, threads, cfg.quick), effort)
             except Unavailable as error:
                 absent.append({"peer": peer, "reason": error.reason, "fix": error.fix})
         arena = Arena.of(name)
-        sizes = (cfg.simulations,) if cfg.simulations else QUICK_SIZES if cfg.quick else SIZES
-        ours = fastest([partial(Ours, arena, n, threads, cfg.seed) for n in sizes], trial)
+        usual = SIZES if name == ANT.name else SIZES_OF_EACH
+        sizes = (cfg.simulations,) if cfg.simulations else QUICK_SIZES if cfg.quick else usual
+        ours = fastest([partial(Ours, arena, n, threads, cfg.seed) for n in sizes], effort)
         assert isinstance(ours, Ours)
         field = {"ours": ours, "bare": Bare(ours, threads), **field}
         if name == ANT.name:

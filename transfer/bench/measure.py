@@ -51,8 +51,10 @@ class Effort:
     """At least 5, for a median with a spread."""
     seconds: float
     """Of each contestant in each round."""
-    warm_up_s: float
-    """Before the first round: episodes must have come to their usual mixture of ages."""
+    warm_up_steps: int = 0
+    """Of every simulation, first of all: episodes must have come to their usual mixture of ages and contacts."""
+    warm_up_s: float = 20.0
+    """At most."""
 
 
 def rate(contestant: Contestant, steps: int) -> float:
@@ -60,6 +62,16 @@ def rate(contestant: Contestant, steps: int) -> float:
     start = time.perf_counter()
     contestant.play(steps)
     return steps * contestant.simulations / (time.perf_counter() - start)
+
+
+def warm_up(contestant: Contestant, effort: Effort) -> None:
+    """Let it come to the state in which it is measured."""
+    start = time.perf_counter()
+    turnover = getattr(contestant, "turnover", 1)  # its own steps until every simulation has taken one
+    for _ in range(effort.warm_up_steps * turnover):
+        contestant.play(1)
+        if time.perf_counter() - start > effort.warm_up_s:
+            return
 
 
 def steps_for(contestant: Contestant, seconds: float) -> int:
@@ -71,14 +83,15 @@ def steps_for(contestant: Contestant, seconds: float) -> int:
     return max(1, round(steps * seconds / spent))
 
 
-def fastest(makes: Sequence[Make], seconds: float) -> Contestant:
-    """Of several set-ups of one contestant the fastest in a short trial, still open; the others are closed."""
-    best, best_rate = makes[0](), -1.0
-    if len(makes) > 1:
-        best_rate = _trial(best, seconds)
+def fastest(makes: Sequence[Make], effort: Effort) -> Contestant:
+    """Of several set-ups of one contestant the fastest in a short trial, warm and open; the others are closed."""
+    best = makes[0]()
+    warm_up(best, effort)
+    best_rate = _trial(best, effort) if len(makes) > 1 else 0.0
     for make in makes[1:]:
         candidate = make()
-        found = _trial(candidate, seconds)
+        warm_up(candidate, effort)
+        found = _trial(candidate, effort)
         loser = best if found > best_rate else candidate
         if found > best_rate:
             best, best_rate = candidate, found
@@ -86,21 +99,21 @@ def fastest(makes: Sequence[Make], seconds: float) -> Contestant:
     return best
 
 
-def _trial(contestant: Contestant, seconds: float) -> float:
-    steps = steps_for(contestant, seconds)
+def _trial(contestant: Contestant, effort: Effort) -> float:
+    steps = steps_for(contestant, 0.5 * effort.seconds)
     return float(np.median([rate(contestant, steps) for _ in range(3)]))
 
 
 def in_turns(
     contestants: Mapping[str, Contestant], effort: Effort, before_round: Callable[[], None] = lambda: None
 ) -> dict[str, Array]:
-    """Name -> (rounds,) control steps a second; every round begins with another contestant.
+    """Name -> (rounds,) control steps a second of warm contestants; every round begins with another one.
 
     `before_round` is not timed.
     """
     names = list(contestants)
-    steps = {n: max(1, round(steps_for(c, effort.warm_up_s) * effort.seconds / effort.warm_up_s))
-             for n, c in contestants.items()}  # fmt: skip
+    before_round()
+    steps = {name: steps_for(contestant, effort.seconds) for name, contestant in contestants.items()}
     rates: dict[str, list[float]] = {name: [] for name in names}
     for k in range(effort.rounds):
         before_round()

@@ -101,6 +101,7 @@ class EnvPool:
     def __init__(self, simulations: int, batch: int, threads: int, seed: int) -> None:
         """`simulations` must be a multiple of `batch`."""
         envpool = require("envpool", "envpool")
+        self.turnover = simulations // batch
         self.simulations, self.setting = batch, f"{simulations} simulations, batches of {batch}, {threads} threads"
         self._env = envpool.make(
             "Ant-v5", env_type="gymnasium", num_envs=simulations, batch_size=batch, num_threads=threads, seed=seed

@@ -44,7 +44,7 @@ SIDE, SHARD = 128, 64
 EVENTS = {"limit": 0.05, "impact": 0.05, "saturation": 0.05, "occlusion": 0.05}
 OBSERVE = (64, 96)
 """Sides of the observed images [pixel]."""
-FULL, QUICK = Effort(rounds=7, seconds=1.0, warm_up_s=1.0), Effort(rounds=5, seconds=0.02, warm_up_s=0.02)
+FULL, QUICK = Effort(rounds=7, seconds=1.0), Effort(rounds=5, seconds=0.02)
 UNIT = "images/s"
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from transfer.bench.measure import Effort, in_turns, spread
+from transfer.bench.measure import Effort, in_turns, spread, warm_up
 from transfer.bench.ours import Arena, Bare, Ours
 
 SIZES, QUICK_SIZES = (1, 4, 16, 64, 256, 1024), (1, 4)
-FULL, QUICK = Effort(rounds=5, seconds=0.2, warm_up_s=0.5), Effort(rounds=5, seconds=0.01, warm_up_s=0.01)
+FULL, QUICK = Effort(rounds=5, seconds=0.2, warm_up_steps=60), Effort(rounds=5, seconds=0.01, warm_up_steps=2)
 
 
 def measure(arena: Arena, cores: int, seed: int, quick: bool) -> list[dict[str, Any]]:
@@ -18,9 +18,11 @@ def measure(arena: Arena, cores: int, seed: int, quick: bool) -> list[dict[str, 
     points = []
     for threads in thread_counts(cores):
         for simulations in QUICK_SIZES if quick else SIZES:
+            effort = QUICK if quick else FULL
             ours = Ours(arena, simulations, threads, seed)
+            warm_up(ours, effort)
             bare = Bare(ours, threads)
-            rates = in_turns({"ours": ours, "bare": bare}, QUICK if quick else FULL, before_round=bare.follow)
+            rates = in_turns({"ours": ours, "bare": bare}, effort, before_round=bare.follow)
             points.append(
                 {
                     "simulations": simulations,
