@@ -38,6 +38,8 @@ from sim.sensor import JOINT_SIGNALS, Faults, quantize
 Array = npt.NDArray[np.float64]
 
 TIMESTEP_NS = 1_000_000
+MIT_GAINS = {"kp": 500.0 / 4095.0, "kd": 5.0 / 4095.0}
+"""Steps of the gains in an MIT-mode CAN frame [N m/rad], [N m s/rad]."""
 
 
 class SimDriver:
@@ -56,7 +58,7 @@ class SimDriver:
     ) -> None:
         """`start`: joint positions at rest [rad] (default: the spec's default pose), moved by up to `spread_rad`.
 
-        `quantize_commands` rounds torques to the steps of the `joint.effort` sensor, as a CAN frame does.
+        `quantize_commands` rounds commands to the steps of an MIT-mode CAN frame.
         `cameras`: those of the spec that take pictures, at their rate and with their latency.
         ConfigError when the randomization is not for this robot or `start` has the wrong length.
         """
@@ -70,7 +72,8 @@ class SimDriver:
         self._spread = spread_rad
         self._faults = Faults(self._model, self._plant.outer, 1)
         self._sensors = {s.signal: s for s in self.spec.sensors}
-        self._command_step = self.spec.sensor("joint.effort").resolution if quantize_commands else 0.0
+        framed = ("position", "velocity", "effort") if quantize_commands else ()
+        self._frame = {f: self.spec.sensor(f"joint.{f}").resolution for f in framed}
         self._limit = self.spec.effort_limits
         self._home = home_poses(self._model)
         self._eyes = Eyes(self._model, cameras, self._plant.outer)
@@ -164,12 +167,22 @@ class SimDriver:
             command = command.ordered(self.spec.joint_names)
         except KeyError as error:
             raise DriverError(f"the simulated driver sent nothing: {error.args[0]}") from error
-        effort = quantize(np.clip(command.effort, -self._limit, self._limit), self._command_step)
-        sent = dataclasses.replace(command, t_ns=self._now, effort=np.clip(effort, -self._limit, self._limit))
+        command = self._as_frame(
+            dataclasses.replace(command, effort=np.clip(command.effort, -self._limit, self._limit))
+        )
+        sent = dataclasses.replace(command, t_ns=self._now, effort=np.clip(command.effort, -self._limit, self._limit))
         if not all(np.isfinite(getattr(sent, f)).all() for f in ("position", "velocity", "effort", "kp", "kd")):
             raise DriverError("the command has a value that is not finite; nothing was sent")
         self._send(sent)
         return sent
+
+    def _as_frame(self, command: JointCommand) -> JointCommand:
+        """A command as an MIT-mode CAN frame carries it: in the steps of the sensors, gains in 12 bits."""
+        if not self._frame:
+            return command
+        rounded: dict[str, Any] = {f: quantize(getattr(command, f), step) for f, step in self._frame.items()}
+        rounded |= {f: np.trunc(getattr(command, f) / step) * step for f, step in MIT_GAINS.items()}
+        return dataclasses.replace(command, **rounded)
 
     def _send(self, command: JointCommand) -> None:
         """Put a command on its way: it may get lost, takes its own time, and overtakes none."""

@@ -191,6 +191,21 @@ def test_commands_can_have_the_steps_of_a_can_frame(pendulum: RobotConfig) -> No
     sent = float(driver.write(effort(driver, 0.5)).effort[0])
     assert sent != 0.5 and abs(sent - 0.5) <= step / 2 + 1e-12
     assert abs(float(driver.write(effort(driver, 9.0)).effort[0])) <= 1.5
+    one = np.ones(1)
+    command = JointCommand(
+        names=driver.spec.joint_names,
+        t_ns=0,
+        position=1.5 * one,
+        velocity=-2 * one,
+        effort=0 * one,
+        kp=20 * one,
+        kd=one,
+    )
+    sent = driver.write(command)
+    # 16 bits over 25 rad, 12 over 45 rad/s, 500 N m/rad and 5 N m s/rad
+    counts = [sent.position / (25 / 65535), sent.velocity / (45 / 4095), sent.kp / (500 / 4095), sent.kd / (5 / 4095)]
+    np.testing.assert_allclose(np.concatenate(counts), [3932.5, -182.5, 163.0, 819.0], atol=1.01)
+    assert (sent.kp != 20.0).all()
 
 
 def test_readings_have_counts_latency_and_noise(pendulum: RobotConfig) -> None:
