@@ -7,6 +7,7 @@ is refused (terrafirma doctor robot=R dr=NAME); a test measures the targets that
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,15 @@ from sim.targets import appearance
 from sim.visual import Visual
 
 Array = npt.NDArray[np.float64]
-Values = Mapping[str, float]
+Values = Mapping[str, float | Array]
+"""Target -> its value, or one a simulation, (COUNT,)."""
 Signals = dict[str, Array]
 """Name -> (time, simulation, component)."""
 
 SECONDS, STEPS = 0.8, (40, 80)
 """Length of a rollout, and the fewest and most control steps that it has."""
+RARE = 15
+"""How many times as long it is for what happens only now and then."""
 LEAST = 1e-6
 """Standardized difference below which there is nothing but rounding."""
 IMAGE_SIZE = 64
@@ -76,18 +80,19 @@ class Rig:
         self._sensors = Sensors(self.model, self._plant.outer, COUNT, self._plant.timestep)
         self._ordinary = ordinary_starts(self.model, np.random.default_rng(seed))
         self._cameras: dict[str, Camera] = {}
-        self._plain: tuple[bool, Values, Starts, Signals] | None = None
+        self._plain: tuple[object, Starts, Signals] | None = None
 
     def effect(self, target: str, changed: Sequence[float], base: Values) -> Effect:
         """What `target` does at some values, everything else as in `base`; base itself may name it."""
         key, obj = split(target)
         seen = key in appearance.ROWS
         starts = self._ordinary if seen else self._starts(key, obj, base)
-        signals = self._images if seen else self._rollout
-        last = self._plain
-        if last is None or last[0] != seen or last[1] != base or last[2] is not starts:
-            last = self._plain = seen, base, starts, signals(base, starts)
-        found = [_largest(last[3], signals({**base, target: value}, starts)) for value in changed]
+        steps = _steps(self._plant.period) * (RARE if TARGETS[key].rare else 1)
+        signals = self._images if seen else functools.partial(self._rollout, steps)
+        same = (seen, steps, *((name, np.asarray(value).tobytes()) for name, value in base.items()))
+        if self._plain is None or self._plain[0] != same or self._plain[1] is not starts:
+            self._plain = same, starts, signals(base, starts)
+        found = [_largest(self._plain[2], signals({**base, target: value}, starts)) for value in changed]
         standardized, signal, difference = max(found)
         nominal = self.model.nominal(target)
         touched = starts is not self._ordinary or seen or not self._needs_touch(key, obj)
@@ -106,7 +111,7 @@ class Rig:
         return touching_starts(self.model, mj, geom, CONDIM.get(key, 1), rng, moving) or self._ordinary
 
     def _set(self, values: Values) -> None:
-        self._plant.set({name: np.full(COUNT, value) for name, value in values.items()})
+        self._plant.set({name: np.broadcast_to(value, (COUNT,)) for name, value in values.items()})
 
     def _begin(self, values: Values, starts: Starts) -> None:
         plant = self._plant
@@ -114,14 +119,14 @@ class Rig:
         self._set(values)
         plant.reset(starts.position, starts.velocity, None, starts.poses, starts.twists)
 
-    def _rollout(self, values: Values, starts: Starts) -> Signals:
+    def _rollout(self, steps: int, values: Values, starts: Starts) -> Signals:
         """States, readings and torques over time."""
         plant, rng = self._plant, np.random.default_rng(self._seed)
         self._begin(values, starts)
         self._sensors.refresh()
         self._sensors.reset(plant.truth(), np.arange(COUNT))
         rows: list[dict[str, Array]] = []
-        for command in _commands(self.model, starts.position, plant.period, self._seed):
+        for command in _commands(self.model, starts.position, plant.period, steps, self._seed):
             plant.step(command, record="truth" if self._sensors.delayed else False)
             if self._sensors.delayed:
                 for j in range(plant.substeps):
@@ -168,10 +173,14 @@ def _largest(plain: Signals, changed: Signals) -> tuple[float, str, float]:
     return max(found)
 
 
-def _commands(model: Model, position: Array, period_s: float, seed: int) -> Array:
+def _steps(period_s: float) -> int:
+    """Control steps of a rollout."""
+    return int(np.clip(round(SECONDS / period_s), *STEPS))
+
+
+def _commands(model: Model, position: Array, period_s: float, steps: int, seed: int) -> Array:
     """(steps, n, n_joints) sines of 1 to 4 Hz, each joint with its own, in the unit of its actuator's kind."""
     rng, spec = np.random.default_rng(seed), model.spec
-    steps = int(np.clip(round(SECONDS / period_s), *STEPS))
     shape = (1, *position.shape)
     angle = 2 * np.pi * (rng.uniform(1.0, 4.0, shape) * period_s * np.arange(steps)[:, None, None] + rng.random(shape))
     commands = np.zeros((steps, *position.shape))
@@ -182,7 +191,8 @@ def _commands(model: Model, position: Array, period_s: float, seed: int) -> Arra
             "torque": 0.8 * actuator.effort_limit,
             "velocity": 0.5 * spec.joints[joint].velocity_limit,
             "dcmotor": 0.8 * voltage,
-            "position_pd": 0.5,
+            # so far that the torque reaches its limit
+            "position_pd": max(0.5, 1.2 * actuator.effort_limit / actuator.kp) if actuator.kp else 0.5,
         }[actuator.kind]
         commands[:, :, joint] = limit * wave + (position[:, joint] if actuator.kind == "position_pd" else 0.0)
     return commands
@@ -201,14 +211,13 @@ def needed(model: Model, target: str) -> dict[str, float]:
 
 
 def effects(robot: RobotConfig, randomization: Randomization, seed: int = 0) -> list[Effect]:
-    """What each target of a randomization does at its lowest and highest of some draws, the others at their middle.
+    """What each target of a randomization does at its lowest and highest of some draws, among draws of the others.
 
     ConfigError when it names a target that the robot lacks.
     """
-    rig = Rig(robot, seed)
+    rig, rng = Rig(robot, seed), np.random.default_rng(seed)
     randomization.check(rig.model)
-    base = {name: float(values[0]) for name, values in randomization.center(rig.model).items()}
-    drawn = randomization.draw(rig.model, np.random.default_rng(seed), DRAWS)
+    base, drawn = (randomization.draw(rig.model, rng, n) for n in (COUNT, DRAWS))
     found = []
     for target in randomization.targets:
         around = {**base, target: rig.model.nominal(target)}

@@ -45,8 +45,10 @@ ROWS: dict[tuple[str, str], Target] = {
     # standard deviation of each component of a force drawn anew at every control step
     ("body", "force_noise"): Target("N", 0.0, 1e4, ANY, NONE, applies=MOVING, step=1.0),
     # impulses in random horizontal directions at random times, and how many there are on average
-    ("body", "push"): Target("N s", 0.0, 1e3, LEVEL, NONE, applies=MOVING, step=0.5, needs=(("push_rate", 10.0),)),
+    ("body", "push"): Target(
+        "N s", 0.0, 1e3, LEVEL, NONE, applies=MOVING, step=0.5, needs=(("push_rate", 10.0),), rare=True
+    ),
     ("body", "push_rate"): Target(
-        "1/s", 0.0, 1e3, LEVEL, constant(0.2), applies=MOVING, step=10.0, needs=(("push", 0.5),)
+        "1/s", 0.0, 1e3, LEVEL, constant(0.2), applies=MOVING, step=10.0, needs=(("push", 0.5),), rare=True
     ),
 }

@@ -47,6 +47,8 @@ class Target:
     """(quantity, value) of the same object without which it is not felt: without pushes, their rate is nothing. A
     whole target, with {} for the object, names something else; what the robot lacks does not count."""
 
+    rare: bool = False
+    """Whether it shows only now and then, so that a short rollout may miss it."""
     logs_only: bool = False
     """Whether it acts where a log is played back, and in no rollout."""
 

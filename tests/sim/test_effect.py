@@ -111,7 +111,7 @@ def prior(*terms: Term, robot: str = "double_pendulum_c1") -> Randomization:
     return Randomization(name="prior", robot=robot, terms=terms)
 
 
-def test_a_term_is_measured_around_the_middle_of_the_others() -> None:
+def test_a_term_is_measured_among_draws_of_the_others() -> None:
     """Without friction its Stribeck velocity is nothing; with a term of friction beside it, it is something."""
     velocity = Term(targets=("joint/elbow/stribeck_velocity",), law=Uniform(low=0.1, high=3.0))
     friction = Term(targets=("joint/elbow/stribeck_friction",), law=Uniform(low=0.05, high=0.15))
