@@ -262,9 +262,9 @@ class AdversarialCurriculum(Curriculum):
         }
 
 
-def of(randomization: Randomization, nsim: int) -> Curriculum:
-    """The curriculum that a randomization asks for."""
-    settings = randomization.curriculum
+def of(randomization: Randomization, nsim: int, training: bool = True) -> Curriculum:
+    """The curriculum that a randomization asks for; an evaluation has none."""
+    settings = randomization.curriculum if training else None
     if isinstance(settings, Adr):
         return AdrCurriculum(randomization, settings, nsim)
     if isinstance(settings, Adversarial):

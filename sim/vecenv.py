@@ -97,7 +97,7 @@ class BatchedEnv:
         self._steps = task.explore_steps if stagger else task.steps
         self.model = Model(robot)
         randomization.check(self.model)
-        self.curriculum = curricula.of(randomization, num_envs)
+        self.curriculum = curricula.of(randomization, num_envs, training=start == "explore")
         """Draws the parameters of each new episode, and is told how it ended."""
         config = task.observation if history is None else dataclasses.replace(task.observation, history=history)
         self.observation = Observation(self.spec, config, task.action, num_envs)

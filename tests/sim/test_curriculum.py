@@ -15,6 +15,8 @@ from sim.curriculum import Adr, Adversarial, Curriculum
 from sim.laws import LogUniform, Normal, Point, Uniform
 from sim.model import Model, RobotConfig
 from sim.randomization import Randomization, Term
+from sim.tasks import load_task
+from sim.vecenv import BatchedEnv
 
 Array = npt.NDArray[np.float64]
 MASS, DAMPING, FRICTION = "body/pendulum/mass", "joint/shoulder/damping", "joint/shoulder/frictionloss"
@@ -104,6 +106,22 @@ def test_adversarial_sampling_forgets(pendulum: RobotConfig) -> None:
     late = train(found, model, lambda d: d[MASS] > 0.8 * NOMINAL_MASS, rounds=200, seed=1)
     scale = late[MASS] / NOMINAL_MASS
     assert np.mean(scale < 0.8) > 0.4 and np.mean(scale > 1.7) < 0.25
+
+
+def test_an_environment_tells_its_curriculum_how_episodes_end(pendulum: RobotConfig) -> None:
+    """Without torque the pendulum never stands up: bounds do not grow, and an evaluation draws from the whole law."""
+    task, settings = load_task("pendulum_swingup"), Adr(episodes=2, start=0.2, step=0.1, score="success", boundary=1.0)
+    task = dataclasses.replace(task, episode_s=0.05, explore_s=0.05)
+    env = BatchedEnv(task, pendulum, prior(settings), 16, seed=1, nthread=1)
+    env.reset()
+    for _ in range(60):
+        env.step(np.zeros((16, 1)))
+    assert env.curriculum.summary()["width"] == pytest.approx(0.0, abs=1e-12), "every bound shrank to nothing"
+    names, values = env.parameters
+    assert np.ptp(values[:, names.index(MASS)]) == pytest.approx(0.0, abs=1e-12)
+    held_out = BatchedEnv(task, pendulum, prior(settings), 64, seed=1, start="evaluate", nthread=1)
+    held_out.reset()
+    assert np.ptp(held_out.parameters[1][:, names.index(MASS)]) > 1.2 * NOMINAL_MASS
 
 
 @pytest.mark.parametrize("settings", [Adr(episodes=5), Adversarial(memory=50)])
