@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import gymnasium as gym
@@ -9,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sim.faces import GymVectorEnv
 from sim.randomization import NOMINAL, Randomization, Term, Uniform
+from sim.sb3 import SB3VecEnv
 from sim.tasks.ant import ANT, ant_robot
 from sim.vecenv import BatchedEnv, Step
 
@@ -109,3 +112,31 @@ def test_an_ant_can_be_randomized_as_any_robot() -> None:
     ratio = env.parameters[1][:, 0] / light.model.nominal("body/torso/mass")
     assert (ratio >= 2.0).all() and (ratio <= 3.0).all() and len(np.unique(ratio)) == 8
     assert np.abs(env.plant.qpos - light.plant.qpos).max() > 1e-3
+
+
+def test_falls_and_time_limits_stay_apart_in_every_face() -> None:
+    """Gymnasium's autoreset in the same step, and what SB3 bootstraps from."""
+    task = dataclasses.replace(ANT, episode_s=2.0, explore_s=2.0)  # 40 steps: some fall before, some do not
+    cores = [
+        BatchedEnv(task, ant_robot(), NOMINAL, 24, seed=9, privileged=True, stagger=True, nthread=1) for _ in range(2)
+    ]
+    vector, sb3 = GymVectorEnv(cores[0]), SB3VecEnv(cores[1])
+    vector.reset()
+    sb3.reset()
+    rng, fell, timed = np.random.default_rng(2), 0, 0
+    for _ in range(160):
+        action = rng.uniform(-1.0, 1.0, (24, 8)).astype(np.float32)
+        seen, _, terminated, truncated, infos = vector.step(action)
+        sb3_seen, _, done, sb3_infos = sb3.step(action)
+        assert not (terminated & truncated).any()
+        np.testing.assert_array_equal(done, terminated | truncated)
+        for i in np.flatnonzero(done):
+            final = infos["final_obs"]["privileged"][i]
+            np.testing.assert_array_equal(sb3_infos[i]["terminal_observation"]["privileged"], final)
+            assert sb3_infos[i]["TimeLimit.truncated"] == truncated[i]
+            healthy = 0.2 <= final[0] <= 1.0  # the last observation is of the episode that ended ...
+            assert healthy == truncated[i] and abs(seen["privileged"][i, 0] - 0.75) < 0.11  # ... the new one is not
+        assert all(bool(infos["_final_obs"][i]) == bool(done[i]) for i in range(24)) if done.any() else infos == {}
+        np.testing.assert_array_equal(seen["privileged"], sb3_seen["privileged"])
+        fell, timed = fell + int(terminated.sum()), timed + int(truncated.sum())
+    assert fell > 3 and timed > 20
