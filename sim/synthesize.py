@@ -283,8 +283,8 @@ def _in_processes(folder: Path, missing: list[int], workers: int, first: Synthes
 
 
 def one_gl_thread() -> None:
-    """Let software GL draw on one thread, where processes are the parallelism; before the process first draws."""
-    os.environ.setdefault("LP_NUM_THREADS", "1")
+    """Let software GL draw in the thread that asks: processes are the parallelism. Before the process first draws."""
+    os.environ.setdefault("LP_NUM_THREADS", "0")
 
 
 def _begin() -> None:
