@@ -50,9 +50,14 @@ class Disturbances:
                 self._steady[ids[:, None], columns, axis] = values[ids]
             self._force[ids[:, None], self._bodies, :3] = self._steady[ids]
 
+    @property
+    def random(self) -> bool:
+        """Whether some force changes from period to period, so that step() has to be called."""
+        return bool(self._noisy.size or self._pushed.size)
+
     def step(self) -> None:
         """The random forces of the next control period."""
-        if not (self._noisy.size or self._pushed.size):
+        if not self.random:
             return
         force = self._steady.copy()
         for noisy in self._noisy:

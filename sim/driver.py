@@ -29,7 +29,7 @@ from robot.spec import RobotSpec
 from robot.state import Imu, JointCommand, Joints, Sample
 from sim import randomization as randomizations
 from sim.command import lag_factors
-from sim.eyes import Eyes
+from sim.eyes import NEVER_NS, Eyes
 from sim.model import Model, RobotConfig, find_robot
 from sim.plant import Plant
 from sim.randomization import NOMINAL, Randomization
@@ -74,7 +74,7 @@ class SimDriver:
         self._sensors = {s.signal: s for s in self.spec.sensors}
         framed = ("position", "velocity", "effort") if quantize_commands else ()
         self._frame = {f: self.spec.sensor(f"joint.{f}").resolution for f in framed}
-        self._limit = self.spec.effort_limits
+        self._limit, self._period_ns = self.spec.effort_limits, round(self._plant.period * 1e9)
         self._home = home_poses(self._model)
         self._eyes = Eyes(self._model, cameras, self._plant.outer)
         self._wire()
@@ -113,6 +113,7 @@ class SimDriver:
         self._lag, self._drop = timing["lag"], timing["drop"]
         self._queue: deque[tuple[int, JointCommand]] = deque()
         self._arrived = self._now
+        self._next_force_ns = self._now if plant.disturbances.random else NEVER_NS
         self._gains, self._plain = False, plant.rest_command(plant.position)
         self._lagged = self._plain
         self._faults.refresh()
@@ -135,8 +136,11 @@ class SimDriver:
         while self._now < until_ns:
             while self._queue and self._queue[0][0] <= self._now:
                 self._obey(self._queue.popleft()[1])
+            if self._now >= self._next_force_ns:
+                self._plant.disturbances.step()
+                self._next_force_ns += self._period_ns
             change = self._queue[0][0] if self._queue else until_ns
-            self._run(min(change, until_ns, self._eyes.next_ns))
+            self._run(min(change, until_ns, self._eyes.next_ns, self._next_force_ns))
             self._eyes.look(self._now, self._plant.qpos)
 
     def read(self, timeout_s: float) -> Sample:
@@ -146,6 +150,8 @@ class SimDriver:
             raise StaleState(
                 f"no new reading since {self._now} ns: the simulated clock has not moved; call wait() first"
             )
+        if self._plant.unstable.any():
+            raise DriverError("the simulated robot became unstable: MuJoCo found a state that is not finite")
         elapsed = 0.0 if self._last_read < 0 else (self._now - self._last_read) * 1e-9
         self._last_read = self._now
         values = {s: self._measure(s, elapsed) for s in self._sensors}

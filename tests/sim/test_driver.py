@@ -353,3 +353,25 @@ def test_lost_and_late_commands_depend_on_the_seed_alone(pendulum: RobotConfig) 
     np.testing.assert_array_equal(drive(SimDriver(exact(pendulum), values, seed=3), 60), first)
     assert np.abs(drive(SimDriver(exact(pendulum), values, seed=4), 60) - first).max() > 1e-3
     assert np.abs(drive(SimDriver(exact(pendulum)), 60) - first).max() > 1e-2
+
+
+def test_forces_from_outside_act_in_the_driver_as_in_the_plant(pendulum: RobotConfig) -> None:
+    values = law(body__pendulum__force_noise=2.0, body__pendulum__push=0.1, body__pendulum__push_rate=5.0)
+    driver, model = SimDriver(exact(pendulum), values, seed=6), Model(exact(pendulum))
+    plant = Plant(model, 1, timestep_s=0.001, nthread=1)
+    plant.seed(6)
+    plant.set(values.center(model))
+    plant.reset(np.zeros((1, 1)), np.zeros((1, 1)))
+    for k in range(60):
+        driver.wait(k * 10 * MS)
+        np.testing.assert_array_equal(read(driver)[0], plant.position[0])
+        plant.step(np.zeros((1, 1)))
+    assert abs(plant.position[0, 0]) > 0.01
+
+
+def test_a_simulation_that_blows_up_is_a_fault_of_the_driver(pendulum: RobotConfig) -> None:
+    driver = SimDriver(pendulum)
+    driver._plant.qvel[:] = np.inf
+    driver.wait(10 * MS)
+    with pytest.raises(DriverError, match="unstable"):
+        driver.read(0.0)
