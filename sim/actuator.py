@@ -45,6 +45,7 @@ class Actuators:
         self._names, self._gear = [a.name for a in spec.actuators], np.array([a.gear for a in spec.actuators])
         self._joints = list(spec.joint_names)
         self._driven, self._rows, self._dof = spec.driven, model.ctrl_index, model.dof_index
+        self._transmission = model.mj.actuator_gear[self._rows, 0]  # MuJoCo's servos see the joint through it
         self._ctrl_limited = model.mj.actuator_ctrllimited[self._rows].astype(bool)
         low, high = model.mj.actuator_ctrlrange[self._rows].T
         self._low = np.where(self._ctrl_limited, low, -np.inf)
@@ -59,7 +60,9 @@ class Actuators:
         self._stateful = self._rubbing = False
         self.bears_load = False
         """Whether friction depends on torques, so that act() needs the load."""
-        self.configure(np.arange(self._n, dtype=np.intp))
+        everyone = np.arange(self._n, dtype=np.intp)
+        self._derive(everyone)
+        self.configure(everyone)
 
     def _collect(self) -> None:
         """`_now`: each quantity in force, columns for all actuators; `_base`: what the MJCF stands for."""
@@ -77,7 +80,7 @@ class Actuators:
         self._volts, self._ohms = outer["supply", "voltage"], outer["supply", "resistance"]
         self._full_volts = TARGETS["supply", "voltage"].nominal(model, "bus") if self._volts.size else 1.0
         self._given = {split(name)[0] for name in model.robot.model.parameters}
-        self._seen, self._touched = -1, self._given
+        self._seen, self._touched = 0, self._given
 
     @property
     def slow(self) -> bool:
@@ -90,10 +93,7 @@ class Actuators:
         """Take over the targets now in force in some simulations; their rows of the model fields are written anew."""
         values = self._parameters.values
         if len(values) != self._seen:
-            first = self._seen < 0
             self._seen, self._touched = len(values), self._given | {split(name)[0] for name in values}
-            if first:
-                self._derive(ids)
         for key, columns in self._columns.items():
             if key in self._touched:
                 self._now[key[1]][np.ix_(ids, columns)] = self._parameters.outer[key][ids]
@@ -153,9 +153,9 @@ class Actuators:
         self._profiled = now["speed_ceiling"] < UNLIMITED
         self._profiled |= now["acceleration_ceiling"] < UNLIMITED_ACCELERATION
         self._tires = now["no_load_speed"] < UNLIMITED
-        weak = (
-            (self._volts != self._full_volts) | (self._ohms > 0.0) if self._volts.size else np.zeros((self._n, 1), bool)
-        )
+        weak = np.zeros((self._n, 1), dtype=bool)
+        if self._volts.size:
+            weak = (self._volts != self._full_volts) | (self._ohms > 0.0)
         self._weak = bool(weak.any())
         self._weak_servo, self._weak_motor = (weak & np.isin(self._all, c) for c in (self._servo, self._motor))
         self._counts, self._step = counts > 0.0, np.where(counts > 0.0, counts, 1.0)
@@ -185,7 +185,7 @@ class Actuators:
 
     def reset(self, ids: Ids, position: Array) -> None:
         """Some simulations begin anew at joint positions (len(ids), n_joints), gears in the middle of their play."""
-        self._play[ids] = self._goal[ids] = position[:, self._driven]
+        self._play[ids] = self._goal[ids] = position[:, self._driven] * self._transmission
         self._speed[ids] = 0.0
 
     def act(self, command: Array, position: Array, velocity: Array, load: Array | None, step_s: float) -> Array:
@@ -194,7 +194,7 @@ class Actuators:
         Writes the level of friction where it varies; `load` (n, n_joints) is the torque [N m] of everything else than
         motor and friction, needed while `bears_load`. The play of the gears and the profiles move on by `step_s`.
         """
-        q, v = position[:, self._driven], velocity[:, self._driven]
+        q, v = (x[:, self._driven] * self._transmission for x in (position, velocity))
         control = np.minimum(np.maximum(command, self._low), self._high)
         if self._stateful:
             if len(self._torque):
@@ -259,7 +259,7 @@ class Actuators:
         if load is None:
             return stribeck_level(velocity, self._friction)
         torque = np.zeros_like(velocity)
-        torque[:, self._driven] = self._motor_torque(control, q, v)
+        torque[:, self._driven] = self._motor_torque(control, q, v) * self._transmission
         return load_level(velocity, torque, load, self._friction)
 
     def _motor_torque(self, control: Array, q: Array, v: Array) -> Array:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sim import randomization
 from sim.friction import Friction, load_level, stribeck_level
 from sim.model import Model, find_robot
 from sim.plant import Plant
@@ -16,6 +18,7 @@ from sim.servos import FRICTION, SERVOS, friction
 
 Array = npt.NDArray[np.float64]
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 VELOCITY, MOTOR, LOAD = 0.8, 0.3, -0.2
 """[rad/s], [N m]: the motor holds a load."""
 
@@ -105,7 +108,7 @@ def bench(number: int, seconds: float) -> tuple[Array, Array]:
     xl, config = SERVOS["xl330"], find_robot("servo_bench")
     values = friction("xl330", number, ["servo"], back_emf=xl.back_emf)
     plant = Plant(Model(config), 1, timestep_s=0.001, period_s=0.001, nthread=1)
-    plant.set(values)
+    plant.set({name: np.array([value]) for name, value in values.items()})
     plant.reset(np.zeros((1, 1)), np.zeros((1, 1)))
     goal = 1.2 * np.sin(np.arange(round(1000 * seconds)) * 0.003)
     trace = plant.run(goal[None, :, None], record=True)
@@ -133,3 +136,15 @@ def test_the_plant_moves_as_bams_own_equations_do(number: int) -> None:
     plant, equations = bench(number, 1.5)
     assert np.ptp(equations) > 0.5
     assert np.abs(plant - equations).max() < 0.003
+
+
+def test_published_parameter_sets_of_servo_robots_are_the_tables() -> None:
+    for name, robot in (("so101_p16", "so101"), ("servo_bench_m6", "servo_bench")):
+        published = randomization.load(CONFIGS / "model" / f"published_{name}.yaml")
+        values = {k: float(v[0]) for k, v in published.center(Model(find_robot(robot))).items()}
+        if robot == "so101":
+            assert set(values.values()) == {8.9} and SERVOS["sts3215"].kp(16) == pytest.approx(8.9, abs=5e-3)
+        else:
+            expected = friction("xl330", 6, ["servo"], back_emf=SERVOS["xl330"].back_emf)
+            assert {k: values[k] for k in expected} == pytest.approx(expected, rel=1e-5)
+            assert values["motor/servo/rotor_inertia"] * 288.4**2 == pytest.approx(0.001808)
