@@ -144,9 +144,8 @@ def expose(images: Images, values: Mapping[str, Array], rng: np.random.Generator
 
 
 def balance(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
-    gains = np.ones((len(images), 1, 1, 3), dtype=np.float32)
-    gains[:, 0, 0, 0], gains[:, 0, 0, 2] = values["gain_red"], values["gain_blue"]
-    images *= gains
+    for channel, quantity in ((0, "gain_red"), (2, "gain_blue")):
+        images[..., channel] *= values[quantity].astype(np.float32)[:, None, None]
     return images
 
 
@@ -195,7 +194,6 @@ def _normals() -> npt.NDArray[np.float32]:
 
 def add_noise(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
     """Gaussian noise of the sensor: a part that is always there, and one that grows with the root of the light."""
-    out = images.copy()
     size, table = images[0].size, _normals()
     begins = rng.integers(0, NORMALS, len(images))
     for i, begin in enumerate(begins):
@@ -203,8 +201,8 @@ def add_noise(images: Images, values: Mapping[str, Array], rng: np.random.Genera
         drawn = table[begin : begin + size] if fits else np.resize(np.roll(table, -begin), size)
         dark, bright = np.float32(values["noise"][i] ** 2), np.float32(values["shot_noise"][i] ** 2)
         spread = np.sqrt(dark + bright * np.clip(images[i], 0.0, 1.0)) if bright else np.sqrt(dark)
-        out[i] += spread * drawn.reshape(images[i].shape)
-    return out
+        images[i] += spread * drawn.reshape(images[i].shape)
+    return images
 
 
 IMAGE_EFFECTS: tuple[ImageEffect, ...] = (
