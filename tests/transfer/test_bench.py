@@ -84,7 +84,7 @@ def test_a_peer_whose_observations_stand_still_does_not_take_part() -> None:
 def test_the_bare_batch_takes_the_steps_of_ours() -> None:
     """Same states and commands in, same states out: nominal parameters, nothing ends within these steps."""
     ours = Ours(Arena.of("ant"), 4, 1, seed=0)
-    bares = Bare(ours, 1), bare_of_gymnasium(ours, 1)
+    bares = Bare(ours), bare_of_gymnasium(ours)
     ours.core.plant.set({})
     for bare in bares:
         bare.follow()

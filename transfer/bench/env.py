@@ -89,11 +89,13 @@ def _contest(name: str, cfg: Config, threads: int) -> tuple[dict[str, Array], di
         arena = Arena.of(name)
         usual = SIZES if name == ANT.name else SIZES_OF_EACH
         sizes = (cfg.simulations,) if cfg.simulations else QUICK_SIZES if cfg.quick else usual
-        ours = fastest([partial(Ours, arena, n, threads, cfg.seed) for n in sizes], effort)
+        # twice the threads pays where others want the cores too; EnvPool and the bare Batch may have them as well
+        shapes = [(n, threads) for n in sizes] + ([] if cfg.quick or cfg.threads else [(sizes[-1], 2 * threads)])
+        ours = fastest([partial(Ours, arena, n, k, cfg.seed) for n, k in shapes], effort)
         assert isinstance(ours, Ours)
-        field = {"ours": ours, "bare": Bare(ours, threads), **field}
+        field = {"ours": ours, "bare": Bare(ours), **field}
         if name == ANT.name:
-            field["bare_gymnasium_xml"] = bare_of_gymnasium(ours, threads)
+            field["bare_gymnasium_xml"] = bare_of_gymnasium(ours)
         rates = in_turns(field, effort, before_round=partial(_follow, field))
         return rates, {k: c.setting for k, c in field.items()}, absent
     finally:

@@ -63,7 +63,8 @@ class Ours:
     """Observations, rewards, resets and randomization on, through the gymnasium face."""
 
     def __init__(self, arena: Arena, simulations: int, threads: int, seed: int) -> None:
-        self.simulations, self.setting = simulations, f"{simulations} simulations, {threads} threads"
+        self.simulations, self.threads = simulations, threads
+        self.setting = f"{simulations} simulations, {threads} threads"
         self.core = BatchedEnv(
             arena.task,
             arena.robot,
@@ -91,11 +92,11 @@ class Ours:
 class Bare:
     """`Batch.step` alone, with as many physics steps to a control step: no observation, reward, reset or draw."""
 
-    def __init__(self, ours: Ours, threads: int, model: mujoco.MjModel | None = None, scale: float = 1.0) -> None:
+    def __init__(self, ours: Ours, model: mujoco.MjModel | None = None, scale: float = 1.0) -> None:
         """The commands are those of `ours`, worked out before; `model` and their `scale`, where it is another model."""
         core = ours.core
         self.simulations, self.setting, self._ours = ours.simulations, ours.setting, ours
-        self._batch = Batch(model or core.model.mj, ours.simulations, threads)
+        self._batch = Batch(model or core.model.mj, ours.simulations, ours.threads)
         self._batch.reset()
         self._substeps, self._ctrl = core.plant.substeps, self._batch.bind("ctrl")
         self._controls = np.zeros((ACTIONS, *self._ctrl.shape))
@@ -132,10 +133,10 @@ def _size(model: mujoco.MjModel, field: str) -> int:
     return int(np.size(getattr(model.opt if field.startswith("opt.") else model, field.removeprefix("opt."))))
 
 
-def bare_of_gymnasium(ours: Ours, threads: int) -> Bare:
+def bare_of_gymnasium(ours: Ours) -> Bare:
     """A Batch of gymnasium's ant.xml as it stands, whose controls are in [-1, 1]."""
     source = resources.files("gymnasium") / "envs" / "mujoco" / "assets" / "ant.xml"
-    return Bare(ours, threads, mujoco.MjModel.from_xml_string(source.read_text()), 1.0 / TORQUE_NM)
+    return Bare(ours, mujoco.MjModel.from_xml_string(source.read_text()), 1.0 / TORQUE_NM)
 
 
 def random_actions(simulations: int, width: int, seed: int) -> npt.NDArray[np.float32]:

@@ -21,7 +21,7 @@ def measure(arena: Arena, cores: int, seed: int, quick: bool) -> list[dict[str, 
             effort = QUICK if quick else FULL
             ours = Ours(arena, simulations, threads, seed)
             warm_up(ours, effort)
-            bare = Bare(ours, threads)
+            bare = Bare(ours)
             rates = in_turns({"ours": ours, "bare": bare}, effort, before_round=bare.follow)
             points.append(
                 {
