@@ -27,8 +27,8 @@ ONBOARD: dict[str, tuple[Any, Callable[[Any, dict[str, str]], stages.Outcome], s
 }
 """stage -> its options, its function, what it does in one line. Stages with `driver` pass unknown keys on to it."""
 
-RANDOMIZED = ("dr=", "posterior=")
-"""Keys with which doctor looks at a randomization instead of the machine; that needs the simulator."""
+SIMULATED = ("dr=", "posterior=", "robot=mjcf")
+"""Words with which doctor looks at a randomization or a model file instead of the machine; that needs the simulator."""
 
 HELP = """terrafirma: train in MuJoCo, correct it with minutes of real logs, ship one file that runs on the robot.
 
@@ -75,7 +75,7 @@ def top_help() -> str:
 
 
 def _dispatch(stage: str, words: list[str]) -> int:
-    if stage not in ONBOARD or (stage == "doctor" and any(w.startswith(RANDOMIZED) for w in words)):
+    if stage not in ONBOARD or (stage == "doctor" and any(w.startswith(SIMULATED) for w in words)):
         return _transfer(stage, words)
     if "--help" in words or "-h" in words:
         _, function, _ = ONBOARD[stage]

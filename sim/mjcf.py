@@ -8,6 +8,7 @@ driven joint by joint is refused with the reason. To learn another property: a `
 from __future__ import annotations
 
 import math
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -64,6 +65,12 @@ class _Reading:
 
 def derive(path: Path) -> Derived:
     """The robot in a model file; ConfigError says why there is none."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "compiler attribute")  # of the file's author, not of its user
+        return _derive(path)
+
+
+def _derive(path: Path) -> Derived:
     path = Path(path).expanduser().resolve()
     reading = _read(path)
     edits.give_names(reading.spec, reading.model, reading.said)

@@ -111,7 +111,7 @@ def of_controller(
 ) -> Motion:
     """One evaluation episode of a controller in simulation, to its end; the robot is drawn from `law` by `seed`."""
     env = BatchedEnv(task, robot, law, 1, history=history, seed=seed, start="evaluate", autoreset=False, nthread=1)
-    inputs, state, names = env.reset(), env._state, env.spec.joint_names  # the simulator's truth, not the policy's view
+    inputs, state, names = env.reset(), env.state, env.spec.joint_names  # the simulator's truth, not the policy's view
     stride = max(1, round(FRAME_S / task.control_period_s))
     qpos = [env.plant.qpos[0].copy()]
     rows: list[tuple[Array, Array, Array, Array]] = []

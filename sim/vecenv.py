@@ -147,6 +147,11 @@ class BatchedEnv:
         self._drawn = False
 
     @property
+    def state(self) -> State:
+        """What the task is shown: the simulator's truth, live."""
+        return self._state
+
+    @property
     def parameters(self) -> tuple[tuple[str, ...], Array]:
         """Randomized targets and their values in force, (num_envs, n_targets): labels, never an input of a policy."""
         names = self.randomization.targets

@@ -14,7 +14,7 @@ import numpy as np
 from robot.config import ConfigError
 from robot.result import Run
 from sim import mjcf
-from sim.model import Model, RobotConfig
+from sim.model import Model, RobotConfig, find_robot
 from sim.plant import Plant
 
 WORD = "robot=mjcf"
@@ -22,20 +22,33 @@ REST_S = 0.5
 """How long a new robot is simulated at rest [s]."""
 
 
-def take_model_file(words: Sequence[str], defaults: Mapping[str, Any]) -> tuple[list[str], RobotConfig | None]:
-    """`robot=mjcf path=FILE` taken out of a command's words, and the robot they mean; None where they do not stand.
+def take_robot_file(
+    stage: str, words: Sequence[str], defaults: Mapping[str, Any]
+) -> tuple[list[str], RobotConfig | None]:
+    """`robot=mjcf path=FILE`, or `robot=FILE.yaml`, taken out of a command's words, and the robot that they mean.
 
-    `defaults` are the stage's keys: a prior that belongs to another robot is taken out with them. ConfigError when
-    there is no path=, or the file cannot be a robot.
+    The robot is None where neither stands. `defaults` are the stage's keys: a prior that belongs to another robot is
+    taken out too. ConfigError when there is no path=, when the stage has a path= of its own, or when the file cannot be
+    a robot.
     """
-    if WORD not in words:
+    chosen = next((w for w in words if w == WORD or (w.startswith("robot=") and w.endswith((".yaml", ".yml")))), None)
+    if chosen is None or "robot" not in defaults:
         return list(words), None
-    path = next((w.partition("=")[2] for w in words if w.startswith("path=")), "")
-    if not path:
-        raise ConfigError(f"{WORD} needs path=FILE, an MJCF or URDF.")
-    rest = [w for w in words if w != WORD and not w.startswith("path=")]
+    rest = [w for w in words if w != chosen]
     if defaults.get("dr") and not any(w.startswith("dr=") for w in rest):
         rest.append("dr=null")
+    if chosen != WORD:
+        return rest, find_robot(Path(chosen.partition("=")[2]))
+    path = next((w.partition("=")[2] for w in words if w.startswith("path=")), "")
+    if stage == "ingest":
+        raise ConfigError(
+            f"path= of ingest are the recordings; make a YAML of the model with `terrafirma doctor {WORD} path=FILE`, "
+            "and give robot=YAML."
+        )
+    if not path:
+        raise ConfigError(f"{WORD} needs path=FILE, an MJCF or URDF.")
+    if stage != "doctor":  # doctor writes the YAML, and needs the file for it
+        rest = [w for w in rest if not w.startswith("path=")]
     return rest, mjcf.robot_of(Path(path))
 
 

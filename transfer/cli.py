@@ -104,13 +104,22 @@ def main(argv: list[str]) -> int:
     if any(word in HYDRA_FLAGS for word in words):
         keys = [w for w in words if "=" in w and not w.startswith("-")]
         return _by_hydra(stage, [to_override(w, stage) for w in keys], [w for w in words if w not in keys])
-    overrides = [to_override(word, stage) for word in words if not word.startswith("-")]
     unknown = next((w for w in words if w.startswith("-") and w != "--traceback"), None)
     if unknown:
         raise ConfigError(f"'{unknown}' is no option of `terrafirma {stage}`; write key=value, or --help for the keys.")
-    cfg = config.convert(module.Config, compose(stage, overrides), source=f"terrafirma {stage}")
-    print(execute(stage, module, cfg))
+    print(execute(stage, module, _convert(stage, module, words)))
     return 0
+
+
+def _convert(stage: str, module: Any, words: list[str]) -> Any:
+    """The stage's Config of the words on its command line."""
+    from transfer.adopt import take_robot_file
+
+    rest, robot = take_robot_file(stage, [w for w in words if not w.startswith("-")], defaults_of(stage))
+    data = compose(stage, [to_override(word, stage) for word in rest])
+    if robot is not None:
+        data["robot"] = config.to_plain(robot)
+    return config.convert(module.Config, data, source=f"terrafirma {stage}")
 
 
 def execute(stage: str, module: Any, cfg: Any) -> Path:
@@ -124,8 +133,7 @@ def execute(stage: str, module: Any, cfg: Any) -> Path:
 def call(stage: str, words: list[str]) -> Path:
     """Run a stage in this process as the command line would; returns the path of its result.json."""
     module = load_stage(stage)
-    cfg = config.convert(module.Config, compose(stage, [to_override(w, stage) for w in words]), f"terrafirma {stage}")
-    return execute(stage, module, cfg)
+    return execute(stage, module, _convert(stage, module, words))
 
 
 def to_override(word: str, stage: str = "<stage>") -> str:

@@ -39,7 +39,7 @@ def begin_at(env: BatchedEnv, i: int, other: Any) -> None:
 
 def observed(env: BatchedEnv) -> npt.NDArray[np.float64]:
     """The 105 numbers before they become float32."""
-    return ANT.privileged(env._state)
+    return ANT.privileged(env.state)
 
 
 def test_two_hundred_steps_are_those_of_gymnasiums_ant() -> None:
@@ -52,7 +52,7 @@ def test_two_hundred_steps_are_those_of_gymnasiums_ant() -> None:
     for k in range(200):
         action = rng.uniform(-1.0, 1.0, (3, 8)).astype(np.float32)
         step = env.step(action)
-        terms = ANT.reward(env._state)
+        terms = ANT.reward(env.state)
         for i, other in enumerate(others):
             observation, reward, terminated, _, info = other.step(action[i].astype(np.float64))
             label = f"step {k} of simulation {i}"

@@ -114,13 +114,13 @@ def test_gravity_and_velocity_are_given_in_the_trunks_frame() -> None:
         mujoco.mj_kinematics(env.model.mj, data)
         rotation = data.body("trunk").xmat.reshape(3, 3)
         np.testing.assert_allclose(gravity_direction(env.plant.qpos[:, 3:7])[i], rotation.T @ [0, 0, -1], atol=1e-12)
-        np.testing.assert_allclose(body_velocity(env._state)[i], rotation.T @ env.plant.qvel[i, :3], atol=1e-12)
+        np.testing.assert_allclose(body_velocity(env.state)[i], rotation.T @ env.plant.qvel[i, :3], atol=1e-12)
 
 
 def test_a_quadruped_that_stands_still_follows_the_command_to_stand_and_no_other() -> None:
     env = make("quadruped_velocity", 16, start="evaluate", autoreset=False)
     env.reset()
-    env._state.goal[:] = np.where(np.arange(16)[:, None] < 8, 0.0, [0.8, 0.0, 0.0])
+    env.state.goal[:] = np.where(np.arange(16)[:, None] < 8, 0.0, [0.8, 0.0, 0.0])
     step = None
     for _ in range(env.task.steps):
         step = env.step(np.zeros((16, 12)))
@@ -143,8 +143,8 @@ def test_the_last_action_and_command_of_an_episode_do_not_leak_into_the_next() -
         env.step(action)
     assert env.step(np.ones((3, 5))).truncated.all()
     env.step(np.zeros((3, 5)))
-    assert not env._state.previous_action.any()
-    assert np.abs(env._state.previous_command).max() > 0  # the arm's start pose: a servo rests in place
+    assert not env.state.previous_action.any()
+    assert np.abs(env.state.previous_command).max() > 0  # the arm's start pose: a servo rests in place
 
 
 def test_a_camera_shows_the_state_of_its_latency_ago_at_its_own_rate() -> None:

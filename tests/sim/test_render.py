@@ -10,6 +10,7 @@ from mujoco.batch import Batch
 
 from robot.config import ConfigError
 from sim.model import Model, find_robot
+from sim.parameters import Parameters
 from sim.render import PASSES, Camera, choose, why_no_egl
 from sim.visual import Visual
 
@@ -55,7 +56,6 @@ def test_the_renderers_agree_in_geometry(robot: str, name: str) -> None:
 
 @needs_egl
 def test_the_renderers_agree_under_every_change_of_the_scene() -> None:
-    from sim.parameters import Parameters
 
     model = Model(find_robot("so101"))
     visual, parameters = Visual(model), Parameters(model, batch_of(model, 2))
@@ -183,3 +183,18 @@ def test_passes_are_those_that_were_asked_for() -> None:
     camera = Camera(Model(find_robot("simple_pendulum")), "side", 16, 16, renderer="ray")
     for name in PASSES:
         assert set(camera.render(np.zeros((1, 1)), (name,))) == {name}
+
+
+@needs_egl
+def test_a_camera_inside_a_solid_sees_out_of_it() -> None:
+    """The wrist camera moved into its own housing: GL leaves out the housing's inside, and so do rays."""
+    model = Model(find_robot("so101"))
+    visual, parameters = Visual(model), Parameters(model, Batch(model.mj, 2, 1))
+    parameters.set({"camera/wrist/x": np.array([0.01, 0.0]), "camera/wrist/z": np.array([-0.006, 0.0])}, np.arange(2))
+    shots = [
+        Camera(model, "wrist", 96, 96, renderer=r, visual=visual).render(
+            poses(model, 2), ("segmentation",), parameters.outer
+        )["segmentation"]
+        for r in ("egl", "ray")
+    ]
+    assert (shots[0] == shots[1]).mean() > 0.99

@@ -50,7 +50,7 @@ def test_tasks_have_the_contracts_times(name: str) -> None:
 def test_the_arms_goals_have_the_contracts_tolerance(task: str, shift: float, expected: bool) -> None:
     env = BatchedEnv(load_task(task), find_robot("so101"), NOMINAL, 4, start="evaluate", nthread=1)
     env.reset()
-    state = env._state
+    state = env.state
     there = state.site("gripperframe") if task == "arm_reach" else state.pose("cube")[:, :2]
     away = np.zeros_like(there)
     away[:, 1] = shift
@@ -62,10 +62,10 @@ def test_the_arms_goals_have_the_contracts_tolerance(task: str, shift: float, ex
 def test_a_lift_counts_from_where_the_cube_lay(height: float, expected: bool) -> None:
     env = BatchedEnv(load_task("arm_lift"), find_robot("so101"), NOMINAL, 2, start="evaluate", nthread=1)
     env.reset()
-    resting = env._state.pose("cube")[:, 2].copy()
-    env._state.pose("cube")[:, 2] += height
+    resting = env.state.pose("cube")[:, 2].copy()
+    env.state.pose("cube")[:, 2] += height
     np.testing.assert_allclose(resting, 0.0175)
-    assert env.task.inside(env._state).tolist() == [expected] * 2
+    assert env.task.inside(env.state).tolist() == [expected] * 2
 
 
 def test_every_goal_of_the_reach_is_reached_by_an_arm_that_is_sent_to_its_pose() -> None:
@@ -77,7 +77,7 @@ def test_every_goal_of_the_reach_is_reached_by_an_arm_that_is_sent_to_its_pose()
     env.reset()
     poses, tools = reachable()
     chosen = rng.integers(len(poses), size=32)
-    env._state.goal[:] = tools[chosen]
+    env.state.goal[:] = tools[chosen]
     default, correction = env.spec.default_pose[:5], np.zeros((32, 5))
     step = None
     for _ in range(task.steps):

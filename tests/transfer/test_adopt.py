@@ -9,7 +9,7 @@ import pytest
 from robot.config import ConfigError
 from robot.result import Run
 from sim.model import find_robot
-from transfer.adopt import adopt, take_model_file
+from transfer.adopt import adopt, take_robot_file
 
 POLE = """
 <mujoco model="pole">
@@ -29,15 +29,29 @@ def pole(tmp_path: Path) -> Path:
 
 
 def test_the_words_become_a_robot_and_other_words_stay(pole: Path) -> None:
-    words, robot = take_model_file(["robot=mjcf", f"path={pole}", "n=3"], {"dr": "other_default"})
+    words, robot = take_robot_file(
+        "evaluate", ["robot=mjcf", f"path={pole}", "n=3"], {"robot": "x", "dr": "other_default"}
+    )
     assert words == ["n=3", "dr=null"]
     assert robot is not None and robot.spec.joint_names == ("hinge",)
-    assert take_model_file(["robot=so101", "path=logs.csv"], {}) == (["robot=so101", "path=logs.csv"], None)
+    plain = ["robot=so101", "path=logs.csv"]
+    assert take_robot_file("ingest", plain, {"robot": "x"}) == (plain, None)
+
+
+def test_a_robots_yaml_stands_in_for_a_name(pole: Path, tmp_path: Path) -> None:
+    written = adopt(pole, Run("doctor", tmp_path / "run", seed=0, budget="full", settings=None))["robot"]
+    words, robot = take_robot_file("evaluate", [f"robot={written}", "n=3"], {"robot": "x"})
+    assert words == ["n=3"] and robot is not None and robot.spec.joint_names == ("hinge",)
+
+
+def test_ingest_has_a_path_of_its_own() -> None:
+    with pytest.raises(ConfigError, match="path= of ingest are the recordings"):
+        take_robot_file("ingest", ["robot=mjcf", "path=x.csv"], {"robot": "x"})
 
 
 def test_without_a_path_it_says_so() -> None:
     with pytest.raises(ConfigError, match="needs path=FILE"):
-        take_model_file(["robot=mjcf"], {})
+        take_robot_file("evaluate", ["robot=mjcf"], {"robot": "x"})
 
 
 def test_adopting_leaves_a_robot_that_can_be_used(

@@ -3,6 +3,10 @@
     terrafirma doctor robot=quadruped dr=quadruped_default
     terrafirma doctor robot=double_pendulum_c1 posterior=runs/identify/posterior.yaml
 
+or what a model file would be as a robot, with a YAML to edit:
+
+    terrafirma doctor robot=mjcf path=my_robot.xml out=runs/my_robot
+
 Reads   a robot and a randomization by name, or a posterior's file.
 Writes  result.json: each target with its unit, nominal, range, and its effect: the largest difference that its lowest
         or highest draw makes to a rollout, in the unit of the signal and in its standard deviations (sd).
@@ -22,6 +26,7 @@ from sim.effect import Effect, effects
 from sim.model import TARGETS, RobotConfig, split, unit_of
 from sim.randomization import Randomization
 from sim.targets import appearance
+from transfer.adopt import adopt
 from transfer.choices import parameters
 from transfer.cli import Common
 
@@ -31,9 +36,13 @@ class Config(Common):
     robot: RobotConfig
     dr: Randomization | None = None
     posterior: Path | None = None
+    path: Path | None = None
+    """An MJCF or URDF, with robot=mjcf."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
+    if cfg.path is not None:
+        return adopt(cfg.path, run)
     law = parameters(cfg.robot, cfg.posterior, cfg.dr, run)
     if not law.terms:
         raise ConfigError(f"robot={cfg.robot.spec.name} has no default randomization; give dr=NAME or posterior=FILE.")
