@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.model import Model
+from sim.patterns import TEXELS, patterns
 from sim.targets.appearance import PATTERNS
-from sim.visual import PROP_SIZES, TEXELS, Array, Ids, Shot, Visual, patterns
+from sim.visual import PROP_SIZES, Array, Ids, Shot, Visual
 
 Images = npt.NDArray[np.float32]
 Outer = Mapping[tuple[str, str], Array]

@@ -43,7 +43,7 @@ class RayRenderer:
         kinds = {"rgb": ((n, pixels, 3), np.uint8, 0), "depth": ((n, pixels), np.float32, 0)}
         kinds["segmentation"] = ((n, pixels), np.int16, -1)
         out: dict[str, npt.NDArray[Any]] = {p: np.full(kinds[p][0], kinds[p][2], kinds[p][1]) for p in passes}
-        self._visual.place_props(shot)
+        self._visual.arrange(shot)
         self._shader.begin(shot)
         step = max(1, CHUNK // pixels)
         for begin in range(0, n, step):

@@ -18,6 +18,7 @@ from mujoco.batch import Batch
 
 from robot.config import ConfigError, nearest
 from sim.model import Model
+from sim.patterns import add_textures, patterns
 from sim.targets.appearance import PATTERNS, PROPS, backdrop, fovy, geom_rgba, lights
 
 Array = npt.NDArray[np.float64]
@@ -42,26 +43,8 @@ POSED = (
 CORNERS = np.stack(np.meshgrid(*[(-1.0, 1.0)] * 3, indexing="ij"), axis=-1).reshape(8, 3)
 AWAY = 1e6
 """Where the props are until they are placed [m]."""
-TEXELS = 64
 FLAT = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 """Geom types that carry a flat pattern; the others carry it on the sides of a cube."""
-
-
-def patterns() -> dict[str, npt.NDArray[np.float32]]:
-    """Name -> (TEXELS, TEXELS) factors in [0.2, 1] by which a surface's colour is multiplied; always the same."""
-    y, x = np.mgrid[0:TEXELS, 0:TEXELS] / TEXELS
-    rng = np.random.default_rng(7)
-    coarse = np.kron(rng.random((8, 8)), np.ones((TEXELS // 8, TEXELS // 8)))
-    raw = {
-        "plain": np.ones((TEXELS, TEXELS)),
-        "checker": (np.floor(4 * x) + np.floor(4 * y)) % 2,
-        "stripes": np.floor(8 * y) % 2,
-        "gradient": y,
-        "fine_noise": rng.random((TEXELS, TEXELS)),
-        "coarse_noise": coarse,
-        "spots": 1.0 * (np.hypot((4 * x) % 1 - 0.5, (4 * y) % 1 - 0.5) > 0.3),
-    }
-    return {name: (0.2 + 0.8 * raw[name]).astype(np.float32) for name in PATTERNS}
 
 
 @dataclass(slots=True)
@@ -127,7 +110,7 @@ class Visual:
         self._own_texture = self.mj.mat_texid[self.mj.geom_matid, slot].astype(np.int64)
         flat = np.isin(self.mj.geom_type, FLAT)
         self._first_texture = self.mj.ntex - 2 * len(PATTERNS) + np.where(flat, 0, 1)
-        self._placed = False
+        self._placed = self._faded = False
         plane = self.shown & (self.mj.geom_type == mujoco.mjtGeom.mjGEOM_PLANE)
         self._endless = np.flatnonzero(plane & (self.mj.geom_rgba[:, 3] == 1.0) & ~self.mj.geom_size[:, :2].any(axis=1))
         self._solid = np.flatnonzero(self.shown & ~plane)
@@ -172,9 +155,14 @@ class Visual:
         local = middle + CORNERS * half[:, :, None]
         return np.einsum("ngij,ngcj->ngci", shot.geom_matrix[pick], local) + shot.geom_position[pick][:, :, None]
 
-    def place_props(self, shot: Shot) -> None:
-        """Move the props of the batch to where a shot has them, for rays to meet."""
+    def arrange(self, shot: Shot) -> None:
+        """Let the batch have what rays are to meet: the props where a shot has them, and no solid around the camera."""
         n, count, batch = len(shot), len(PROPS), self.batch
+        around = self._around(shot)
+        if self._faded or around.any():
+            self._faded = True
+            for field, geoms in (("geom_rgba", slice(None)), ("mat_rgba", self.mj.geom_matid)):
+                batch.expand(field)[:n, geoms, 3] = np.where(around, 0.0, self.mj.geom_rgba[:, 3])
         if not (self._placed or shot.geom_size[:, self.props].any()):
             return
         self._placed = True
@@ -228,7 +216,7 @@ class Visual:
 
     def finish(self, shot: Shot) -> Shot:
         """After the effects: what stands in relation to the camera, which they may have moved."""
-        shot.geom_rgba[self._buried(shot), 3] = 0.0
+        shot.geom_rgba[self._buried(shot) | self._around(shot), 3] = 0.0
         back = shot.camera_matrix[:, :, 2]
         shot.light_position[:, -1], shot.light_direction[:, -1] = shot.camera_position, -back
         absent = shot.geom_size[:, self.props, :1] == 0.0
@@ -249,6 +237,18 @@ class Visual:
             out[:, self._solid] |= (highest < level[:, None]) & above[:, None]
         return out
 
+    def _around(self, shot: Shot) -> npt.NDArray[np.bool_]:
+        """(n, ngeom) solids that hold the camera: GL draws no surface from behind, and so no ray may meet one."""
+        offset = shot.camera_position[:, None] - shot.geom_position
+        local = np.abs(np.einsum("ngi,ngij->ngj", offset, shot.geom_matrix)) / np.maximum(self.half_sizes(shot), 1e-9)
+        kind, shape = self.mj.geom_type, mujoco.mjtGeom
+        inside = (local < 1.0).all(axis=2) & self.shown
+        round_ = (kind == shape.mjGEOM_SPHERE) | (kind == shape.mjGEOM_ELLIPSOID)
+        long = (kind == shape.mjGEOM_CYLINDER) | (kind == shape.mjGEOM_CAPSULE)
+        inside &= ~round_ | (np.square(local).sum(axis=2) < 1.0)
+        inside &= ~long | (np.square(local[..., :2]).sum(axis=2) < 1.0)
+        return inside & (round_ | long | (kind == shape.mjGEOM_BOX))
+
     def _known(self, field: str) -> int:
         """Rows of a field that belong to the robot, not to the props."""
         return len(getattr(self.model.mj, field))
@@ -257,7 +257,7 @@ class Visual:
         if n > self.batch.nsim:
             self.batch = Batch(self.mj, n, self.nthread)
             self._shapes.clear()
-            self._placed = False
+            self._placed = self._faded = False
 
 
 def _compile(model: Model) -> mujoco.MjModel:
@@ -269,7 +269,7 @@ def _compile(model: Model) -> mujoco.MjModel:
         body = spec.worldbody.add_body(name=f"prop {name}", mocap=True)
         body.add_geom(name=f"prop {name}", type=PROP_SHAPES[name], size=PROP_SIZES[name], contype=0, conaffinity=0)
     for name, factor in patterns().items():
-        _add_textures(spec, name, factor)
+        add_textures(spec, name, factor)
     geoms = model.mj.ngeom + len(PROPS)
     for i in range(geoms):
         spec.add_material(name=f"surface {i}", texrepeat=(2.0, 2.0))
@@ -291,14 +291,6 @@ def _spec(model: Model) -> mujoco.MjSpec:
     if text.lstrip().startswith("<"):
         return mujoco.MjSpec.from_string(text)
     return mujoco.MjSpec.from_file(str(Path(str(resources.files("sim"))) / "models" / text))
-
-
-def _add_textures(spec: mujoco.MjSpec, name: str, factor: npt.NDArray[np.float32]) -> None:
-    """A pattern for planes, repeated over them, and for solids, on the six sides of a cube around them."""
-    image = np.repeat((255.0 * factor).astype(np.uint8)[:, :, None], 3, axis=2)
-    for kind, sides in ((mujoco.mjtTexture.mjTEXTURE_2D, 1), (mujoco.mjtTexture.mjTEXTURE_CUBE, 6)):
-        texture = spec.add_texture(name=f"{name} {sides}", type=kind, width=TEXELS, height=sides * TEXELS, nchannel=3)
-        texture.data = np.tile(image, (sides, 1, 1)).tobytes()
 
 
 def _give_surface(mj: mujoco.MjModel, geom: int, material: int, rgba: Array) -> None:

@@ -190,7 +190,7 @@ def test_a_camera_inside_a_solid_sees_out_of_it() -> None:
     """The wrist camera moved into its own housing: GL leaves out the housing's inside, and so do rays."""
     model = Model(find_robot("so101"))
     visual, parameters = Visual(model), Parameters(model, Batch(model.mj, 2, 1))
-    parameters.set({"camera/wrist/x": np.array([0.01, 0.0]), "camera/wrist/z": np.array([-0.006, 0.0])}, np.arange(2))
+    parameters.set({"camera/wrist/x": np.array([0.01, 0.0]), "camera/wrist/z": np.array([0.006, 0.0])}, np.arange(2))
     shots = [
         Camera(model, "wrist", 96, 96, renderer=r, visual=visual).render(
             poses(model, 2), ("segmentation",), parameters.outer
