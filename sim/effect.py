@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sim.frames import Frames
 from sim.model import TARGETS, Model, RobotConfig, split
 from sim.plant import Plant
 from sim.randomization import Randomization
@@ -33,6 +34,8 @@ SECONDS, STEPS = 0.8, (40, 80)
 """Length of a rollout, and the fewest and most control steps that it has."""
 RARE = 15
 """How many times as long it is for what happens only now and then."""
+FILMED_S = 0.4
+"""Time after which the robot's cameras are looked through."""
 LEAST = 1e-6
 """Standardized difference below which there is nothing but rounding."""
 IMAGE_SIZE = 64
@@ -88,8 +91,9 @@ class Rig:
         seen = key in appearance.ROWS
         starts = self._ordinary if seen else self._starts(key, obj, base)
         steps = _steps(self._plant.period) * (RARE if TARGETS[key].rare else 1)
-        signals = self._images if seen else functools.partial(self._rollout, steps)
-        same = (seen, steps, *((name, np.asarray(value).tobytes()) for name, value in base.items()))
+        filmed = key == ("camera", "latency")
+        signals = self._film if filmed else self._images if seen else functools.partial(self._rollout, steps)
+        same = (seen, filmed, steps, *((name, np.asarray(value).tobytes()) for name, value in base.items()))
         if self._plain is None or self._plain[0] != same or self._plain[1] is not starts:
             self._plain = same, starts, signals(base, starts)
         found = [_largest(self._plain[2], signals({**base, target: value}, starts)) for value in changed]
@@ -143,6 +147,19 @@ class Rig:
         """(n, k) positions of everything that is no joint of the robot."""
         others = np.setdiff1d(np.arange(self.model.mj.nq), self.model.qpos_index)
         return self._plant.qpos[:, others]
+
+    def _film(self, values: Values, starts: Starts) -> Signals:
+        """What the robot's own cameras let see after some motion, at their rate and with their latency."""
+        plant, names = self._plant, tuple(c.name for c in self.spec.cameras)
+        self._begin(values, starts)
+        frames = Frames(self.model, names, COUNT, plant.period, nthread=1)
+        frames.reset(plant.qpos, np.arange(COUNT))
+        steps = int(np.ceil(FILMED_S / plant.period))
+        for command in _commands(self.model, starts.position, plant.period, steps, self._seed):
+            plant.step(command)
+            frames.push(plant.qpos)
+        frames.update(np.full(COUNT, steps), plant.outer, np.random.default_rng(self._seed))
+        return {"images": np.concatenate([i.reshape(1, COUNT, -1) for i in frames.images.values()], axis=2) * 1.0}
 
     def _images(self, values: Values, starts: Starts) -> Signals:
         """One image a simulation by each camera of the MJCF; the rays' renderer works everywhere."""

@@ -24,14 +24,15 @@ class Eyes:
     """The cameras in use; pictures that nobody read in time are never drawn."""
 
     def __init__(self, model: Model, names: tuple[str, ...], outer: Mapping[tuple[str, str], Array]) -> None:
-        """`outer` is read live for the appearance. ConfigError for a camera that the robot lacks."""
+        """`outer` is read live for latencies and appearance. ConfigError for a camera that the robot lacks."""
         self._specs = {c.name: c for c in model.spec.cameras}
         if unknown := [n for n in names if n not in self._specs]:
             raise ConfigError(
                 f"robot '{model.spec.name}' has no camera '{unknown[0]}'. {nearest(unknown[0], list(self._specs))}"
             )
         self._cameras = {name: Camera(model, name) for name in names}
-        self._outer = outer
+        self._outer, listed = outer, model.objects(("camera", "latency"))
+        self._latency = {name: outer["camera", "latency"][:, listed.index(name)] for name in names}
         self.restart(0, np.zeros((1, model.mj.nq)))
 
     def restart(self, now_ns: int, qpos: Array, seed: int = 0) -> None:
@@ -60,7 +61,7 @@ class Eyes:
         """The newest picture of each camera that has arrived since the last call: (time of exposure, uint8 HWC)."""
         seen = {}
         for name, pictures in self._under_way.items():
-            latency = round(self._specs[name].latency_s * 1e9)
+            latency = round(float(self._latency[name][0]) * 1e9)
             arrived = [i for i, (t, _) in enumerate(pictures) if t + latency <= now_ns]
             if arrived:
                 t, qpos = pictures[arrived[-1]]

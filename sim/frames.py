@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from robot.spec import CameraSpec
 from sim.model import Model
+from sim.targets.sensing import MAX_LATENCY_S
 
 Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
@@ -33,7 +34,8 @@ class Frames:
         self._cameras = {name: Camera(model, name, visual=visual) for name in names}
         self._specs = {c.name: c for c in model.spec.cameras if c.name in names}
         self._period = period_s
-        age = max((c.latency_s + 1.0 / c.rate_hz for c in self._specs.values()), default=0.0)
+        self._column = {name: model.objects(("camera", "latency")).index(name) for name in names}
+        age = MAX_LATENCY_S + max((1.0 / c.rate_hz for c in self._specs.values()), default=0.0)
         self._past = np.zeros((int(np.ceil(age / period_s)) + 2 if names else 0, n, model.mj.nq))
         self._shown = {name: np.full(n, NEVER) for name in names}
         self.images: dict[str, Images] = {
@@ -58,7 +60,7 @@ class Frames:
     ) -> None:
         """Draw what has changed; `age` (n,) counts the control steps of each episode, `outer` is the plant's."""
         for name, camera in self._cameras.items():
-            taken = self._step_of(self._specs[name], age)
+            taken = self._step_of(self._specs[name], outer["camera", "latency"][:, self._column[name]], age)
             new = np.flatnonzero(taken != self._shown[name])
             if not len(new):
                 continue
@@ -69,8 +71,8 @@ class Frames:
             self.images[name][new] = drawn.transpose(0, 3, 1, 2)
             self._shown[name][new] = taken[new]
 
-    def _step_of(self, camera: CameraSpec, age: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _step_of(self, camera: CameraSpec, latency_s: Array, age: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """(n,) the control step at or before the moment when the newest visible picture was taken; 0 at first."""
-        visible_s = np.maximum(age * self._period - camera.latency_s, 0.0)
+        visible_s = np.maximum(age * self._period - latency_s, 0.0)
         taken_s = np.floor(visible_s * camera.rate_hz + 1e-9) / camera.rate_hz
         return np.floor(taken_s / self._period + 1e-9).astype(np.int64)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 MAX_DELAY_S = 0.1
 """The longest delay of a sensor beyond its latency that is simulated [s]."""
+MAX_LATENCY_S = 0.3
+"""The longest latency of a camera that is simulated [s]."""
 SIZE = {"joint.position": 0.5, "joint.velocity": 5.0, "joint.effort": 2.0, "imu.gyro": 5.0, "imu.accel": 20.0}
 """How far off an outlier is at most, by default, in the signal's unit."""
 
@@ -30,6 +32,14 @@ def _resolution(model: Model, name: str) -> float:
 
 def _noise(model: Model, name: str) -> float:
     return next(s.noise for s in model.spec.sensors if s.signal == name)
+
+
+def _cameras(model: Model) -> tuple[str, ...]:
+    return tuple(c.name for c in model.spec.cameras)
+
+
+def _latency(model: Model, name: str) -> float:
+    return next(c.latency_s for c in model.spec.cameras if c.name == name)
 
 
 NUMBERS = _of(*SIZE)
@@ -54,5 +64,9 @@ ROWS: dict[tuple[str, str], Target] = {
     ),  # probability of one
     ("sensor", "outlier_size"): Target(
         "", 0.0, 1e3, NUMBERS, lambda model, name: SIZE[name], applies=PLAIN, needs=(("outliers", 0.3),)
+    ),
+    # of a picture, from its exposure until it can be read
+    ("camera", "latency"): Target(
+        "s", 0.0, MAX_LATENCY_S, _cameras, _latency, step=0.1, applies="cameras that the robot lists"
     ),
 }

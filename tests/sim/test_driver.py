@@ -325,6 +325,11 @@ def test_a_picture_comes_once_at_the_cameras_rate_and_late_by_its_latency(pendul
     first, last = seen[3][1], seen[11][1]
     assert first.shape == (camera.height, camera.width, 3) and first.dtype == np.uint8
     assert np.abs(first.astype(int) - last).max() > 50, "the pendulum has moved"
+    slow = SimDriver(robot, law(**{f"camera__{camera.name}__latency": 0.08}), cameras=(camera.name,))
+    slow.wait(79 * MS)
+    assert slow.read(0.0).images == {}
+    slow.wait(80 * MS)
+    assert slow.read(0.0).images[camera.name][0] == 0
     blind = SimDriver(robot)
     blind.wait(100 * MS)
     assert blind.read(0.0).images == {}
