@@ -83,7 +83,7 @@ def effort_terms(state: State) -> dict[str, Array]:
     change = np.square(state.action - state.previous_action).mean(axis=1)
     return {
         "slowness": 0.005 * np.exp(-np.square(state.velocity).mean(axis=1)),
-        "smoothness": 0.005 * np.exp(-5.0 * change),
+        "smoothness": 0.01 * np.exp(-20.0 * change),
     }
 
 
@@ -103,9 +103,9 @@ class ArmReach(Task):
         """Nearness on three scales, and small costs."""
         distance = gap(state.site(TOOL), state.goal)
         return {
-            "far": 0.03 * np.exp(-distance / 0.3),
-            "near": 0.04 * np.exp(-distance / 0.06),
-            "there": 0.05 * np.exp(-np.square(distance / 0.015)),
+            "far": 0.02 * np.exp(-distance / 0.3),
+            "near": 0.04 * np.exp(-distance / 0.08),
+            "there": 0.06 * np.exp(-distance / 0.02),
         } | effort_terms(state)
 
     def inside(self, state: State) -> Flags:

@@ -3,7 +3,7 @@
     .venv/bin/python tests/benchmarks/baselines.py                 # everything that has no result yet
     .venv/bin/python tests/benchmarks/baselines.py arm_reach       # some tasks only
 
-Each training is `terrafirma train task=T seed=S resume=true`, so a killed queue goes on where it stopped. What is kept
+Each training is `terrafirma train task=T seed=S dr=null resume=true`, on the nominal robot, so a killed queue goes on where it stopped. What is kept
 is in docs/results/<task>-<seed>/ (result.json and the learning curve); docs/baselines.png and .svg are drawn from it.
 """
 
@@ -33,7 +33,7 @@ def train(task: str, seed: int) -> None:
     out, kept = RUNS / f"{task}-{seed}", KEPT / f"{task}-{seed}"
     if not (out / "result.json").exists():
         terrafirma = str(Path(sys.executable).parent / "terrafirma")
-        call = [terrafirma, "train", f"task={task}", f"seed={seed}", f"out={out}", "resume=true"]
+        call = [terrafirma, "train", f"task={task}", f"seed={seed}", f"out={out}", "dr=null", "resume=true"]
         subprocess.run(call, cwd=ROOT, check=True)
     result = json.loads((out / "result.json").read_text())
     curve = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
