@@ -3,8 +3,9 @@
     .venv/bin/python tests/benchmarks/baselines.py                 # everything that has no result yet
     .venv/bin/python tests/benchmarks/baselines.py arm_reach       # some tasks only
 
-Each training is `terrafirma train task=T seed=S dr=null resume=true`, on the nominal robot, so a killed queue goes on where it stopped. What is kept
-is in docs/results/<task>-<seed>/ (result.json and the learning curve); docs/baselines.png and .svg are drawn from it.
+Each training is `terrafirma train task=T seed=S dr=null resume=true`: on the nominal robot, and a killed queue goes on
+where it stopped. What is kept is in docs/results/<task>-<seed>/ (result.json and the learning curve); docs/baselines.png
+and .svg are drawn from it.
 """
 
 from __future__ import annotations
