@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from robot import cli
 from robot.config import ConfigError
 from sim import targets
-from sim.effect import Effect, Rig, effects, needed
+from sim.effect import Effect, Rig, effects, needed, survey
 from sim.laws import Normal, Point, Uniform
 from sim.model import TARGETS, Model, SimConfig, find_robot
 from sim.randomization import Randomization, Term
@@ -37,15 +36,10 @@ def probes(rig: Rig, target: str) -> tuple[float, ...]:
 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_every_applicable_target_has_an_effect(robot: str) -> None:
-    """Of each quantity one object, another one in each robot: a hash picks it."""
-    rig, idle = Rig(find_robot(robot)), []
-    for key, row in TARGETS.items():
-        objects = [o for o in rig.model.objects(key) if o not in OUT_OF_REACH.get(robot, set()) or key[0] != "geom"]
-        if not objects or row.logs_only:
-            continue
-        name = "/".join((key[0], objects[zlib.crc32(f"{robot}{key}".encode()) % len(objects)], key[1]))
-        if not any(rig.effect(name, [v], needed(rig.model, name)).felt for v in probes(rig, name)):
-            idle.append(name)
+    """Of each quantity one object, another one in each robot; `terrafirma doctor robot=R dr=null` tries them all."""
+    found = survey(find_robot(robot), one_each=True)
+    assert len(found) > 60
+    idle = [e.target for e in found if not e.felt and e.target.split("/")[1] not in OUT_OF_REACH.get(robot, set())]
     assert not idle, f"targets without effect: {idle}"
 
 
@@ -142,6 +136,12 @@ def test_doctor_prints_each_term_and_ends_well(tmp_path: Path, capsys: pytest.Ca
     result = json.loads((tmp_path / "result.json").read_text())
     assert all(c["ok"] for c in result["checks"]) and len(result["terms"]) == 6
     assert all(np.isfinite(t["standardized"]) and t["standardized"] > 1e-3 for t in result["terms"])
+
+
+def test_doctor_without_a_randomization_tries_what_the_robot_has(tmp_path: Path) -> None:
+    assert cli.main(["doctor", "robot=motor_bench", "dr=null", "quick=true", f"out={tmp_path}"]) == 0
+    names = [c["name"] for c in json.loads((tmp_path / "result.json").read_text())["checks"]]
+    assert {"motor/motor/torque_constant", "camera/side/fovy", "timing/command/delay"} <= set(names)
 
 
 def test_doctor_refuses_a_term_that_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

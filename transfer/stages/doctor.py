@@ -2,12 +2,14 @@
 
     terrafirma doctor robot=quadruped dr=quadruped_default
     terrafirma doctor robot=double_pendulum_c1 posterior=runs/identify/posterior.yaml
+    terrafirma doctor robot=my_robot.yaml dr=null
 
 or what a model file would be as a robot, with a YAML to edit:
 
     terrafirma doctor robot=mjcf path=my_robot.xml out=runs/my_robot
 
-Reads   a robot and a randomization by name, or a posterior's file.
+Reads   a robot and a randomization by name, or a posterior's file. With dr=null it tries all targets that the robot has
+        instead, half as much more or less of each (quick=true: one object of each quantity).
 Writes  result.json: each target with its unit, nominal, range, and its effect: the largest difference that its lowest
         or highest draw makes to a rollout, in the unit of the signal and in its standard deviations (sd).
 Costs   a tenth of a second a target.
@@ -22,7 +24,7 @@ from typing import Any
 
 from robot.config import ConfigError
 from robot.result import Run
-from sim.effect import Effect, effects
+from sim.effect import Effect, effects, survey
 from sim.model import TARGETS, RobotConfig, split, unit_of
 from sim.randomization import Randomization
 from sim.targets import appearance
@@ -44,9 +46,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     if cfg.path is not None:
         return adopt(cfg.path, run)
     law = parameters(cfg.robot, cfg.posterior, cfg.dr, run)
-    if not law.terms:
-        raise ConfigError(f"robot={cfg.robot.spec.name} has no default randomization; give dr=NAME or posterior=FILE.")
-    found = effects(cfg.robot, law, cfg.seed)
+    found = effects(cfg.robot, law, cfg.seed) if law.terms else survey(cfg.robot, cfg.seed, cfg.quick)
     print("\n".join(table(found)))
     keys = {"randomization": law.name, "checks": [check(e) for e in found], "terms": [asdict(e) for e in found]}
     idle = [e for e in found if not e.felt]
