@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mujoco.batch import Batch
 
-from sim import engine
+from sim import contact_forces, engine
 from sim.model import Model, find_robot
 
 CLOCK = """
@@ -63,3 +63,25 @@ def test_islands_stay_where_there_are_several_trees() -> None:
     model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{ball}{ball}</worldbody></mujoco>")
     engine.spare_islands(model)
     assert model.ntree == 2 and not model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_ISLAND
+
+
+@pytest.mark.parametrize("integrator", ["Euler", "RK4", "implicitfast"])
+def test_contact_forces_are_those_after_each_step(integrator: str) -> None:
+    """A box falls onto a floor; the force on it is read where gymnasium reads it, at any number of substeps."""
+    contact_forces.register()
+    contact_forces.register()  # once is enough, twice does no harm
+    model = mujoco.MjModel.from_xml_string(
+        f"<mujoco>{contact_forces.EXTENSION}<option integrator='{integrator}'/>"
+        "<worldbody><geom type='plane' size='1 1 1'/>"
+        "<body pos='0 0 .11'><freejoint/><geom type='box' size='.1 .1 .1'/></body></worldbody></mujoco>"
+    )
+    data, batch = mujoco.MjData(model), Batch(model, 5, 2)
+    batch.reset()
+    forces, pushed = batch.bind("cfrc_ext"), 0.0
+    for _ in range(40):
+        batch.step(nstep=3)
+        mujoco.mj_step(model, data, nstep=3)
+        mujoco.mj_rnePostConstraint(model, data)
+        np.testing.assert_array_equal(forces, np.broadcast_to(data.cfrc_ext, forces.shape))
+        pushed = max(pushed, float(forces[0, 1, 5]))
+    assert pushed > 50.0
