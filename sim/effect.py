@@ -8,6 +8,7 @@ is refused (terrafirma doctor robot=R dr=NAME); a test measures the targets that
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from sim.render import Camera
 from sim.sensor import Sensors
 from sim.starts import COUNT, Starts, loose, ordinary_starts, touching_starts
 from sim.targets import appearance
-from sim.visual import Visual
+from sim.visual import SHAPE_FIELDS, Visual
 
 Array = npt.NDArray[np.float64]
 Values = Mapping[str, float | Array]
@@ -168,11 +169,13 @@ class Rig:
             visual, size = Visual(self.model, 1), (IMAGE_SIZE, IMAGE_SIZE)
             names = [self.model.mj.camera(i).name for i in range(self.model.mj.ncam)]
             self._cameras = {n: Camera(self.model, n, *size, renderer="ray", nthread=1, visual=visual) for n in names}
-        taken = [
-            camera.images(self._plant.qpos, self._plant.outer, np.random.default_rng(self._seed))
-            for camera in self._cameras.values()
-        ]
-        return {"images": np.stack(taken).reshape(len(taken), COUNT, -1).astype(np.float64)}
+        plant, taken = self._plant, []
+        fields = {field for name in values for field in TARGETS[split(name)[0]].fields} & set(SHAPE_FIELDS)
+        for camera in self._cameras.values():
+            rng = np.random.default_rng(self._seed)
+            drawn = camera.render(plant.qpos, ("rgb",), plant.outer, rng=rng, source=plant.batch, fields=fields)
+            taken.append(drawn["rgb"].reshape(COUNT, -1))
+        return {"images": np.stack(taken).astype(np.float64)}
 
 
 def _largest(plain: Signals, changed: Signals) -> tuple[float, str, float]:
@@ -215,10 +218,10 @@ def _commands(model: Model, position: Array, period_s: float, steps: int, seed: 
     return commands
 
 
-def needed(model: Model, target: str) -> dict[str, float]:
+def needed(model: Model, target: str) -> dict[str, float | Array]:
     """What must stand at something for a target to be felt, among what the robot has; by Target.needs."""
     key, obj = split(target)
-    found: dict[str, float] = {}
+    found: dict[str, float | Array] = {}
     for what, value in TARGETS[key].needs:
         name = what.format(obj) if "/" in what else f"{key[0]}/{obj}/{what}"
         other, object_name = split(name)
@@ -237,7 +240,26 @@ def effects(robot: RobotConfig, randomization: Randomization, seed: int = 0) -> 
     base, drawn = (randomization.draw(rig.model, rng, n) for n in (COUNT, DRAWS))
     found = []
     for target in randomization.targets:
-        around = {**base, target: rig.model.nominal(target)}
+        around: dict[str, float | Array] = {**base, target: rig.model.nominal(target)}
         extremes = sorted({float(drawn[target].min()), float(drawn[target].max())})
         found.append(rig.effect(target, extremes, around))
+    return found
+
+
+def survey(robot: RobotConfig, seed: int = 0, one_each: bool = False) -> list[Effect]:
+    """What half as much more of each target that the robot has does, or half as much less where that does nothing.
+
+    `one_each`: of one object of each quantity alone, another one in each robot: a hash picks it.
+    """
+    rig, found = Rig(robot, seed), []
+    for key, row in TARGETS.items():
+        objects = rig.model.objects(key)
+        if one_each and objects:
+            objects = (objects[zlib.crc32(f"{robot.spec.name}{key}".encode()) % len(objects)],)
+        for obj in objects:
+            name = "/".join((key[0], obj, key[1]))
+            base = needed(rig.model, name)
+            tried = (rig.effect(name, [value], base) for value in row.probes(rig.model.nominal(name)))
+            effect = next(tried)
+            found.append(effect if effect.felt else next(tried, effect))
     return found
