@@ -3,14 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test lint bench baselines clean
+.PHONY: install gl demo test lint bench baselines clean
 
 install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(MAKE) --no-print-directory gl
 	touch $@
+
+# Software GL for cameras, where it is missing and this user may install it; without it the ray renderer draws.
+gl:
+	@if ! ldconfig -p 2>/dev/null | grep -q libEGL.so.1 && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends libegl1 libgl1-mesa-dri >/dev/null \
+	  || echo "EGL could not be installed; cameras will be drawn without GL (renderer=ray)."; fi
 
 demo: install
 	$(BIN)/terrafirma demo $(ARGS)
