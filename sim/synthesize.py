@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from pathlib import Path
@@ -278,6 +279,10 @@ def _in_processes(folder: Path, missing: list[int], workers: int, first: Synthes
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise ConfigError(
+                f"{folder}: a worker process died, for lack of memory perhaps; go on with resume=true and fewer workers."
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C, what is being made is finished
 
