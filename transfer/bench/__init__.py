@@ -8,5 +8,6 @@ WHAT = {
     "env": "transfer.bench.env",
     "render": "transfer.bench.render",
     "tick": "transfer.bench.tick",
+    "identify": "transfer.bench.identify",
 }
 """what -> module, imported when it is asked for."""

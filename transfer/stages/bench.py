@@ -3,10 +3,13 @@
     terrafirma bench what=env                          # our environment, the bare Batch, EnvPool, gymnasium, SB3
     terrafirma bench what=env tasks=[ant] scaling=false
     terrafirma bench what=tick                         # one tick of a controller onboard
+    terrafirma bench what=render                       # labelled images, beside a bare renderer
+    terrafirma bench what=identify                     # a minute of logs
 
 Reads   nothing; peers that are not installed are named with their pip line (`pip install envpool`).
 Writes  result.json with rows (median, least, greatest) and ratio (ours / peer), and a figure of the scaling.
-Costs   what=env: about three minutes for the ant with all peers and the scaling, ten seconds for each further task.
+Costs   what=env: about five minutes for the ant with all peers and the scaling, half a minute for each further task;
+        the others a minute or two.
 A quiet machine gives good rates; ratios are medians over rounds in which all took their turn, and bear more.
 """
 
@@ -26,7 +29,7 @@ VOLATILE = ("rows", "ratio", "ratios", "scaling", "missing", "figure", "threads"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
-    what: Literal["env", "render", "tick"] = "env"
+    what: Literal["env", "render", "tick", "identify"] = "env"
     tasks: tuple[str, ...] | None = None
     """env: `ant`, or names of tasks; default: the ant, then every task."""
     peers: tuple[str, ...] | None = None
