@@ -4,7 +4,8 @@ Everything is on in ours (observations, rewards, ends, resets, a fresh draw of p
 
 - All take the same kind of random actions and are measured in turns, in one run; a peer takes part with the fastest
   of several set-ups (threads, sizes, synchronous or not), found before in the same run.
-- `bare` is Batch.step on the very model, number of simulations and states of ours, from which it starts each round.
+- `bare` is Batch.step on the model, parameters, number of simulations and threads of ours, from whose states it starts
+  each round; `bare_gymnasium_xml` the same on gymnasium's file as it stands, which takes longer to a step.
 - The ant is gymnasium's Ant-v5 for all: the same XML, 5 steps of RK4, 105 numbers, contact forces. Ours gives the
   same states to the last bit (tests/sim/test_ant.py). EnvPool's brings a MuJoCo of its own; that it is set up alike
   is checked, as is that its observations are not constant (envpool#312). The peers in this process (sync, dummy)
@@ -13,7 +14,6 @@ Everything is on in ours (observations, rewards, ends, resets, a fresh draw of p
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from robot.result import Run
 from sim import tasks
 from sim.tasks.ant import ANT
 from transfer.bench import scaling
-from transfer.bench.measure import Array, Contestant, Effort, Unavailable, fastest, in_turns, row, spread
+from transfer.bench.measure import Array, Contestant, Effort, Unavailable, cores, fastest, in_turns, row, spread
 from transfer.bench.ours import Arena, Bare, Ours, bare_of_gymnasium
 from transfer.bench.peers import PEERS
 
@@ -42,7 +42,7 @@ def measure(cfg: Config, run: Run) -> dict[str, Any]:
     """Keys of result.json; `ratio` is that of the first task, ours over each peer."""
     names = cfg.tasks or ((ANT.name,) if cfg.quick else (ANT.name, *tasks.names()))
     _check(names, cfg.peers)
-    threads = cfg.threads or len(os.sched_getaffinity(0))
+    threads = cfg.threads or cores()
     rows: list[dict[str, Any]] = []
     ratios: dict[str, dict[str, dict[str, float]]] = {}
     missing: list[dict[str, str]] = []

@@ -6,6 +6,7 @@ the ratio of two of them within one round stays right when both rates are wrong.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class Effort:
     """Of every simulation, first of all: episodes must have come to their usual mixture of ages and contacts."""
     warm_up_s: float = 20.0
     """At most."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def rate(contestant: Contestant, steps: int) -> float:

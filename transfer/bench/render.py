@@ -33,7 +33,7 @@ from sim.model import Model, find_robot
 from sim.randomization import NOMINAL
 from sim.render import Camera, why_no_egl
 from sim.synthesize import Job, Synthesizer, finish, one_gl_thread
-from transfer.bench.measure import Array, Contestant, Effort, in_turns, row, spread
+from transfer.bench.measure import Array, Contestant, Effort, cores, in_turns, row, spread
 
 if TYPE_CHECKING:
     from transfer.stages.bench import Config
@@ -50,7 +50,7 @@ UNIT = "images/s"
 
 def measure(cfg: Config, run: Run) -> dict[str, Any]:
     """Keys of result.json; `ratio` is ours over the renderer, of the robot where it is least."""
-    processes = cfg.threads or len(os.sched_getaffinity(0))
+    processes = cfg.threads or cores()
     effort = QUICK if cfg.quick else FULL
     robots = list(SCENES)[:1] if cfg.quick else list(SCENES)
     rows: list[dict[str, Any]] = []
