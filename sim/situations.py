@@ -22,7 +22,7 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.intp]
 
-MOMENTS = 6
+MOMENTS = 4
 """States looked at in each simulation."""
 MOMENT_S = 0.02
 NEAR_LIMIT = 0.02

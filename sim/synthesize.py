@@ -281,7 +281,7 @@ def _in_processes(folder: Path, missing: list[int], workers: int, first: Synthes
                 yield future.result()
         except BrokenProcessPool as error:
             raise ConfigError(
-                f"{folder}: a worker process died, for lack of memory perhaps; go on with resume=true and fewer workers."
+                f"{folder}: a worker process died, of little memory perhaps; go on by resume=true with fewer workers."
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C, what is being made is finished
