@@ -1,9 +1,8 @@
 """Robots that hide their truth: reached only as a Driver and through the logs they make.
 
 They stand in for hardware in the demo and the tests. `truth` picks one of fifty robots of a family (sim/truths.py),
-each with effects of its kind that no prior knows of. Without it, the simple pendulum is the demo's: heavier, with more
-and other friction, a weaker motor and a longer way for commands than the prior believes; other robots are their
-family's number 0. Nothing but tests may look at a truth.
+each with effects of its kind that no prior knows of. Without it, the simple pendulum is the demo's, and other robots
+are their family's number 0.
 """
 
 from __future__ import annotations
@@ -19,29 +18,11 @@ from robot.loop import ControlLoop
 from robot.recorder import MemoryRecorder
 from robot.safety import Safety
 from robot.spec import RobotSpec
+from sim import truths
 from sim.driver import SimDriver
 from sim.model import Model, RobotConfig, find_robot
-from sim.randomization import Point, Randomization, Term
-from sim.truths import truth as truth_of
 
 START_SPREAD_RAD = 0.05
-DEMO = "simple_pendulum"
-
-# Milder truths (Coulomb 0.10 N m, gain 0.9, delay 12 ms) are no test: a policy with a pretrained encoder succeeded
-# in every episode without a single log. A perfect pump is upright after 4.5 s here, with 5 s allowed.
-TRUTH = Randomization(
-    name="surrogate_truth",
-    robot=DEMO,
-    terms=(
-        Term(targets=("body/pendulum/mass",), how="scale", law=Point(values=(1.2,))),
-        Term(targets=("body/pendulum/com",), how="scale", law=Point(values=(1.1,))),
-        Term(targets=("joint/shoulder/frictionloss",), law=Point(values=(0.14,))),
-        Term(targets=("joint/shoulder/stribeck_ratio",), law=Point(values=(1.5,))),
-        Term(targets=("joint/shoulder/damping",), law=Point(values=(3 * 0.015,))),  # 3 x the middle of the prior
-        Term(targets=("actuator/shoulder/gain",), law=Point(values=(0.8,))),
-        Term(targets=("timing/command/delay",), law=Point(values=(0.020,))),
-    ),
-)
 
 
 class SurrogateDriver(SimDriver):
@@ -62,7 +43,7 @@ class SurrogateDriver(SimDriver):
         """
         found = robot if isinstance(robot, RobotConfig) else find_robot(robot or spec.name)
         config = RobotConfig(spec=spec, model=found.model)
-        law = TRUTH if truth is None and spec.name == DEMO else truth_of(Model(config), truth or 0)
+        law = truths.truth(Model(config), truth)
         can = any(s.signal == "joint.effort" and s.resolution for s in spec.sensors)
         options = {"spread_rad": START_SPREAD_RAD, "quantize_commands": can} | options
         return cls(config, law, **options)

@@ -104,9 +104,33 @@ FAMILIES: dict[str, tuple[Trait, ...]] = {
 }  # fmt: skip
 
 
-def truth(model: Model, seed: int) -> Randomization:
-    """The truth number `seed` of a robot, a point law; ConfigError for a robot without a family, or a wrong number."""
+# Milder truths (Coulomb 0.10 N m, gain 0.9, delay 12 ms) are no test: a policy with a pretrained encoder succeeded
+# in every episode without a single log. A perfect pump is upright after 4.5 s here, with 5 s allowed.
+DEMO = Randomization(
+    name="surrogate_truth",
+    robot="simple_pendulum",
+    terms=(
+        Term(targets=("body/pendulum/mass",), how="scale", law=Point(values=(1.2,))),
+        Term(targets=("body/pendulum/com",), how="scale", law=Point(values=(1.1,))),
+        Term(targets=("joint/shoulder/frictionloss",), law=Point(values=(0.14,))),
+        Term(targets=("joint/shoulder/stribeck_ratio",), law=Point(values=(1.5,))),
+        Term(targets=("joint/shoulder/damping",), law=Point(values=(3 * 0.015,))),  # 3 x the middle of the prior
+        Term(targets=("actuator/shoulder/gain",), law=Point(values=(0.8,))),
+        Term(targets=("timing/command/delay",), law=Point(values=(0.020,))),
+    ),
+)
+"""The demo's: heavier, with more and other friction, a weaker motor and a longer way for commands than believed."""
+
+
+def truth(model: Model, seed: int | None) -> Randomization:
+    """The truth number `seed` of a robot, a point law; without a number the demo's, or number 0 of other robots.
+
+    ConfigError for a robot without a family, or a wrong number.
+    """
     robot = model.spec.name
+    if seed is None and robot == DEMO.robot:
+        return DEMO
+    seed = seed or 0
     if robot not in FAMILIES:
         raise ConfigError(f"driver 'surrogate' has no truths for robot '{robot}'; it has: {', '.join(FAMILIES)}.")
     if not 0 <= seed < COUNT_OF_TRUTHS:

@@ -17,8 +17,8 @@ from sim import randomization
 from sim.driver import SimDriver
 from sim.model import Model, RobotConfig, find_robot, split
 from sim.randomization import Uniform
-from sim.surrogate import TRUTH, SurrogateDriver, record_episode
-from sim.truths import FAMILIES, truth
+from sim.surrogate import SurrogateDriver, record_episode
+from sim.truths import DEMO, FAMILIES, truth
 
 PRIOR = Path(__file__).parents[2] / "configs" / "dr" / "simple_pendulum_default.yaml"
 MS = 1_000_000
@@ -58,7 +58,7 @@ def test_every_episode_starts_hanging_within_a_twentieth_of_a_radian(pendulum: R
 
 def test_its_truth_is_the_one_that_was_agreed(pendulum: RobotConfig) -> None:
     model = Model(pendulum)
-    truth = {name: float(value[0]) for name, value in TRUTH.center(model).items()}
+    truth = {name: float(value[0]) for name, value in DEMO.center(model).items()}
     prior = randomization.load(PRIOR)
     damping = next(t.law for t in prior.terms if t.targets == ("joint/shoulder/damping",))
     assert isinstance(damping, Uniform)
@@ -78,7 +78,7 @@ def test_its_truth_is_the_one_that_was_agreed(pendulum: RobotConfig) -> None:
 def test_its_truth_lies_outside_the_prior_in_every_quantity(pendulum: RobotConfig) -> None:
     model = Model(pendulum)
     drawn = randomization.load(PRIOR).draw(model, np.random.default_rng(0), 2000)
-    for name, value in TRUTH.center(model).items():
+    for name, value in DEMO.center(model).items():
         believed = drawn.get(name, np.array([model.nominal(name)]))
         assert not believed.min() <= value[0] <= believed.max(), name
 
