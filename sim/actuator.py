@@ -42,6 +42,7 @@ class Actuators:
         self._torque, self._servo, self._wheel, self._motor = (
             np.flatnonzero(kinds == k) for k in ("torque", "position_pd", "velocity", "dcmotor")
         )
+        self._direct = np.flatnonzero(kinds != "dcmotor")
         self._names, self._gear = [a.name for a in spec.actuators], np.array([a.gear for a in spec.actuators])
         self._joints = list(spec.joint_names)
         self._driven, self._rows, self._dof = spec.driven, model.ctrl_index, model.dof_index
@@ -130,17 +131,18 @@ class Actuators:
     def _write(self, ids: Ids) -> None:
         batch, now = self._batch, self._now
         gain, bias = batch.expand("actuator_gainprm"), batch.expand("actuator_biasprm")
-        for column, row in enumerate(self._rows):
-            gain[ids, row, 0] = self._kp[ids, column]
-            if column in self._motor:
-                gain[ids, row, 0], gain[ids, row, 1] = now["resistance"][ids, column], self._kp[ids, column]
-                continue
-            bias[ids, row, 0] = now["bias"][ids, column]
-            if column in self._torque:
-                batch.expand("actuator_biastype")[ids, row] = AFFINE
-            else:
-                bias[ids, row, 1] = -self._kp[ids, column] if column in self._servo else 0.0
-                bias[ids, row, 2] = -self._kd[ids, column]
+        each, own = ids[:, None], self._direct
+        gain[each, self._rows[own], 0] = self._kp[each, own]
+        bias[each, self._rows[own], 0] = now["bias"][each, own]
+        if len(volts := self._motor):
+            gain[each, self._rows[volts], 0] = now["resistance"][each, volts]
+            gain[each, self._rows[volts], 1] = self._kp[each, volts]
+        if len(self._torque):
+            batch.expand("actuator_biastype")[each, self._rows[self._torque]] = AFFINE
+        for looped, pull in ((self._servo, 1.0), (self._wheel, 0.0)):
+            if len(looped):
+                bias[each, self._rows[looped], 1] = -pull * self._kp[each, looped]
+                bias[each, self._rows[looped], 2] = -self._kd[each, looped]
         columns = self._columns["actuator", "torque_limit"]
         at, most = np.ix_(ids, rows := self._rows[columns]), self._limit[ids[:, None], columns]
         native = self._model.mj.actuator_forcelimited[rows].astype(bool)
