@@ -5,6 +5,8 @@
   appearance prior.
 - `renderer` is a plain loop over mujoco.Renderer that makes the same passes of the same size at random poses, with
   shadows and multisampling off as ours has them; it keeps nothing.
+- `passes` is our own renderer alone at random poses: it draws twice an image, mujoco.Renderer three times, as it reads
+  picture and depth apart.
 - One process a core each, the same for all; in turns, in one run. What a process does before its first image (imports,
   models, GL) is not timed. `cpu_ratio` compares CPU seconds an image: on a busy machine it bears more than the rates.
 - `observe` is what a task with pixels calls: sim.render.Camera.images of 64 states, in this process alone.
@@ -90,6 +92,7 @@ def _contest(name: str, processes: int, effort: Effort) -> tuple[dict[str, Array
         entries |= {
             "synthesize": ("synthesize", job),
             "appearance": ("synthesize", wide),
+            "passes": ("passes", job),
             "renderer": ("renderer", job),
         }
     with tempfile.TemporaryDirectory() as scratch:
@@ -142,7 +145,8 @@ def _serve(pipe: Connection, kind: str, folder: str, number: int) -> None:
     """A process of a crew: as many shards as it is told, until told 0."""
     one_gl_thread()
     job = config.load(Job, Path(folder) / "job.yaml")
-    worker = Shards(job, Path(folder), number) if kind == "synthesize" else Plain(job, number)
+    makes: dict[str, type[Shards | Passes | Plain]] = {"synthesize": Shards, "passes": Passes, "renderer": Plain}
+    worker = makes[kind](job, Path(folder), number)
     worker.shard()
     pipe.send(0.0)
     while steps := pipe.recv():
@@ -168,13 +172,31 @@ class Shards:
         pass
 
 
+class Passes:
+    """Our renderer, and nothing around it."""
+
+    def __init__(self, job: Job, folder: Path, number: int) -> None:
+        model = Model(job.robot)
+        self._rng, self._index, self._count = np.random.default_rng(number), model.qpos_index, job.shard
+        self._start = model.mj.qpos0
+        self._camera = Camera(model, job.camera, job.width, job.height, renderer=job.renderer, nthread=1)
+
+    def shard(self) -> None:
+        qpos = np.tile(self._start, (self._count, 1))
+        qpos[:, self._index] += self._rng.uniform(-0.6, 0.6, (self._count, len(self._index)))
+        self._camera.render(qpos)
+
+    def close(self) -> None:
+        pass
+
+
 class Plain:
     """mujoco.Renderer, as its tutorial uses it."""
 
-    def __init__(self, job: Job, number: int) -> None:
+    def __init__(self, job: Job, folder: Path, number: int) -> None:
         self._job, model = job, Model(job.robot)
         self._rng, mj = np.random.default_rng(number), model.mj
-        self._range, self._index = np.array([[-1.0], [1.0]]) * 0.6, model.qpos_index
+        self._index = model.qpos_index
         mj.vis.quality.offsamples = mj.vis.quality.shadowsize = 0
         mj.vis.global_.offwidth, mj.vis.global_.offheight = job.width, job.height
         self._mj, self._data = mj, mujoco.MjData(mj)
