@@ -260,6 +260,7 @@ def survey(robot: RobotConfig, seed: int = 0, one_each: bool = False) -> list[Ef
             name = "/".join((key[0], obj, key[1]))
             base = needed(rig.model, name)
             tried = (rig.effect(name, [value], base) for value in row.probes(rig.model.nominal(name)))
-            effect = next(tried)
-            found.append(effect if effect.felt else next(tried, effect))
+            effect = next(tried, None)
+            if effect is not None:
+                found.append(effect if effect.felt else next(tried, effect))
     return found

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
+
 from robot.config import ConfigError, nearest
 from sim.targets import (
     appearance,
@@ -65,4 +67,19 @@ def check_range(name: str, values: Array) -> None:
         )
 
 
-__all__ = ["TARGETS", "Array", "Ids", "Target", "check_range", "split", "unit_of"]
+def check_ranges(names: tuple[str, ...], values: Array) -> None:
+    """check_range() of many targets at once; values (n, len(names))."""
+    low, high = _bounds(names)
+    # NaN compares as false
+    if values.size and not ((values.min(axis=0) >= low) & (values.max(axis=0) <= high)).all():
+        for name, column in zip(names, values.T, strict=True):
+            check_range(name, column)
+
+
+@functools.cache
+def _bounds(names: tuple[str, ...]) -> tuple[Array, Array]:
+    rows = [TARGETS[split(name)[0]] for name in names]
+    return np.array([r.low for r in rows]), np.array([r.high for r in rows])
+
+
+__all__ = ["TARGETS", "Array", "Ids", "Target", "check_range", "check_ranges", "split", "unit_of"]

@@ -6,6 +6,7 @@ here, and the function that reads it, in SCENE_EFFECTS or IMAGE_EFFECTS of sim/a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -109,7 +110,12 @@ def _prop(unit: str, low: float, high: float, nominal: float, step: float = 0.0,
     return Target(unit, low, high, props, constant(nominal), step=step, needs=needs)
 
 
-ROWS: dict[tuple[str, str], Target] = {
+def _where_seen(row: Target) -> Target:
+    """Nothing is seen of a robot whose MJCF has no camera."""
+    return dataclasses.replace(row, objects=lambda model: row.objects(model) if model.mj.ncam else ())
+
+
+_ROWS: dict[tuple[str, str], Target] = {
     # where the camera is, against its mount: along and about its own axes (right, up, backwards)
     ("camera", "x"): _camera("m", -5.0, 5.0),
     ("camera", "y"): _camera("m", -5.0, 5.0),
@@ -158,3 +164,4 @@ ROWS: dict[tuple[str, str], Target] = {
     ("prop", "green"): _prop("1", 0.0, 1.0, 0.5),
     ("prop", "blue"): _prop("1", 0.0, 1.0, 0.5),
 }
+ROWS = {key: _where_seen(row) for key, row in _ROWS.items()}

@@ -1,7 +1,8 @@
-"""Targets of the contacts: friction, softness and size of the geoms that can touch something.
+"""Targets of the contacts: friction and softness of the geoms that can touch something.
 
 MuJoCo takes the parameters of a contact from both geoms: those of the higher priority, else the larger friction and
-the mean softness. A geom whose value never decides a contact is no object of that target.
+the mean softness. A geom whose value never decides a contact is no object of that target. Pairs that the MJCF writes
+out have parameters of their own, which are not targets.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from sim.targets.target import Array, Ids, Target, geom_id
 
 if TYPE_CHECKING:
     from sim.model import Model
+
+
+Objects = Callable[["Model"], tuple[str, ...]]
 
 
 def _can_touch(mj: mujoco.MjModel, a: int, b: int) -> bool:
@@ -35,7 +39,7 @@ def _can_touch(mj: mujoco.MjModel, a: int, b: int) -> bool:
 
 
 def _apart(mj: mujoco.MjModel, data: mujoco.MjData, a: int, b: int) -> bool:
-    """Whether a geom keeps its distance from a plane that stands still, because all that moves it turns about z."""
+    """Whether a geom keeps its distance from a plane that stands still: all that moves it turns about the normal."""
     for plane, other in ((a, b), (b, a)):
         still = mj.geom_type[plane] == mujoco.mjtGeom.mjGEOM_PLANE and mj.body_weldid[mj.geom_bodyid[plane]] == 0
         if still and _only_turns(mj, data, int(mj.geom_bodyid[other]), data.geom_xmat[plane].reshape(3, 3)[:, 2]):
@@ -63,7 +67,7 @@ def decides(mj: mujoco.MjModel, a: int, b: int, condim: int = 1) -> bool:
     return (own if priority[0] > priority[1] else max(own, other)) >= condim
 
 
-def touching(condim: int) -> Callable[[Model], tuple[str, ...]]:
+def touching(condim: int) -> Objects:
     """Named geoms that decide contacts of at least `condim` dimensions: 1 normal, 3 sliding, 4 torsional, 6 rolling."""
 
     def objects(model: Model) -> tuple[str, ...]:
@@ -87,24 +91,31 @@ RAISED = (("terrain/{}/height", 0.08),)
 """A hidden heightfield touches nothing, and nobody sees it, until it is raised."""
 
 
-def _row(unit: str, high: float, field: str, column: int, condim: int, applies: str, step: float = 0.0) -> Target:
+def _springy(model: Model) -> tuple[str, ...]:
+    """Those whose softness is given as a time constant and a damping ratio; negative numbers are stiffness itself."""
+    return tuple(g for g in touching(1)(model) if model.mj.geom_solref[geom_id(model, g), 0] > 0.0)
+
+
+def _row(unit: str, high: float, field: str, column: int, objects: Objects, applies: str, step: float = 0.0) -> Target:
     def nominal(model: Model, name: str) -> float:
         return float(getattr(model.mj, field)[geom_id(model, name), column])
 
     def write(batch: Batch, model: Model, name: str, ids: Ids, values: Array) -> None:
         batch.expand(field)[ids, geom_id(model, name), column] = values
 
-    return Target(unit, 0.0, high, touching(condim), nominal, write, (field,), applies=applies, step=step, needs=RAISED)
+    return Target(unit, 0.0, high, objects, nominal, write, (field,), applies=applies, step=step, needs=RAISED)
 
 
 TOUCHING = "named geoms that can touch something and whose priority is not below the other's"
 
 ROWS: dict[tuple[str, str], Target] = {
-    ("geom", "friction"): _row("1", 10.0, "geom_friction", 0, 3, f"{TOUCHING}, with condim 3 or more", step=1.0),
-    ("geom", "torsional"): _row("m", 1.0, "geom_friction", 1, 4, f"{TOUCHING}, with condim 4 or more"),
-    ("geom", "rolling"): _row("m", 1.0, "geom_friction", 2, 6, f"{TOUCHING}, with condim 6"),
+    ("geom", "friction"): _row(
+        "1", 10.0, "geom_friction", 0, touching(3), f"{TOUCHING}, with condim 3 or more", step=1.0
+    ),
+    ("geom", "torsional"): _row("m", 1.0, "geom_friction", 1, touching(4), f"{TOUCHING}, with condim 4 or more"),
+    ("geom", "rolling"): _row("m", 1.0, "geom_friction", 2, touching(6), f"{TOUCHING}, with condim 6"),
     # softness: time constant and damping ratio of the contact's spring, and the most of it that acts
-    ("geom", "contact_time"): _row("s", 1.0, "geom_solref", 0, 1, TOUCHING),
-    ("geom", "contact_damping"): _row("1", 10.0, "geom_solref", 1, 1, TOUCHING),
-    ("geom", "impedance"): _row("1", 0.9999, "geom_solimp", 1, 1, TOUCHING),
+    ("geom", "contact_time"): _row("s", 1.0, "geom_solref", 0, _springy, TOUCHING),
+    ("geom", "contact_damping"): _row("1", 10.0, "geom_solref", 1, _springy, TOUCHING),
+    ("geom", "impedance"): _row("1", 0.9999, "geom_solimp", 1, touching(1), TOUCHING),
 }

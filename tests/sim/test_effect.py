@@ -14,7 +14,7 @@ from robot.config import ConfigError
 from sim import targets
 from sim.effect import Effect, Rig, effects, needed, survey
 from sim.laws import Normal, Point, Uniform
-from sim.model import TARGETS, Model, SimConfig, find_robot
+from sim.model import TARGETS, Model, RobotConfig, SimConfig, find_robot
 from sim.randomization import Randomization, Term
 
 ROBOTS = (
@@ -71,6 +71,17 @@ def test_a_ball_rolls_with_friction_and_feels_where_its_mass_is() -> None:
     assert rig.model.objects(("geom", "rolling")) == ("floor", "ball")
     for target in ("geom/ball/rolling", "geom/ball/torsional", "body/ball/com_x", "body/ball/shear_xy"):
         assert measured(rig, target).felt, target
+
+
+def test_nothing_is_seen_without_a_camera_and_stiffness_of_its_own_is_no_time_constant() -> None:
+    """As many third-party files have it: a survey of such a robot ends well."""
+    blind = WHEEL.replace('<camera name="side" pos="0 -1 0.1" xyaxes="1 0 0 0 0 1"/>', "")
+    stiff = blind.replace('size="5 5 1"', 'size="5 5 1" solref="-1000 -10"')
+    plain = find_robot("simple_pendulum")
+    robot = RobotConfig(spec=dataclasses.replace(plain.spec, cameras=()), model=SimConfig(mjcf=stiff))
+    found = {e.target for e in survey(robot, one_each=True)}
+    assert "geom/floor/contact_time" not in found and not [t for t in found if t.split("/")[0] in ("camera", "light")]
+    assert Model(robot).objects(("geom", "contact_time")) == ("ball",)
 
 
 @pytest.mark.parametrize("target", ["body/pendulum/mass", "joint/shoulder/damping"])

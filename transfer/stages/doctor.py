@@ -9,7 +9,7 @@ or what a model file would be as a robot, with a YAML to edit:
     terrafirma doctor robot=mjcf path=my_robot.xml out=runs/my_robot
 
 Reads   a robot and a randomization by name, or a posterior's file. With dr=null it tries all targets that the robot has
-        instead, half as much more or less of each (quick=true: one object of each quantity).
+        instead, half as much more or less of each (quick=true: one object of each quantity), and refuses none.
 Writes  result.json: each target with its unit, nominal, range, and its effect: the largest difference that its lowest
         or highest draw makes to a rollout, in the unit of the signal and in its standard deviations (sd).
 Costs   a tenth of a second a target.
@@ -50,7 +50,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     print("\n".join(table(found)))
     keys = {"randomization": law.name, "checks": [check(e) for e in found], "terms": [asdict(e) for e in found]}
     idle = [e for e in found if not e.felt]
-    if idle:
+    if idle and law.terms:
         result = run.finish(keys)
         names = ", ".join(e.target for e in idle)
         raise ConfigError(
