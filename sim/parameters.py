@@ -13,7 +13,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from sim.model import Model
-from sim.targets import TARGETS, Array, Ids, Target, check_range, split
+from sim.targets import TARGETS, Array, Ids, Target, check_ranges, split
 
 RANK = {key: i for i, key in enumerate(TARGETS)}
 
@@ -54,9 +54,10 @@ class Parameters:
         nothing has changed then.
         """
         wanted = {t: _column(v, len(ids)) for t, v in values.items()}
-        for name, drawn in wanted.items():
+        for name in wanted:
             self._look_up(name)
-            check_range(name, drawn)
+        if wanted:
+            check_ranges(tuple(wanted), np.stack(list(wanted.values()), axis=1))
         self._restore(ids)
         for name in sorted(wanted, key=lambda n: RANK[self._known[n].key]):
             self._write(self._known[name], ids, wanted[name])

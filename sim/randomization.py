@@ -30,7 +30,8 @@ from sim.laws import (
     from_coordinates,
     to_coordinates,
 )
-from sim.model import TARGETS, Model, check_range, split
+from sim.model import TARGETS, Model, split
+from sim.targets import check_ranges
 
 Array = npt.NDArray[np.float64]
 
@@ -130,9 +131,8 @@ class Randomization:
         out: dict[str, Array] = {}
         for term, numbers in zip(self.terms, drawn, strict=True):
             values = term.apply(np.array([model.nominal(t) for t in term.targets]), numbers)
-            for i, target in enumerate(term.targets):
-                check_range(target, values[:, i])
-                out[target] = np.ascontiguousarray(values[:, i])
+            check_ranges(term.targets, values)
+            out |= zip(term.targets, np.ascontiguousarray(values.T), strict=True)
         return out
 
 
