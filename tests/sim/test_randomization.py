@@ -11,6 +11,7 @@ import pytest
 from robot import config
 from robot.config import ConfigError
 from sim import randomization
+from sim.curriculum import of
 from sim.model import Model, RobotConfig, find_robot
 from sim.randomization import JointGaussian, LogUniform, Point, Randomization, Term, Uniform
 
@@ -147,3 +148,17 @@ def test_a_target_in_two_terms_is_refused() -> None:
     term = Term(targets=(MASS,), law=Point(values=(1.0,)))
     with pytest.raises(ConfigError, match="stands in two terms"):
         Randomization(name="double", terms=(term, term))
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "dr").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_prior_fits_its_robot_and_never_leaves_a_valid_range(path: Path) -> None:
+    """Also where laws have tails: a draw outside a target's range would end a training."""
+    prior = randomization.load(path)
+    assert prior.name == path.stem and prior.robot and prior.source
+    model = Model(find_robot(prior.robot))
+    prior.check(model)
+    drawn = prior.draw(model, rng(), 5000)
+    assert set(drawn) == set(prior.targets)
+    moved = [name for name, values in drawn.items() if np.ptp(values) > 0]
+    assert moved == list(drawn), "a prior that never varies is none"
+    assert of(prior, 4).draw(model, rng(), np.arange(4)).keys() == drawn.keys()
