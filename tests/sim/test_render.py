@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import mujoco
 import numpy as np
 import numpy.typing as npt
@@ -198,3 +200,32 @@ def test_a_camera_inside_a_solid_sees_out_of_it() -> None:
         for r in ("egl", "ray")
     ]
     assert (shots[0] == shots[1]).mean() > 0.99
+
+
+OF_ALL_SHAPES = """
+<mujoco><asset>
+  <mesh name="m" vertex="0 0 0 .3 0 0 0 .3 0 0 0 .3 .2 .2 .2"/><hfield name="h" nrow="12" ncol="12" size="1 1 .2 .1"/>
+  <texture name="t" type="2d" builtin="checker" rgb1="1 0 0" rgb2="0 0 1" width="64" height="64"/>
+  <material name="c" texture="t" texrepeat="3 3"/></asset>
+<worldbody><light pos="0 0 2" directional="true" dir="0 0 -1"/>
+  <geom type="hfield" hfield="h" pos="0 0 -.5" material="c" name="ground"/>
+  <geom type="box" size=".1 .2 .1" pos=".4 .4 0" name="box" rgba="0 1 0 1"/>
+  <camera name="side" pos="0 -2 .6" xyaxes="1 0 0 0 .3 1"/>
+  <body name="p"><joint name="shoulder" axis="0 -1 0"/><geom type="mesh" mesh="m" name="mesh" density="100"/>
+    <geom type="ellipsoid" size=".1 .15 .2" pos="-.4 0 .2" name="egg"/><geom type="mesh" mesh="m" pos="-.3 0 -.2"/></body>
+</worldbody><actuator><motor name="shoulder" joint="shoulder"/></actuator></mujoco>"""
+
+
+@needs_egl
+def test_meshes_heightfields_and_textures_agree() -> None:
+    """A user's MJCF, given as text: geometry alike, and colours nearly so."""
+    robot = find_robot("simple_pendulum")
+    robot = dataclasses.replace(robot, model=dataclasses.replace(robot.model, mjcf=OF_ALL_SHAPES, parameters={}))
+    model = Model(robot)
+    visual, qpos = Visual(model), np.array([[0.2], [-0.5]])
+    one, other = (Camera(model, "side", 256, 256, renderer=r, visual=visual).render(qpos) for r in ("egl", "ray"))
+    for geom in range(model.mj.ngeom):
+        assert overlap(one["segmentation"] == geom, other["segmentation"] == geom) >= 0.97
+    assert np.abs(one["rgb"].astype(float) - other["rgb"]).mean() < 12.0
+    ground = one["rgb"][one["segmentation"] == model.mj.geom("ground").id]
+    assert (ground[:, 0] > 2 * ground[:, 2].astype(int)).mean() == pytest.approx(0.5, abs=0.15)  # red and blue squares
