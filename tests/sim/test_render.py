@@ -212,7 +212,8 @@ OF_ALL_SHAPES = """
   <geom type="box" size=".1 .2 .1" pos=".4 .4 0" name="box" rgba="0 1 0 1"/>
   <camera name="side" pos="0 -2 .6" xyaxes="1 0 0 0 .3 1"/>
   <body name="p"><joint name="shoulder" axis="0 -1 0"/><geom type="mesh" mesh="m" name="mesh" density="100"/>
-    <geom type="ellipsoid" size=".1 .15 .2" pos="-.4 0 .2" name="egg"/><geom type="mesh" mesh="m" pos="-.3 0 -.2"/></body>
+    <geom type="ellipsoid" size=".1 .15 .2" pos="-.4 0 .2" name="egg"/>
+    <geom type="mesh" mesh="m" pos="-.3 0 -.2"/></body>
 </worldbody><actuator><motor name="shoulder" joint="shoulder"/></actuator></mujoco>"""
 
 
