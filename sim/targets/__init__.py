@@ -3,7 +3,7 @@
 A target is a name such as `joint/elbow/damping`, kind/object/quantity: one number with a unit and a valid range,
 which randomization draws, identification estimates and parameter files set. To add one: a row in the ROWS of the
 file that fits. With a `write` it is a MuJoCo model field; without, it is *outer*: sim/parameters.py keeps its
-values in an (nsim, n_objects) array, which the one who simulates the effect reads.
+values in an (nsim, n_objects) array, which the one who simulates the effect reads. A test asks each row what it does.
 """
 
 from __future__ import annotations
