@@ -1,7 +1,8 @@
 """Frames: what the cameras of n simulations show at each control step, at their own rate and with their latency.
 
 A camera takes a picture `rate_hz` times a second from the start of the episode on; it can be seen `latency_s` later,
-and until the next one comes. Only pictures that change are drawn.
+and until the next one comes. Only pictures that change are drawn, by the ray renderer: for many small pictures it is
+several times faster than software GL.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ class Frames:
     """The cameras that a policy sees, of n simulations stepped together."""
 
     def __init__(self, model: Model, names: tuple[str, ...], n: int, period_s: float, nthread: int = 0) -> None:
-        """`period_s` is the control period. ConfigError where no renderer works."""
+        """`period_s` is the control period."""
         from sim.render import Camera
         from sim.visual import Visual
 
         visual = Visual(model, nthread) if names else None
-        self._cameras = {name: Camera(model, name, visual=visual) for name in names}
+        self._cameras = {name: Camera(model, name, renderer="ray", nthread=nthread, visual=visual) for name in names}
         self._specs = {c.name: c for c in model.spec.cameras if c.name in names}
         self._period = period_s
         self._column = {name: model.objects(("camera", "latency")).index(name) for name in names}

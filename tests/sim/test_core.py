@@ -163,7 +163,7 @@ def test_a_camera_shows_the_state_of_its_latency_ago_at_its_own_rate() -> None:
         inputs = env.step(np.ones((2, 1))).inputs
         states.append(env.plant.qpos.copy())
         shown.append(inputs["image_side"])
-    draw = Camera(env.model, camera.name)
+    draw = Camera(env.model, camera.name, renderer="ray")
     for k, images in enumerate(shown):
         taken = int(max(k * 0.02 - 0.05, 0.0) * 25 + 1e-9) * 2  # the pictures are 2 control steps apart
         np.testing.assert_array_equal(images, draw.images(states[taken]).transpose(0, 3, 1, 2), err_msg=str(k))
