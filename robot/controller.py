@@ -61,6 +61,11 @@ class Controller:
         self._cameras = {c: self.input_shapes[f"image_{c}"][1:] for c in observation.cameras}
         self.reset()
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras whose images the policy sees."""
+        return tuple(self._cameras)
+
     def reset(self) -> None:
         """Begin an episode: forget history, previous action, images and recurrent state."""
         self.encoder.reset()

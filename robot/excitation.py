@@ -148,6 +148,7 @@ class Exciter:
 
     observation: npt.NDArray[np.float32] | None = None
     action: npt.NDArray[np.float32] | None = None
+    cameras: tuple[str, ...] = ()
 
     def __init__(self, spec: RobotSpec, excitation: Excitation) -> None:
         self.spec, self.excitation = spec, excitation

@@ -38,6 +38,11 @@ class Commander(Protocol):
     action: npt.NDArray[np.float32] | None
     """(A,) what the network answered last."""
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras whose images it needs."""
+        ...
+
     def reset(self) -> None:
         """Begin an episode."""
         ...

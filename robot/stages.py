@@ -68,10 +68,12 @@ class Moving(Options):
     def budget_s(self) -> float:
         return min(self.seconds, QUICK_S) if self.quick else self.seconds
 
-    def open(self, spec: RobotSpec, robot: Path | None, extra: Mapping[str, Any]) -> Driver:
-        """The driver, with the common seed and the robot's file where it takes them."""
-        known = driver_options(self.driver)
+    def open(self, commander: Commander, robot: Path | None, extra: Mapping[str, Any]) -> Driver:
+        """The driver, with the common seed, the robot's file and the cameras in use where it takes them."""
+        known, spec = driver_options(self.driver), commander.spec
         given: dict[str, Any] = {"seed": self.seed} if "seed" in known else {}
+        if commander.cameras and "cameras" in known:
+            given["cameras"] = commander.cameras
         if robot is not None and "robot" in known:
             given["robot"] = robot
         return open_driver(self.driver, spec, **{**given, **extra})
@@ -181,7 +183,7 @@ def _drive(
     meta: Mapping[str, str],
     config: LoopConfig,
 ) -> LoopReport:
-    with closing(options.open(commander.spec, robot, extra)) as driver:
+    with closing(options.open(commander, robot, extra)) as driver:
         meta = {**meta, "driver": options.driver, "shadow": str(config.shadow).lower(), "seed": str(options.seed)}
         recorder = Recorder(run.out / "episode.mcap", run.out.name, commander.spec, meta)
         return ControlLoop(commander, driver, safety, recorder, config).run(options.budget_s)

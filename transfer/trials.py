@@ -80,7 +80,7 @@ def run_trials(trials: Sequence[Trial]) -> list[Outcome]:
 def _run(trial: Trial, controller: Controller, task: Task) -> Outcome:
     spec = controller.spec
     known = driver_options(trial.driver)
-    options = {"seed": trial.seed, "posterior": trial.posterior}
+    options = {"seed": trial.seed, "posterior": trial.posterior, "cameras": controller.cameras or None}
     given = {k: v for k, v in options.items() if k in known and v is not None}
     with closing(open_driver(trial.driver, spec, **given)) as driver:
         safety = Safety(spec, controller.period_ns * 1e-9, controller.monitor)
