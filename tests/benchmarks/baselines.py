@@ -4,8 +4,8 @@
     .venv/bin/python tests/benchmarks/baselines.py arm_reach       # some tasks only
 
 Each training is `terrafirma train task=T seed=S dr=null resume=true`: on the nominal robot, and a killed queue goes on
-where it stopped. What is kept is in docs/results/<task>-<seed>/ (result.json and the learning curve); docs/baselines.png
-and .svg are drawn from it.
+where it stopped. What is kept is in docs/results/<task>-<seed>/ (result.json and the learning curve), and drawn in
+docs/baselines.png and .svg.
 """
 
 from __future__ import annotations
