@@ -37,7 +37,8 @@ class Adr:
 
     kind: Literal["adr"] = "adr"
     score: Score = "success"
-    """What an episode is judged by."""
+    """What an episode is judged by. Training episodes start anywhere and explore: where they hardly ever succeed to the
+    letter, judge by their return, with `good` and `bad` in its units (train_return in the learning curve)."""
     good: float = 0.8
     """Mean score at a bound from which the bound grows."""
     bad: float = 0.4
