@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sim.model import Model, split
+from sim.model import Model
 from sim.randomization import from_coordinates
 
 Array = npt.NDArray[np.float64]
@@ -66,8 +66,7 @@ def default_unknowns(model: Model, by_row: bool) -> tuple[Unknown, ...]:
     `timing/command/shift` (which is profiled apart) and a lag; else a pure delay is estimated too.
     """
     spec, found = model.spec, []
-    bodies = dict.fromkeys(split(n)[1] for n in model.available() if split(n)[0] == ("body", "mass"))
-    for body in bodies:
+    for body in model.objects(("body", "com")):  # a rotor has none, nor does a loose object
         mass, com = model.nominal(f"body/{body}/mass"), model.nominal(f"body/{body}/com")
         found += [_log(f"body/{body}/mass", mass, 0.3), _log(f"body/{body}/com", com, 0.3)]
         inertia = model.nominal(f"body/{body}/inertia")
