@@ -24,7 +24,7 @@ from robot.loop import Commander, ControlLoop, LoopConfig, LoopReport
 from robot.recorder import Recorder
 from robot.result import Run
 from robot.safety import Safety
-from robot.spec import RobotSpec, find_robot, load_spec
+from robot.spec import find_robot, load_spec
 
 QUICK_S = 2.0
 
