@@ -25,8 +25,11 @@ QUEUE = [
     ("quadruped_velocity", 0),
     ("acrobot_swingup", 0),
 ]
-LONGER = {"pendulum_swingup": ["recipe.env_steps=600000", "recipe.learning_rate_end=5e-5"]}
-"""The pendulum's recipe is made for a policy that begins with a pretrained encoder."""
+LONGER = {
+    "pendulum_swingup": ["recipe.env_steps=600000", "recipe.learning_rate_end=5e-5"],
+    "pendubot_swingup": ["recipe.env_steps=3000000", "recipe.learning_rate_end=1e-4"],
+}
+"""The pendulums' recipes are made for robots with friction, the single one's for a policy with a pretrained encoder."""
 SOLVED = 0.95
 """Share of 64 evaluation episodes at which the clock is read."""
 
