@@ -76,11 +76,12 @@ def draw() -> None:
         left.set(title=task, xlabel="minutes", ylabel="success", ylim=(-0.02, 1.02))
         left.legend(loc="lower right")
         ended = [row for row in curve if "train_steps" in row]
-        for term in [key for key in ended[-1] if key.startswith("term/")]:
+        for term in [key for key in (ended or [{}])[-1] if key.startswith("term/")]:
             share = [row.get(term, 0.0) / max(row["train_steps"], 1.0) for row in ended]
             right.plot([row["seconds"] / 60 for row in ended], share, label=term.removeprefix("term/"))
         right.set(title="reward terms per step, in training (last seed)", xlabel="minutes")
-        right.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if ended:
+            right.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     for suffix in ("png", "svg"):
         figure.savefig(FIGURE.with_suffix(f".{suffix}"), dpi=110, metadata={"Date": None} if suffix == "svg" else None)
 
