@@ -12,6 +12,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import Distribution
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import Tensor, nn
 
@@ -91,7 +92,7 @@ class BoundedActorCritic(ActorCriticPolicy):
 def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, seed: int) -> PPO:
     """A fresh learner on the CPU, where networks of this size are fastest."""
     hidden = list(network.hidden)
-    return PPO(
+    learner = PPO(
         BoundedActorCritic,
         env,
         n_steps=config.rollout_steps,
@@ -114,6 +115,9 @@ def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, se
         device="cpu",
         verbose=0,
     )
+    # its own would leave a folder in /tmp at each call of learn()
+    learner.set_logger(Logger(folder=None, output_formats=[]))
+    return learner
 
 
 def read_critic(learner: PPO) -> dict[str, Tensor]:
