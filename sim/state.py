@@ -42,8 +42,6 @@ class State:
     """(n, nq) all of MuJoCo's positions: free bodies too."""
     qvel: Array = field(default_factory=lambda: NONE)
     """(n, nv)"""
-    qpos_before: Array = field(default_factory=lambda: NONE)
-    """(n, nq) at the beginning of the step; kept for tasks with `keeps_before`."""
     fields: Mapping[str, Array] = field(default_factory=dict)
     """The MjData fields that the task asked for, as mj_step leaves them: of one physics step ago."""
     fields_before: Mapping[str, Array] = field(default_factory=dict)

@@ -129,7 +129,6 @@ class BatchedEnv:
             effort=plant.effort,
             qpos=plant.qpos,
             qvel=plant.qvel,
-            qpos_before=plant.qpos.copy(),
             fields=plant.fields,
             fields_before={name: np.array(values) for name, values in plant.fields.items()},
             age=np.zeros(n, dtype=np.int64),
@@ -172,7 +171,6 @@ class BatchedEnv:
         state.command = self.observation.decode(action)
         state.action = self.observation.previous_action
         if task.keeps_before:
-            state.qpos_before[:] = state.qpos
             for name, before in state.fields_before.items():
                 before[...] = state.fields[name]
         self._advance(state.command)

@@ -49,7 +49,7 @@ class Task(ABC):
     privileged_names: tuple[str, ...] = ()
     """Components of privileged(), which only critics and teachers may see."""
     keeps_before: bool = False
-    """Whether State.qpos_before and State.fields_before are needed."""
+    """Whether State.fields_before is needed."""
     observation: ObservationConfig
     action: ActionConfig
 
