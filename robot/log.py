@@ -227,9 +227,26 @@ class _Topic:
         self.name, self.schema, self.metadata = record.topic.strip("/").replace("/", "."), schema, record.metadata
         self.times: list[int] = []
         self.values: list[Any] = []
+        self.damaged = 0
+        """Pictures that cannot be decoded: a camera's fault costs one picture, not the rest of the episode."""
+
+    def add(self, t_ns: int, data: bytes) -> None:
+        """Append a message; a value that cannot be decoded raises ValueError or struct.error, except for a picture."""
+        try:
+            value = _decode(self.schema, data)
+        except (ValueError, struct.error, ZeroDivisionError):
+            if self.schema != _IMAGE[0]:
+                raise
+            self.damaged += 1
+            return
+        self.times.append(t_ns)
+        self.values.append(value)
 
     def channel(self) -> Channel:
         components = tuple(json.loads(self.metadata["components"]))
+        if self.schema == _IMAGE[0] and len(sizes := {v.shape for v in self.values}) > 1:
+            told = ", ".join(f"{w} x {h} x {c}" for h, w, c in sorted(sizes))
+            raise LogError(f"channel '{self.name}': its pictures have different sizes ({told}); record it again.")
         values = _stack(self.schema, self.values, components)
         return Channel(self.name, self.metadata["unit"], components, np.array(self.times, np.int64), values)
 
@@ -249,10 +266,7 @@ def load(path: Path) -> EpisodeLog:
         with path.open("rb") as stream:
             for record in StreamReader(stream, validate_crcs=True).records:
                 if isinstance(record, Message):
-                    topic = topics[record.channel_id]
-                    value = _decode(topic.schema, record.data)
-                    topic.times.append(record.log_time)
-                    topic.values.append(value)
+                    topics[record.channel_id].add(record.log_time, record.data)
                 elif isinstance(record, Schema):
                     schemas[record.id] = record.name
                 elif isinstance(record, ChannelRecord):
@@ -267,10 +281,15 @@ def load(path: Path) -> EpisodeLog:
         raise LogError(f"{path}: not a terrafirma episode (no header record); import it with `terrafirma ingest`.")
     if header["schema"] != SCHEMA_VERSION:
         raise LogError(f"{path}: log schema {header['schema']} is unknown; this terrafirma reads {SCHEMA_VERSION}.")
-    channels = {topic.name: topic.channel() for topic in topics.values()}
+    try:
+        channels = {topic.name: topic.channel() for topic in topics.values()}
+    except LogError as error:
+        raise LogError(f"{path}: {error}") from error
     meta = json.loads(header["meta"])
     if torn:
         meta["torn"] = "the file ends in the middle of a record; what came before was recovered"
+    if damaged := {topic.name: topic.damaged for topic in topics.values() if topic.damaged}:
+        meta["damaged"] = json.dumps(damaged)
     return EpisodeLog(header["name"], header["robot"], header["fingerprint"], channels, meta)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from robot import files
+from robot import files, log
 from robot.config import ConfigError, nearest
 from robot.log import EpisodeLog
 from robot.spec import RobotSpec
-from transfer.dataset import DataRefused, Episode, Finding, save_dataset
+from transfer.dataset import INDEX, DataRefused, Episode, Finding, load_index, save_dataset
 from transfer.formats import Recording, csv, format_of
 from transfer.screen import KINDS, finding, in_time_order, screen
+from transfer.screen_images import reference_of
 
 Progress = Callable[[str], None]
+COMPARED = 5
+"""Episodes already in a data set that the cameras of new ones are compared with."""
 
 
 def ingest(
@@ -34,12 +38,17 @@ def ingest(
     for kind in accept:
         if kind not in KINDS:
             raise ConfigError(f"accept names '{kind}', which is no finding. {nearest(kind, list(KINDS))}")
-    episodes: list[tuple[Episode, EpisodeLog | None]] = []
+    read: list[tuple[Recording, Path, str]] = []
     for path in _sources(paths):
         if progress is not None:
             progress(str(path))
         digest = files.sha256(path)
-        episodes += [_judge(recording, path, digest, spec, set(accept)) for recording in _read(path, spec)]
+        read += [(recording, path, digest) for recording in _read(path, spec)]
+    seen = [r.log for r, _, _ in read if r.log is not None] + _there(out, spec)
+    episodes = [
+        _judge(recording, path, digest, spec, set(accept), _references(recording.log, seen))
+        for recording, path, digest in read
+    ]
     if not any(e.accepted for e, _ in episodes):
         reasons = "; ".join(f"{Path(e.source).name}: {_reason(e)}" for e, _ in episodes[:3])
         more = f" (and {len(episodes) - 3} more)" if len(episodes) > 3 else ""
@@ -78,26 +87,41 @@ def _read(path: Path, spec: RobotSpec) -> list[Recording]:
     return reader.read(path, spec)
 
 
+def _there(out: Path, spec: RobotSpec) -> list[EpisodeLog]:
+    """Some accepted episodes of the data set as it was, for what is only odd beside others: cameras."""
+    if not spec.cameras or not (out / INDEX).is_file():
+        return []
+    accepted = [e for e in load_index(out, spec).episodes if e.accepted and (out / e.file).is_file()]
+    return [log.load(out / e.file) for e in accepted[:COMPARED]]
+
+
+def _references(episode: EpisodeLog | None, others: list[EpisodeLog]) -> dict[str, Any]:
+    """Camera channel of an episode -> colour map of that camera in other episodes, where there are any."""
+    cameras = [name for name in episode.channels if name.startswith("camera.")] if episode is not None else []
+    found = {n: reference_of([o[n] for o in others if o is not episode and n in o]) for n in cameras}
+    return {name: reference for name, reference in found.items() if reference is not None}
+
+
 def _judge(
-    recording: Recording, path: Path, digest: str, spec: RobotSpec, accept: set[str]
+    recording: Recording, path: Path, digest: str, spec: RobotSpec, accept: set[str], references: Mapping[str, Any]
 ) -> tuple[Episode, EpisodeLog | None]:
     """The episode's entry in the index, and its log when it is accepted."""
-    log, findings = recording.log, list(recording.findings)
-    if log is not None:
+    found, findings = recording.log, list(recording.findings)
+    if found is not None:
         seen = {(f.kind, f.channel) for f in findings}
-        findings += [f for f in screen(log, spec) if (f.kind, f.channel) not in seen]
-    accepted = log is not None and not any(f.blocking and f.kind not in accept for f in findings)
-    if log is not None and accepted:
-        log = replace(in_time_order(log), fingerprint=spec.fingerprint())
+        findings += [f for f in screen(found, spec, references) if (f.kind, f.channel) not in seen]
+    accepted = found is not None and not any(f.blocking and f.kind not in accept for f in findings)
+    if found is not None and accepted:
+        found = replace(in_time_order(found), fingerprint=spec.fingerprint())
     episode = Episode(
         file="",
         source=str(path),
         sha256=digest,
-        seconds=round(log.seconds, 6) if log is not None else 0.0,
+        seconds=round(found.seconds, 6) if found is not None else 0.0,
         accepted=accepted,
         findings=tuple(findings),
     )
-    return episode, log if accepted else None
+    return episode, found if accepted else None
 
 
 def _reason(episode: Episode) -> str:

@@ -6,14 +6,17 @@ check: a row in KINDS and a function in CHECKS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from robot.log import Channel, EpisodeLog
 from robot.spec import RobotSpec
+from transfer import screen_images
 from transfer.dataset import Finding
+from transfer.screen_images import pictures
 
 Array = npt.NDArray[np.float64]
 
@@ -44,6 +47,13 @@ KINDS: dict[str, tuple[bool, str]] = {
     "saturated": (False, "the command is at the effort limit"),
     "over_limit": (False, "the command is above the robot's effort limit"),
     "short": (False, "it is too short for one evaluation window"),
+    "damaged_image": (False, "a recorded picture cannot be decoded; it was left out"),
+    "image_size": (True, "a camera's pictures have another size or other channels than the robot's file says"),
+    "missing_frames": (False, "a camera has lost pictures"),
+    "repeated_image": (False, "a picture is an exact repeat of the one before"),
+    "frozen_camera": (True, "a camera shows one picture while joints move"),
+    "corrupt_image": (True, "some pictures are of one colour, broken off or full of noise"),
+    "swapped_channels": (True, "red and blue are exchanged, judged by other pictures of the same camera"),
 }
 
 
@@ -52,9 +62,13 @@ def finding(kind: str, channel: str, where: str, detail: str) -> Finding:
     return Finding(kind=kind, channel=channel, where=where, detail=detail, blocking=KINDS[kind][0])
 
 
-def screen(episode: EpisodeLog, spec: RobotSpec) -> tuple[Finding, ...]:
-    """Everything odd in one episode, in the order of CHECKS."""
-    return tuple(f for check in CHECKS for f in check(episode, spec))
+def screen(episode: EpisodeLog, spec: RobotSpec, references: Mapping[str, Array] | None = None) -> tuple[Finding, ...]:
+    """Everything odd in one episode, in the order of CHECKS, then in its pictures.
+
+    `references`: channel of a camera -> colour map of its other episodes, by screen_images.reference_of.
+    """
+    found = [f for check in CHECKS for f in check(episode, spec)]
+    return (*found, *_cameras(episode, spec, references or {}))
 
 
 def in_time_order(episode: EpisodeLog) -> EpisodeLog:
@@ -192,6 +206,30 @@ def _complete(episode: EpisodeLog, name: str, spec: RobotSpec) -> tuple[Channel,
     if not set(spec.joint_names) <= set(episode[name].components):
         return None
     return episode[name], episode[name].ordered(spec.joint_names)
+
+
+def _cameras(episode: EpisodeLog, spec: RobotSpec, references: Mapping[str, Array]) -> Iterator[Finding]:
+    listed = {f"camera.{c.name}": c for c in spec.cameras}
+    joints = episode.channels.get("joint.position")
+    for name, count in json.loads(episode.meta.get("damaged", "{}")).items():
+        yield finding("damaged_image", name, "file", f"{count} picture(s) cannot be decoded and were left out.")
+    for name, channel in episode.channels.items():
+        if not name.startswith("camera."):
+            continue
+        if not len(channel.t_ns):
+            yield finding("empty", name, "file", "the camera gave no picture.")
+            continue
+        camera = listed.get(name)
+        size = (camera.width, camera.height) if camera else None
+        seen = pictures(
+            channel,
+            rate_hz=camera.rate_hz if camera else None,
+            size=size,
+            joints=joints,
+            reference=references.get(name),
+        )
+        for kind, row, detail in screen_images.screen(seen):
+            yield finding(kind, name, seen.at(row), detail)
 
 
 CHECKS: tuple[Callable[[EpisodeLog, RobotSpec], Iterator[Finding]], ...] = (
