@@ -1,0 +1,52 @@
+"""Pictures with labels in memory, as pretraining, adaptation and probes of the vision encoder read them.
+
+Whoever renders or records makes ImageData of it (transfer/images.py for simulation): policies import no simulator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageData:
+    """N samples of one robot, seen by the same cameras at the same size."""
+
+    images: npt.NDArray[np.uint8]
+    """(N, cameras, 3, h, w) RGB."""
+    state: Floats
+    """(N, states) in the order of VisionCard.states; NaN where it is not known."""
+    keypoints: Floats
+    """(N, cameras * keypoints, 2) in [-1, 1] of the picture, beyond it outside; NaN where it is not known."""
+    group: npt.NDArray[np.int64]
+    """(N,) samples of one group belong together (one state in several appearances, one recording): never split."""
+    masks: npt.NDArray[np.bool_] | None = None
+    """(N, cameras, h, w) where the robot is; None when it is not known."""
+    depth: npt.NDArray[np.float16] | None = None
+    """(N, cameras, h, w) [m], 0 where there is nothing; None when it is not known."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> ImageData:
+        """The samples `rows`."""
+        return ImageData(
+            images=self.images[rows],
+            state=self.state[rows],
+            keypoints=self.keypoints[rows],
+            group=self.group[rows],
+            masks=None if self.masks is None else self.masks[rows],
+            depth=None if self.depth is None else self.depth[rows],
+        )
+
+    def split(self, held_out: float, rng: np.random.Generator) -> tuple[ImageData, ImageData]:
+        """(train, test) with a share `held_out` of the groups in the test; groups stay whole."""
+        groups = np.unique(self.group)
+        test = rng.choice(groups, max(1, round(held_out * len(groups))), replace=False)
+        kept = np.isin(self.group, test)
+        return self.take(~kept), self.take(kept)
