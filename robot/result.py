@@ -135,9 +135,27 @@ def wilson(successes: int, n: int) -> dict[str, Any]:
 
 
 def mean_ci(values: Any) -> dict[str, Any]:
-    """The mean of independent values and its 95 % interval (normal approximation), as the contract wants it."""
+    """The mean of independent values and its 95 % interval (Student's t), as the contract wants it."""
     numbers = [float(v) for v in values]
     n = len(numbers)
     mean = math.fsum(numbers) / n
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in numbers) / max(n - 1, 1) / n)
-    return {"mean": mean, "ci95": [mean - 1.96 * spread, mean + 1.96 * spread], "n": n}
+    reach = student_t(n - 1) * spread
+    return {"mean": mean, "ci95": [mean - reach, mean + reach], "n": n}
+
+
+def student_t(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t: few seeds need far wider intervals than the normal's 1.96.
+
+    Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5; within 1 % from 2 degrees of freedom on.
+    """
+    if freedom < 2:
+        return 12.706
+    z = 1.959964
+    terms = (
+        (z**3 + z) / 4.0,
+        (5.0 * z**5 + 16.0 * z**3 + 3.0 * z) / 96.0,
+        (3.0 * z**7 + 19.0 * z**5 + 17.0 * z**3 - 15.0 * z) / 384.0,
+        (79.0 * z**9 + 776.0 * z**7 + 1482.0 * z**5 - 1920.0 * z**3 - 945.0 * z) / 92160.0,
+    )
+    return z + math.fsum(term / freedom ** (k + 1) for k, term in enumerate(terms))

@@ -6,6 +6,7 @@ are percentile bootstraps over episodes; a ratio whose denominator cannot be tol
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,17 +62,25 @@ def forgetting(before: Array, after: Array, rng: np.random.Generator) -> Kpi:
 
 
 def data_efficiency_ratio(scratch: Sequence[tuple[float, float]], n_finetuned: float, error: float) -> dict[str, Any]:
-    """n_scratch / n_ft at equal held-out error.
+    """n_scratch / n_ft at equal held-out error, read off the curve of training from scratch.
 
-    scratch: (amount of data, held-out error) in rising order of data. When training from scratch never gets to
-    `error`, the ratio is a lower bound, and `censored` says so.
+    scratch: (amount of data, held-out error) in rising order of data; between two amounts the error is interpolated as
+    a power of the amount. When training from scratch never gets to `error` the ratio is a lower bound, when it is there
+    with the least amount an upper bound; `censored` says which.
     """
-    reached = next((n for n, e in scratch if e <= error), None)
-    last = scratch[-1][0]
-    if reached is None:
-        note = f"from scratch never reached an error of {error:.4g} with up to {last:g}; the ratio is a lower bound"
-        return {"mean": last / n_finetuned, "censored": True, "note": note}
-    return {"mean": reached / n_finetuned, "censored": False}
+    best = list(itertools.accumulate((e for _, e in scratch), min))  # more data need not help in one run: take the best
+    amounts = [n for n, _ in scratch]
+    if best[-1] > error:
+        note = (
+            f"from scratch never reached an error of {error:.4g} with up to {amounts[-1]:g}; the ratio is at least this"
+        )
+        return {"mean": amounts[-1] / n_finetuned, "censored": "below", "note": note}
+    if best[0] <= error:
+        note = f"from scratch has an error of {best[0]:.4g} with {amounts[0]:g} already: the ratio is at most this"
+        return {"mean": amounts[0] / n_finetuned, "censored": "above", "note": note}
+    logs = np.log(np.maximum(best, 1e-12)), np.log(amounts)
+    needed = float(np.exp(np.interp(np.log(max(error, 1e-12)), logs[0][::-1], logs[1][::-1])))
+    return {"mean": needed / n_finetuned, "censored": False}
 
 
 def kpis(

@@ -48,9 +48,13 @@ def test_paired_differences_are_sharper_than_unpaired_ones(rng: np.random.Genera
 
 def test_data_efficiency_counts_the_data_that_scratch_needs_and_says_when_it_never_gets_there() -> None:
     curve = [(10.0, 0.5), (20.0, 0.3), (80.0, 0.1)]
-    assert kpi.data_efficiency_ratio(curve, 5.0, 0.3) == {"mean": 4.0, "censored": False}
+    assert kpi.data_efficiency_ratio(curve, 5.0, 0.3) == {"mean": pytest.approx(4.0), "censored": False}
+    between = kpi.data_efficiency_ratio(curve, 5.0, np.sqrt(0.1 * 0.3))
+    assert between["mean"] == pytest.approx(40.0 / 5.0) and not between["censored"]  # the middle of both, in logs
     never = kpi.data_efficiency_ratio(curve, 5.0, 0.01)
-    assert never["mean"] == 16.0 and never["censored"] and "lower bound" in never["note"]
+    assert never["mean"] == 16.0 and never["censored"] == "below" and "at least" in never["note"]
+    at_once = kpi.data_efficiency_ratio(curve, 5.0, 0.6)
+    assert at_once["mean"] == 2.0 and at_once["censored"] == "above"
 
 
 def test_missing_policies_leave_their_kpis_open(rng: np.random.Generator) -> None:
