@@ -32,6 +32,16 @@ Ids = npt.NDArray[np.intp]
 AFFINE = int(mujoco.mjtBias.mjBIAS_AFFINE)
 
 
+def units_per_effort(model: Model) -> Array:
+    """(n_joints,) what brings a policy's commands to the unit of each actuator: 1; of a dcmotor, volts per N m."""
+    units = np.ones(len(model.spec.joints))
+    for joint, actuator in zip(model.spec.driven, model.spec.actuators, strict=True):
+        if actuator.kind == "dcmotor":
+            constant, ohms = (model.nominal(f"motor/{actuator.name}/{q}") for q in ("torque_constant", "resistance"))
+            units[joint] = ohms / constant
+    return units
+
+
 class Actuators:
     """The actuators of n simulations; arrays are (n, n_actuators) in the RobotSpec's order, but for the friction."""
 

@@ -20,6 +20,7 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from robot.spec import RobotSpec
 from sim import curriculum as curricula
+from sim.actuator import units_per_effort
 from sim.frames import Frames
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
@@ -35,8 +36,8 @@ Inputs = dict[str, npt.NDArray[Any]]
 """Input of a policy -> (n, ...): float32, of images `image_<camera>` uint8."""
 Start = Literal["explore", "evaluate"]
 
-ACTION_OF = {"torque": "effort", "position_pd": "position"}
-"""Kind of an actuator -> kind of the actions that can drive it."""
+ACTION_OF = {"torque": "effort", "position_pd": "position", "dcmotor": "effort"}
+"""Kind of an actuator -> kind of the actions that can drive it; a dcmotor gets the voltage that holds the torque."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,12 @@ class BatchedEnv:
         autoreset: bool = True,
         stagger: bool = False,
         privileged: bool = False,
+        redraw: bool = True,
         nthread: int = 0,
     ) -> None:
         """`history` overrides the task's; without `autoreset` ended simulations run on until reset() is called.
 
+        Without `redraw` a simulation keeps the parameters of its first episode.
         `stagger` is for training: episodes last the task's `explore_s`, and the first ones are cut at random lengths,
         so that a batch of data holds every phase of an episode instead of one. `privileged` adds the task's
         privileged signals to the inputs, under that name.
@@ -105,6 +108,7 @@ class BatchedEnv:
         self._sensors = Sensors(self.model, self.plant.outer, num_envs, self.plant.timestep)
         self._frames = Frames(self.model, config.cameras, num_envs, task.control_period_s, nthread)
         self._all = np.arange(num_envs, dtype=np.intp)
+        self._units, self._redraw = units_per_effort(self.model), redraw and not randomization.fixed
         self._speed_limit = np.array([j.velocity_limit for j in self.spec.joints])
         self._wanted = tuple(s for s in self.observation.signals if s != "goal")
         self._privileged = privileged
@@ -196,7 +200,7 @@ class BatchedEnv:
     def _advance(self, command: Array) -> None:
         """One control period of physics, shown to the sensors and to the task's state."""
         plant, state = self.plant, self._state
-        plant.step(command, record="truth" if self._sensors.delayed else False)
+        plant.step(command * self._units, record="truth" if self._sensors.delayed else False)
         state.position, state.velocity = plant.position, plant.velocity
         self._frames.push(plant.qpos)
         if self._sensors.delayed:
@@ -237,7 +241,7 @@ class BatchedEnv:
         self._signals |= self._sensors.read(self._noise_rng, self._wanted, slice(None), self.task.control_period_s)
 
     def _restart(self, ids: Ids) -> None:
-        if not (self.randomization.fixed and self._drawn):
+        if self._redraw or not self._drawn:
             self.plant.set(self.curriculum.draw(self.model, self._rng, ids), ids)
             self._drawn |= len(ids) == self.num_envs
             self._sensors.refresh()

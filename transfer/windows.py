@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from policies.encoders.physics import EncoderConfig
+from policies.encoders.physics import EncoderCard, EncoderConfig
 from policies.encoders.windows import WindowData, cut, join
 from robot.log import Channel, EpisodeLog
 from robot.observation import ActionConfig, Observation, ObservationConfig
 from robot.spec import RobotSpec
-from sim.model import RobotConfig
+from sim.model import Model, RobotConfig
+from sim.open_loop import OpenLoop, missing
+from sim.plant import MAX_DELAY_S
 from sim.randomization import Randomization
 from sim.rollouts import roll_out
 from sim.tasks import Task
@@ -81,8 +83,12 @@ def windows_of(
     horizon: int,
     count: int,
     rng: np.random.Generator,
+    base: OpenLoop | None = None,
 ) -> WindowData | None:
-    """`count` windows of each recording, grouped by recording; None when no recording is long enough for one."""
+    """`count` windows of each recording, grouped by recording; None when no recording is long enough for one.
+
+    `base` foretells each window: for an encoder whose card names a simulator, base_of() that card.
+    """
     parts = []
     for number, log in enumerate(logs):
         path = trajectory(log, spec, observation, action, control_period_s)
@@ -100,13 +106,25 @@ def windows_of(
         )
         if len(part):
             parts.append(part)
-    return join(parts) if parts else None
+    return with_base(join(parts), base) if parts else None
 
 
 def simulated_windows(
-    task: Task, robot: RobotConfig, randomization: Randomization, encoder: EncoderConfig, *, seed: int, nthread: int = 0
+    task: Task,
+    robot: RobotConfig,
+    randomization: Randomization,
+    encoder: EncoderConfig,
+    *,
+    seed: int,
+    base: OpenLoop | None = None,
+    nthread: int = 0,
 ) -> WindowData:
-    """Labelled windows of randomized rollouts, as many as `encoder` asks for."""
+    """Labelled windows of randomized rollouts, as many as `encoder` asks for.
+
+    They stand on `base`; when none is given and `encoder.base` asks for one, on the simulator in the middle of
+    `randomization` (the estimate, for a posterior). Where the observation does not show the state that a simulation
+    would have to start from, there is no base.
+    """
     rollouts = roll_out(
         task,
         robot,
@@ -116,7 +134,7 @@ def simulated_windows(
         seed=seed,
         nthread=nthread,
     )
-    return cut(
+    windows = cut(
         rollouts.observation,
         rollouts.action,
         rollouts.start,
@@ -128,6 +146,27 @@ def simulated_windows(
         names=rollouts.names,
         units=rollouts.units,
     )
+    if base is not None or not encoder.base or missing(robot, task.observation, task.action):
+        return with_base(windows, base)
+    middle = {name: float(value[0]) for name, value in randomization.center(Model(robot)).items()}
+    period = task.control_period_s
+    return with_base(windows, OpenLoop(robot, task.observation, task.action, period, middle, nthread))
+
+
+def with_base(windows: WindowData, base: OpenLoop | None) -> WindowData:
+    """The windows with what a simulator foretells of each; without one, as they are."""
+    if base is None:
+        return windows
+    earlier, given = windows.earlier(round(MAX_DELAY_S / base.period_s))
+    foretold = base(windows.observation, earlier, given, windows.action)
+    return replace(windows, base=foretold, simulator=base.parameters)
+
+
+def base_of(card: EncoderCard, robot: RobotConfig, layout: Observation, nthread: int = 0) -> OpenLoop | None:
+    """The simulator on which an encoder's predictions stand; None for an encoder that was trained without one."""
+    if card.base is None:
+        return None
+    return OpenLoop(robot, layout.config, layout.action, card.control_period_s, card.base, nthread)
 
 
 def _whole(channel: Channel) -> Channel:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from policies import tensors
 from policies.encoders.physics import EncoderCard
+from policies.encoders.windows import WindowData
 from policies.network import Scale, mlp
 
 FILE = "heads.safetensors"
@@ -26,45 +28,71 @@ STRIDE = 4
 class Predictor(nn.Module):
     """Open-loop prediction: observation, actions and context -> the observations that follow.
 
-    Residual: each step adds a change to the last state. Only measured components are predicted.
+    Residual: each step adds a change to what is known without it, which is the last state, or what a simulator
+    foretells (`base`) where the encoder's card names one. Only measured components are predicted.
     """
 
     step: Tensor
     spread: Tensor
+    motion: Tensor
 
     def __init__(self, card: EncoderCard, horizon: int, use_context: bool = True) -> None:
         super().__init__()
         self.measured = card.measured
-        self.use_context = use_context
+        self.use_context, self.use_base = use_context, card.base is not None
         states = len(self.measured)
         self.scale = Scale(states)
-        self.register_buffer("step", torch.ones(states))  # deviation of one step's change, scaled
-        self.register_buffer("spread", torch.ones(horizon // STRIDE, states))  # of the change since the present
+        self.register_buffer("step", torch.ones(states))  # deviation of one step's residual, scaled
+        self.register_buffer("spread", torch.ones(horizon // STRIDE, states))  # of the residual since the present
+        self.register_buffer("motion", torch.ones(states))  # of the base's own change in a step
         inputs = states + (LAGS + STRIDE) * len(card.actuators) + (card.context if use_context else 0)
-        self.net = mlp(inputs, card.predictor, states, nn.ReLU)
+        self.net = mlp(inputs + (states if self.use_base else 0), card.predictor, states, nn.ReLU)
 
-    def forward(self, observation: Tensor, earlier: Tensor, actions: Tensor, context: Tensor) -> Tensor:
-        """observation (B, D), earlier actions (B, LAGS, A), actions (B, F, A), context (B, Z).
+    def forward(
+        self, observation: Tensor, earlier: Tensor, actions: Tensor, context: Tensor, base: Tensor | None = None
+    ) -> Tensor:
+        """observation (B, D), earlier actions (B, LAGS, A), actions (B, F, A), context (B, Z), base (B, F, D).
 
         Returns the scaled states (B, F / STRIDE, S) of the measured components after every STRIDE actions.
+        ValueError when the card names a simulator and there is no base, or the other way round.
         """
+        if self.use_base != (base is not None):
+            raise ValueError(
+                "predictions that stand on a simulator need the windows' base, and others have no use for it"
+            )
         state = self.scale(observation[:, self.measured])
+        foretold = None if base is None else self.scale(self.at_steps(base)[..., self.measured])
         line = torch.cat([earlier, actions], dim=1)
         known = [context] if self.use_context else []
-        states = []
-        for j in range(0, actions.shape[1] // STRIDE * STRIDE, STRIDE):
-            acting = line[:, j : j + LAGS + STRIDE].flatten(1)
-            state = state + self.step * self.net(torch.cat([state, acting, *known], dim=1))
+        residual, before, states = torch.zeros_like(state), state, []
+        for j in range(actions.shape[1] // STRIDE):
+            acting = line[:, STRIDE * j : STRIDE * j + LAGS + STRIDE].flatten(1)
+            after = before if foretold is None else foretold[:, j]
+            moved = [] if foretold is None else [(after - before) / self.motion]
+            residual = residual + self.step * self.net(torch.cat([state, acting, *moved, *known], dim=1))
+            state, before = after + residual, after
             states.append(state)
         return torch.stack(states, dim=1)
 
     def unexplained(self, predicted: Tensor, future: Tensor) -> Tensor:
-        """Squared error over the variance of the change: 1 is what holding the last state would give.
+        """Squared error over the variance of the residual: 1 is what the base gives, or holding the last state.
 
         predicted (B, F / STRIDE, S) by forward(); future (B, F, D) observations as measured.
         """
         wanted = self.scale(self.at_steps(future)[..., self.measured])
         return ((predicted - wanted) / self.spread).square()
+
+    def set_statistics(self, data: WindowData) -> None:
+        """Scale inputs and targets by the training windows' statistics."""
+        observation, future = data.observation[:, self.measured], self.at_steps(data.future)[..., self.measured]
+        self.scale.set(observation.mean(axis=0), observation.std(axis=0))
+        deviation = self.scale.deviation.numpy()
+        known = observation[:, None] if data.base is None else self.at_steps(data.base)[..., self.measured]
+        spread = np.sqrt(np.square((future - known) / deviation).mean(axis=0)).clip(1e-4)
+        motion = np.sqrt(np.square((known[:, 0] - observation) / deviation).mean(axis=0)).clip(1e-4)
+        self.spread.copy_(torch.from_numpy(spread))
+        self.step.copy_(torch.from_numpy(spread[0]))
+        self.motion.copy_(torch.from_numpy(motion))
 
     @staticmethod
     def at_steps(future: Any) -> Any:

@@ -22,7 +22,7 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from robot.spec import RobotSpec
 
-VERSION = 1
+VERSION = 2
 BLOCK = 4
 """Rows of a block; features and changes are averaged over spans of two blocks, and spans begin one block apart."""
 RIDGE = 3e-3
@@ -47,6 +47,8 @@ class EncoderConfig:
     """Future steps [control steps] over which the prediction loss runs open loop."""
     predictor: tuple[int, ...] = (64, 64)
     """Widths of the prediction head."""
+    base: bool = True
+    """Whether predictions stand on a simulator's, where the observation shows the state that it must start from."""
     simulations: int = 512
     """Randomized robots that are rolled out for training."""
     seconds: float = 4.0
@@ -93,6 +95,8 @@ class EncoderCard:
     features: int
     hidden: tuple[int, ...]
     predictor: tuple[int, ...]
+    base: dict[str, float] | None = None
+    """Target -> value of the simulator on which predictions stand; None: they stand on the last state."""
     parameters: tuple[str, ...] = ()
     """Physical quantities that the parameter head estimates."""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)

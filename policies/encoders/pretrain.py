@@ -39,7 +39,8 @@ def pretrain(
     """Train encoder and heads, keep the best by held-out error, probe it and write its folder to `out`."""
     torch.manual_seed(seed)
     train, test = data.split(config.held_out, np.random.default_rng(seed))
-    encoder = PhysicsEncoder(replace(card, parameters=data.names))
+    base = None if data.simulator is None else dict(data.simulator)
+    encoder = PhysicsEncoder(replace(card, parameters=data.names, base=base))
     heads = Heads(encoder.card, config.horizon)
     set_statistics(encoder, heads, train)
     curve = _fit(encoder, heads, train, test, config, report)
@@ -62,14 +63,8 @@ def set_statistics(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> N
         some = slice(None, None, max(len(data) // 4096, 1))
         known = encoder.reduce(torch.from_numpy(data.history[some]), torch.from_numpy(data.mask[some])).numpy()
     encoder.known.set(known.mean(axis=0), known.std(axis=0))
-    for predictor in (heads.predictor, heads.blind):
-        states = data.observation[:, predictor.measured]
-        predictor.scale.set(states.mean(axis=0), states.std(axis=0))
-        moved = predictor.at_steps(data.future) - data.observation[:, None]
-        change = moved[..., predictor.measured] / predictor.scale.deviation.numpy()
-        spread = np.sqrt(np.square(change).mean(axis=0)).clip(1e-4)
-        predictor.spread.copy_(torch.from_numpy(spread))
-        predictor.step.copy_(torch.from_numpy(spread[0]))
+    heads.predictor.set_statistics(data)
+    heads.blind.set_statistics(data)
     if data.names:
         heads.parameters_head.scale.set(data.parameters.mean(axis=0), data.parameters.std(axis=0))
 
@@ -80,21 +75,23 @@ class Batches:
     def __init__(self, data: WindowData, size: int, generator: torch.Generator) -> None:
         self._arrays = [torch.from_numpy(a) for a in (data.history, data.mask, data.observation)]
         self._arrays += [earlier_actions(data), torch.from_numpy(data.action), torch.from_numpy(data.future)]
+        self._arrays += [torch.zeros(len(data), 0) if data.base is None else torch.from_numpy(data.base)]
         self._arrays.append(torch.from_numpy(data.parameters.astype(np.float32)))
         self._size, self._count, self._generator = size, len(data), generator
 
     def draw(self) -> list[Tensor]:
-        """history, mask, observation, earlier actions, actions, future, parameters."""
+        """history, mask, observation, earlier actions, actions, future, base (empty without one), parameters."""
         rows = torch.randint(self._count, (self._size,), generator=self._generator)
         return [array[rows] for array in self._arrays]
 
 
 def losses(encoder: PhysicsEncoder, heads: Heads, batch: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Prediction loss with context, prediction loss without, and the context (B, Z) of one batch."""
-    history, mask, observation, earlier, actions, future, _ = batch
+    history, mask, observation, earlier, actions, future, foretold, _ = batch
+    base = foretold if heads.predictor.use_base and foretold.numel() else None
     context = encoder(history, mask)
-    seeing = heads.predictor.unexplained(heads.predictor(observation, earlier, actions, context), future)
-    blind = heads.blind.unexplained(heads.blind(observation, earlier, actions, context), future)
+    seeing = heads.predictor.unexplained(heads.predictor(observation, earlier, actions, context, base), future)
+    blind = heads.blind.unexplained(heads.blind(observation, earlier, actions, context, base), future)
     return seeing.clamp(max=_MAX_LOSS).mean(), blind.clamp(max=_MAX_LOSS).mean(), context
 
 

@@ -1,7 +1,8 @@
 """Probes: what an encoder's context knows, measured on simulated robots that it was not trained on.
 
-Every score is a share of variance explained: 1 is perfect, 0 is no better than the mean (parameters) or than holding
-the last state (next_state). Each stands beside a baseline that had the same data.
+Every score is a share of variance explained: 1 is perfect, 0 is no better than the mean (parameters) or than the base
+of the prediction (next_state), which is a simulator's or the last state. Each stands beside a baseline that had the
+same data.
 """
 
 from __future__ import annotations
@@ -29,21 +30,22 @@ def contexts(encoder: PhysicsEncoder, data: WindowData) -> Array:
 
 
 def prediction_errors(encoder: PhysicsEncoder, predictor: Predictor, data: WindowData) -> Array:
-    """(N,) open-loop error of each window over the horizon; 1 is what holding the last state gives on average."""
+    """(N,) open-loop error of each window over the horizon; 1 is what the base gives on average.
+
+    The base is the simulator where the encoder has one, and holding the last state where not.
+    """
     context = torch.from_numpy(contexts(encoder, data).astype(np.float32))
     with torch.no_grad():
-        predicted = predictor(
-            torch.from_numpy(data.observation), earlier_actions(data), torch.from_numpy(data.action), context
-        )
+        base = torch.from_numpy(data.base) if predictor.use_base and data.base is not None else None
+        action = torch.from_numpy(data.action)
+        predicted = predictor(torch.from_numpy(data.observation), earlier_actions(data), action, context, base)
         errors = predictor.unexplained(predicted, torch.from_numpy(data.future)).mean(dim=(1, 2))
     return errors.numpy().astype(np.float64)
 
 
 def earlier_actions(data: WindowData) -> torch.Tensor:
     """(N, LAGS, A) the actions just before the present; 0 before the episode and beyond the window."""
-    actions = data.history[:, -LAGS:, data.observation.shape[1] :]
-    missing = LAGS - actions.shape[1]
-    return torch.from_numpy(np.pad(actions, ((0, 0), (missing, 0), (0, 0))))
+    return torch.from_numpy(data.earlier(LAGS)[0])
 
 
 def linear_r2(train: tuple[Array, Array], test: tuple[Array, Array], ridge: float = 1e-3) -> Array:

@@ -6,7 +6,7 @@ history row holds an observation and the action that followed it, as robot.obser
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -31,6 +31,8 @@ class WindowData:
     """(N, F, A) from the present on."""
     future: Float
     """(N, F, D) observations after each of those actions."""
+    base: Float | None = None
+    """(N, F, D) what a simulator foretells of the same, open loop from the present: predictions stand on it."""
     group: Ids
     """(N,) which simulation or log a window is from: splits and intervals go by it, windows of one overlap."""
     parameters: npt.NDArray[np.float64]
@@ -38,14 +40,26 @@ class WindowData:
     names: tuple[str, ...] = ()
     """Names of the parameters."""
     units: tuple[str, ...] = ()
+    simulator: Mapping[str, float] | None = None
+    """Target -> value of the simulator that made `base`; those not named are at the robot's nominal."""
 
     def __len__(self) -> int:
         return len(self.observation)
 
     def take(self, rows: npt.NDArray[np.bool_] | Ids) -> WindowData:
         """Some of the windows."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("names", "units")}
-        return replace(self, **{name: array[rows] for name, array in arrays.items()})
+        return replace(self, **{name: array[rows] for name, array in self.arrays().items()})
+
+    def arrays(self) -> dict[str, Any]:
+        """Field -> array of N rows, of those that are there."""
+        rows = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("names", "units", "simulator")}
+        return {name: array for name, array in rows.items() if array is not None}
+
+    def earlier(self, count: int) -> tuple[Float, Float]:
+        """The actions (N, count, A) just before the present, oldest first, and (N, count) 1 where there was one."""
+        known = self.history[:, -count:, self.observation.shape[1] :], self.mask[:, -count:]
+        short = count - known[1].shape[1]
+        return np.pad(known[0], ((0, 0), (short, 0), (0, 0))), np.pad(known[1], ((0, 0), (short, 0)))
 
     def split(self, share: float, rng: np.random.Generator) -> tuple[WindowData, WindowData]:
         """(rest, held out): about `share` of the groups, and at least one of two or more, is held out whole."""
@@ -105,10 +119,7 @@ def cut(
 
 
 def join(parts: Sequence[WindowData]) -> WindowData:
-    """One data set of several with the same layout and parameters."""
-    arrays: dict[str, Any] = {
-        f.name: np.concatenate([getattr(p, f.name) for p in parts])
-        for f in fields(WindowData)
-        if f.name not in ("names", "units")
-    }
-    return replace(parts[0], **arrays)
+    """One data set of several with the same layout and parameters, all of them with a base or none."""
+    arrays = [part.arrays() for part in parts]
+    joined: dict[str, Any] = {name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]}
+    return replace(parts[0], **joined)

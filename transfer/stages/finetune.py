@@ -197,15 +197,17 @@ def _windows(
 ) -> dict[str, Any]:
     from policies.encoders.heads import STRIDE, Heads
     from policies.encoders.physics import EncoderConfig
-    from transfer.windows import simulated_windows, windows_of
+    from transfer.windows import base_of, simulated_windows, windows_of
 
     assert source.encoder is not None
     card = source.encoder.card
+    base = base_of(card, domain.robot, source.card.layout())
     heads = Heads.load(folder / "encoder", card)
     size = EncoderConfig(
         history=card.history,
         context=card.context,
         horizon=heads.predictor.spread.shape[0] * STRIDE,
+        base=card.base is not None,
         simulations=128,
         windows=32,
     )
@@ -221,8 +223,9 @@ def _windows(
             horizon=size.horizon,
             count=WINDOWS,
             rng=rng,
+            base=base,
         )
         for part in (fit, held)
     )
-    replay = simulated_windows(domain.task, domain.robot, domain.source, size, seed=cfg.seed)
+    replay = simulated_windows(domain.task, domain.robot, domain.source, size, seed=cfg.seed, base=base)
     return {"windows": real, "held_out": other, "replay": replay, "heads": heads}
