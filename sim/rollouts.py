@@ -19,6 +19,7 @@ from sim.vecenv import BatchedEnv, Inputs
 
 Array = npt.NDArray[np.float64]
 Act = Callable[[Inputs], npt.NDArray[np.floating]]
+Watch = Callable[[BatchedEnv], npt.NDArray[np.floating]]
 
 KINDS = ("ornstein_uhlenbeck", "chirp", "prbs", "pump", "quiet")
 SHARES = (0.25, 0.2, 0.15, 0.35, 0.05)
@@ -38,6 +39,8 @@ class Rollouts:
     """(n, P) the randomized targets, those that vary."""
     names: tuple[str, ...]
     units: tuple[str, ...]
+    watched: npt.NDArray[np.float32] | None = None
+    """(n, T, k) what `watch` told of the simulator's truth at each observation; None without it."""
 
 
 class Excitation:
@@ -86,12 +89,13 @@ def roll_out(
     act: Act | None = None,
     act_share: float = 0.5,
     history: int = 0,
+    watch: Watch | None = None,
     nthread: int = 0,
 ) -> Rollouts:
     """Roll out `simulations` randomized robots for `seconds` each, from the task's training starts.
 
     With `act` (inputs -> actions, reading `history` past steps) that share of the simulations runs it, with some
-    excitation on top.
+    excitation on top. `watch` (env -> (n, k)) is asked at each observation for what only the simulator knows.
     """
     steps = round(seconds / task.control_period_s)
     # a rollout may last longer than the task's episode: nothing is reset on the way
@@ -108,6 +112,7 @@ def roll_out(
     start = np.zeros((simulations, steps), dtype=bool)
     start[:, 0] = True
     inputs = env.reset()
+    watched: list[npt.NDArray[np.floating]] = []
     ended = np.zeros(simulations, dtype=bool)
     for t in range(steps):
         command = excitation.next(env.plant.velocity[:, driven])
@@ -115,6 +120,8 @@ def roll_out(
             command[acting] = np.clip(act(inputs) + 0.3 * command, -1.0, 1.0)[acting]
         observation[:, t], action[:, t] = inputs["observation"], command
         start[:, t] |= ended
+        if watch is not None:
+            watched.append(np.array(watch(env), dtype=np.float32))
         step = env.step(command)
         inputs = step.inputs
         ended |= step.terminated
@@ -128,4 +135,5 @@ def roll_out(
         parameters=values[:, varies],
         names=kept,
         units=tuple(unit_of(n) for n in kept),
+        watched=np.stack(watched, axis=1) if watched else None,
     )
