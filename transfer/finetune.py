@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from policies.encoders.adapt import AdaptConfig, AdaptResult, adapt
+from policies.encoders.adapt import AdaptConfig, adapt
 from policies.encoders.heads import Heads
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.windows import WindowData
@@ -176,19 +176,15 @@ def _adapted(
     if windows is None or held_out is None or replay is None:
         return None, None, "no recording is long enough to adapt the encoder on and to hold another one out"
     result = adapt(source.encoder, heads, windows, held_out, replay, config, seed=seed, report=report)
-    change = _by_log(result, rng)
-    told = {"before": float(result.before.mean()), "after": float(result.after.mean()), "change": change}
-    told["forgetting"] = forgetting.of_encoder(source.encoder, heads, result, replay, rng)
-    if change["mean"] >= 0.0:
-        why = f"the encoder's held-out prediction error did not fall ({told['before']:.4g} to {told['after']:.4g})"
+    told = {"before": float(result.before.mean()), "after": float(result.after.mean()), "change": result.change}
+    if not result.kept:
+        low, high = result.change["ci95"]
+        why = (
+            "the encoder's held-out prediction error did not fall: it changed by "
+            f"{result.change['mean']:+.4g} [{low:+.4g}, {high:+.4g}] over {result.change['n']} recordings"
+        )
         return None, told, why
+    told["forgetting"] = forgetting.of_encoder(source.encoder, heads, result, replay, rng)
     result.encoder.save(out)
     result.heads.save(out)
     return result.encoder, told, ""
-
-
-def _by_log(result: AdaptResult, rng: np.random.Generator) -> kpi.Kpi:
-    """Change of the held-out error, its interval over recordings."""
-    groups = np.unique(result.group)
-    means = np.array([[e[result.group == g].mean() for g in groups] for e in (result.after, result.before)])
-    return kpi.difference(means[0], means[1], rng)

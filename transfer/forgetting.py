@@ -1,7 +1,6 @@
 """What fine-tuning costs on the domain that a policy or an encoder came from.
 
-The guard against it is replay: an encoder is adapted on real and simulated windows together (policies.encoders.adapt).
-Published robot results find plain replay at least as good as penalties on the weights.
+What guards against it is in policies/encoders/guards.py.
 """
 
 from __future__ import annotations

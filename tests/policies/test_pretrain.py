@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from policies.encoders.adapt import AdaptConfig, adapt
+from policies.encoders.guards import GuardConfig
 from policies.encoders.heads import Heads
 from policies.encoders.physics import EncoderCard, EncoderConfig, PhysicsEncoder
 from policies.encoders.pretrain import PretrainResult, pretrain
@@ -142,7 +143,7 @@ def test_adaptation_lowers_the_error_on_another_robot_and_replay_limits_the_loss
     assert result.after.mean() < result.before.mean()
     assert np.median(result.after) < 0.95 * np.median(result.before)  # impacts and wraps weigh on the mean
     assert result.encoder is not encoder and len(result.group) == len(held_out)
-    bare = replace(settings, replay_weight=0.0, parameter_weight=0.0)
+    bare = replace(settings, guard=GuardConfig(method="none"))
     careless = adapt(encoder, heads, real, held_out, windows, bare, seed=0)
     source = windows.take(np.arange(0, len(windows), 8))
     kept, forgot = (prediction_errors(r.encoder, r.heads.predictor, source).mean() for r in (result, careless))
