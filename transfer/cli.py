@@ -42,6 +42,9 @@ STAGES = {
 GROUPS = ("robot", "task", "network", "dr", "encoder", "recipe")
 PATHS = (
     "policy",
+    "encoder",
+    "video",
+    "labels",
     "physics",
     "vision",
     "posterior",
@@ -55,8 +58,11 @@ PATHS = (
     "run",
     "out",
 )
-ALIAS = {"model": "model_"}
-"""configs/model/ holds files that a path points to; Hydra would take `model=` for a choice among them."""
+ALIAS = {"model": "model_", "encoder": "encoder_"}
+"""configs/model/ holds files that a path points to, and configs/encoder/ is a choice of pretrain alone; Hydra would
+take `model=` and `encoder=` for a choice among them."""
+CHOSEN_BY = {"encoder": ("pretrain",)}
+"""Groups that are a choice in these stages only, and a path elsewhere."""
 HYDRA_FLAGS = ("--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package")
 
 
@@ -145,7 +151,7 @@ def to_override(word: str, stage: str = "<stage>") -> str:
     key, equals, value = word.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.@/]*", key):
         raise ConfigError(f"'{word}' is not key=value; try `terrafirma {stage} --help`.")
-    if key in GROUPS or key.startswith("hydra."):
+    if key.startswith("hydra.") or (key in GROUPS and stage in CHOSEN_BY.get(key, (stage,))):
         return word
     if key in PATHS:
         value = _quote_paths(value)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robot.config import ConfigError
 from transfer.dataset import DataRefused
 
 Array = npt.NDArray[np.float64]
@@ -77,6 +78,24 @@ class Labels:
         return moving[: len(moving) // 2], moving[len(moving) // 2 :]
 
 
+def existing_file(path: Path | None, key: str) -> Path:
+    """`path` if it is a file; DataRefused if not."""
+    if path is None:
+        raise DataRefused(f"{key}= is missing; give a file.")
+    if not path.is_file():
+        raise DataRefused(f"{key}={path}: there is no such file.")
+    return path
+
+
+def crop_of(numbers: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """crop= as read_clip() takes it; ConfigError when it has not four numbers."""
+    if not numbers:
+        return None
+    if len(numbers) != 4:
+        raise ConfigError(f"crop={list(numbers)}: give [column,row,width,height] in pixels of the video.")
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
 def read_clip(path: Path, width: int, height: int, crop: tuple[int, int, int, int] | None = None) -> Clip:
     """All frames of a video, each cut to `crop` and reduced by area to (height, width).
 
@@ -86,9 +105,7 @@ def read_clip(path: Path, width: int, height: int, crop: tuple[int, int, int, in
     """
     import cv2
 
-    path = Path(path)
-    if not path.is_file():
-        raise DataRefused(f"video={path}: there is no such file.")
+    path = existing_file(Path(path), "video")
     capture = cv2.VideoCapture(str(path))
     images: list[npt.NDArray[Any]] = []
     stamps: list[float] = []
@@ -137,9 +154,7 @@ def read_labels(path: Path, clip: Clip) -> Labels:
     DataRefused, naming file and row, for a missing column, a value that is no number, a frame that the clip lacks or
     that comes twice, or a `time_s` that is another frame's.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataRefused(f"labels={path}: there is no such file.")
+    path = existing_file(Path(path), "labels")
     with path.open(newline="", encoding="utf-8", errors="replace") as stream:
         reader = csv.DictReader(stream)
         if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:

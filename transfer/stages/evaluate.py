@@ -2,9 +2,12 @@
 
     terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml
     terrafirma evaluate policy=runs/train/policy task=pendulum_swingup posterior=posterior.yaml n=200
+    terrafirma evaluate encoder=runs/pretrain/encoder video=clip.mp4 labels=clip.csv
 
-Reads   a data set and a parameter file (or `nominal`); or a policy or bundle, a task and what to draw robots from.
-Writes  result.json: open-loop prediction errors with bootstrap intervals; or success and return.
+Reads   a data set and a parameter file (or `nominal`); or a policy or bundle, a task and what to draw robots from; or
+        a vision encoder, a video, and perhaps labels of its frames (CSV with the columns frame and angle_rad).
+Writes  result.json: open-loop prediction errors with bootstrap intervals; or success and return; or errors of the
+        angle in the picture, with frames.csv and a figure of the angle over time.
 Costs   seconds.
 """
 
@@ -40,12 +43,23 @@ class Config(Common):
     dr: Randomization | None = None
     n: int = 200
     """Episodes."""
+    encoder: Path | None = None
+    video: Path | None = None
+    """What the vision encoder looks at: a pendulum of which pivot and end are in the picture."""
+    labels: Path | None = None
+    """CSV with the columns frame and angle_rad [rad]: 0 points down in the picture, + is counter-clockwise as seen."""
+    crop: tuple[int, ...] = ()
+    """Column, row, width and height [pixel] of what is looked at; default: the largest part about the middle."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
-    given = [k for k in ("logs", "policy", "bundle") if getattr(cfg, k) is not None]
+    given = [k for k in ("logs", "policy", "bundle", "encoder") if getattr(cfg, k) is not None]
     if len(given) != 1:
-        raise ConfigError(f"evaluate needs one of logs=, policy=, bundle=; found {', '.join(given) or 'none'}.")
+        raise ConfigError(
+            f"evaluate needs one of logs=, policy=, bundle=, encoder=; found {', '.join(given) or 'none'}."
+        )
+    if cfg.encoder is not None:
+        return on_video(cfg, run)
     return on_logs(cfg, run) if cfg.logs is not None else in_simulation(cfg, run)
 
 
@@ -60,6 +74,18 @@ def on_logs(cfg: Config, run: Run) -> dict[str, Any]:
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
     prediction = evaluate(logs, Model(cfg.robot), chosen)
     return {"model": cfg.model, **prediction.result(np.random.default_rng(cfg.seed))}
+
+
+def on_video(cfg: Config, run: Run) -> dict[str, Any]:
+    """The angle that a vision encoder sees in each frame, and how far it is off where frames are labelled."""
+    from transfer import filmed
+    from transfer.video import crop_of, existing_file
+
+    encoder = filmed.one_camera(run.input(existing(cfg.encoder, "encoder", "pretrain encoder=vision")))
+    video = run.input(existing_file(cfg.video, "video"))
+    labels = None if cfg.labels is None else run.input(existing_file(cfg.labels, "labels"))
+    clip, known = filmed.read(encoder, video, labels, crop_of(cfg.crop))
+    return filmed.told(filmed.see(encoder, clip.images), clip, known, run.out, cfg.seed)
 
 
 def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
