@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
@@ -34,20 +35,29 @@ def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> s
         *_screening(stages),
         *_lineage(stages),
     ]
-    body = "\n".join(f"<section><h2>{html.escape(name)}</h2>{content}</section>" for name, content in sections)
-    template = (resources.files("transfer.report") / "template.html").read_text(encoding="utf-8")
-    return Template(template).substitute(title=html.escape(title), plotly=get_plotlyjs(), body=body)
+    return document(title, sections)
 
 
 Section = tuple[str, str]
+"""A heading, and HTML below it."""
+
+
+def document(title: str, sections: Iterable[Section]) -> str:
+    """Sections as one HTML page that needs no network."""
+    body = "\n".join(f"<section><h2>{html.escape(name)}</h2>{content}</section>" for name, content in sections)
+    template = (resources.files("transfer.report") / "template.html").read_text(encoding="utf-8")
+    return Template(template).substitute(title=html.escape(title), plotly=get_plotlyjs(), body=body)
 
 
 def _of(stages: Sequence[StageResult], stage: str) -> list[StageResult]:
     return [s for s in stages if s.stage == stage]
 
 
-def _figure(figure: go.Figure) -> str:
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False}))
+def embed(figure: go.Figure) -> str:
+    """A figure as HTML for document(); the same figure gives the same text, so that pages can be compared by hash."""
+    name = "figure-" + hashlib.sha256(str(figure.to_json()).encode()).hexdigest()[:16]
+    options = {"displayModeBar": False}
+    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=options, div_id=name))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -87,7 +97,7 @@ def _verdict(stages: Sequence[StageResult]) -> list[Section]:
     rows = [(name, percent(rate)) for name, rate in trials.items()]
     text = "<p>Episodes of the deployed controller on the robot; intervals are Wilson's, 95 %.</p>"
     return [
-        ("Did the transfer work?", text + _figure(figures.figure_success(trials)) + table(("policy", "success"), rows))
+        ("Did the transfer work?", text + embed(figures.figure_success(trials)) + table(("policy", "success"), rows))
     ]
 
 
@@ -112,7 +122,7 @@ def _gap(stages: Sequence[StageResult]) -> list[Section]:
     ]
     figure = ""
     if before is not None and after is not None:
-        figure = _figure(figures.figure_gap(before.result["prediction"], after.result["prediction"]))
+        figure = embed(figures.figure_gap(before.result["prediction"], after.result["prediction"]))
     note = "<p>Open-loop prediction of recordings that no fit has seen; intervals by bootstrap over windows.</p>"
     return [("The gap between simulation and robot", note + figure + table(head, rows))]
 
@@ -121,8 +131,8 @@ def _curves(stages: Sequence[StageResult]) -> list[Section]:
     curves = {name: rows for s in stages for name, rows in s.curves.items() if rows and "env_steps" in rows[0]}
     if not curves:
         return []
-    content = _figure(figures.figure_curves(curves, "success", "success in simulation"))
-    return [("Learning curves", content + _figure(figures.figure_curves(curves, "return", "return")))]
+    content = embed(figures.figure_curves(curves, "success", "success in simulation"))
+    return [("Learning curves", content + embed(figures.figure_curves(curves, "return", "return")))]
 
 
 def _parameters(stages: Sequence[StageResult], nominal: Nominal) -> list[Section]:
@@ -137,7 +147,7 @@ def _parameters(stages: Sequence[StageResult], nominal: Nominal) -> list[Section
         head = ("parameter", "unit", "nominal", "estimate", "95 % interval", "identified by the logs")
         sections.append(
             ("What the logs say about the robot",
-             _figure(figures.figure_parameters(parameters, nominal)) + table(head, rows))
+             embed(figures.figure_parameters(parameters, nominal)) + table(head, rows))
         )  # fmt: skip
     return sections
 

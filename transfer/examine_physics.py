@@ -1,0 +1,390 @@
+"""Examination of a physics encoder, for its card: what it knows, how sure it may be, where it fails, what it looks at.
+
+Everything is measured on simulations that the encoder was not trained on. The result is plain data (card.json);
+transfer/report/encoder_card.py draws it. A new measurement: a function here, its key in examine(), its section there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from policies.encoders import readout, signatures
+from policies.encoders.attribution import integrated_gradients
+from policies.encoders.calibration import Estimates, calibration
+from policies.encoders.heads import STRIDE, Heads
+from policies.encoders.novelty import Novelty, verdict
+from policies.encoders.physics import EncoderConfig, PhysicsEncoder
+from policies.encoders.probes import contexts, prediction_errors
+from policies.encoders.windows import WindowData, cut
+from robot.observation import Observation
+from robot.result import mean_ci
+from sim.model import Model, RobotConfig
+from sim.open_loop import OpenLoop
+from sim.randomization import Randomization
+from sim.rollouts import roll_out
+from sim.tasks import Task
+from sim.vecenv import BatchedEnv
+from transfer.robustness import BEYOND, NOMINAL, PRIOR, Case, Cases, arrange, ranking
+from transfer.windows import base_of, simulated_windows
+
+Array = npt.NDArray[np.float64]
+
+READABLE = 0.3
+"""R squared of the linear probe from which a parameter counts as readable, and its error is followed."""
+
+CONTACT, CONTACTS = "contact", "contacts"
+"""Whether anything of the robot touches, and in how many points."""
+WORDS = {
+    "readout_note": " A context is meant to tell which robot this is, not where it is: state/... may well be unreadable.",
+    "robustness": "prediction",
+    "unit": "of the base's error",
+    "robustness_label": "prediction error / mean error of the base over the prior",
+    "robustness_note": "Each term of the prior alone at its low and its high end, all else nominal. Prediction: "
+    "open-loop error with the context, 1 being what the base of the prediction (a simulator without context, or the "
+    "last state) leaves on average over the prior. Beside it the same prediction trained without a context, and the mean error of "
+    "the readable parameters in deviations of the prior.",
+    "novelty_note": "Distance of a window's signature (context, prediction errors, what its channels look like) to the "
+    "nearest of training, against data that the encoder never saw: each term one width beyond the prior, and faults "
+    f"of wiring and sensors. A recording is the mean of {signatures.RECORDING} windows. A single window is called "
+    "strange when only 1 % of held-out simulated ones are stranger.",
+}
+"""How the card speaks of these measurements."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """How much an examination may cost; the defaults are about 10 s of one core for the pendulum."""
+
+    rows: int = 6000
+    """Windows that probes are fitted on."""
+    scratch_updates: int = 600
+    """Training of the supervised network beside the encoder."""
+    simulations: int = 16
+    """Of each case of the robustness."""
+    seconds: float = 2.5
+    """Length of their rollouts."""
+    explained: int = 24
+    """Windows behind the attribution."""
+
+
+QUICK = Effort(rows=1000, scratch_updates=10, simulations=2, seconds=1.8, explained=4)
+DEMO = Effort(rows=3000, scratch_updates=60, simulations=6, seconds=1.8, explained=12)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose encoder it is."""
+
+    task: Task
+    robot: RobotConfig
+    prior: Randomization
+
+
+def examine(
+    folder: Path,
+    data: WindowData,
+    subject: Subject,
+    *,
+    held_out: float,
+    seed: int,
+    effort: Effort | None = None,
+) -> dict[str, Any]:
+    """Examine the encoder in `folder`, pretrained on `data` with this `held_out` share and `seed`.
+
+    Returns what card.json holds, and leaves the novelty files beside the encoder.
+    """
+    effort = effort or Effort()
+    encoder, rng = PhysicsEncoder.load(folder), np.random.default_rng([seed, 1])
+    heads = Heads.load(folder, encoder.card).eval()
+    train, test = data.split(held_out, np.random.default_rng(seed))
+    train, test = _some(train, effort.rows, rng), _some(test, effort.rows, rng)
+    read = _readout(encoder, train, test, effort, seed)
+    moved = _contacts(encoder, subject, effort, seed)
+    if moved is not None:
+        read |= _readout(encoder, *moved, effort, seed)
+    readable = [n for n in train.names if read.get(n, {}).get("encoder", {"mean": 0.0})["mean"] >= READABLE]
+    simulated, cases = _cases(encoder, heads, subject, effort, seed)
+    return {
+        "kind": "physics",
+        "readout": read,
+        "readable": readable,
+        "units": dict(zip(train.names, train.units, strict=True)),
+        "calibration": _calibration(encoder, heads, train, test),
+        "robustness": _robustness(encoder, heads, simulated, cases, readable),
+        "novelty": _novelty(folder, encoder, heads, train, test, simulated, cases),
+        "attribution": _attribution(encoder, heads, test, read, effort),
+        "effort": {"rows": len(train), "scratch_updates": effort.scratch_updates, "readable_from": READABLE} | WORDS,
+    }
+
+
+def _some(data: WindowData, most: int, rng: np.random.Generator) -> WindowData:
+    return data if len(data) <= most else data.take(np.sort(rng.permutation(len(data))[:most]))
+
+
+def _readout(
+    encoder: PhysicsEncoder, train: WindowData, test: WindowData, effort: Effort, seed: int
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Linear probes of parameters and of the present state, on the context and on what stands beside it."""
+    states = tuple(f"state/{encoder.card.components[i]}" for i in encoder.card.measured)
+    targets = readout.Targets(
+        names=(*train.names, *states),
+        train=_targets(encoder, train),
+        test=_targets(encoder, test),
+        group=test.group,
+        classes=frozenset({CONTACT}),
+    )
+    fresh = readout.untrained(lambda: type(encoder)(encoder.card), readout.same_buffers(encoder), seed + 1)
+    arrays = [torch.from_numpy(a) for a in (train.history, train.mask)]
+    scratch = readout.supervised(
+        fresh,
+        lambda network, inputs: network(*inputs),
+        encoder.card.context,
+        arrays,
+        train.parameters,
+        updates=effort.scratch_updates,
+        batch=128,
+        seed=seed,
+    )
+    features = {"encoder": (contexts(encoder, train), contexts(encoder, test)), "raw": (_raw(train), _raw(test))}
+    features |= {n: (contexts(e, train), contexts(e, test)) for n, e in (("random", fresh), ("scratch", scratch))}
+    return readout.readout(features, targets, np.random.default_rng(seed))
+
+
+def _targets(encoder: PhysicsEncoder, data: WindowData) -> Array:
+    return np.concatenate([data.parameters, data.observation[:, encoder.card.measured]], axis=1, dtype=np.float64)
+
+
+def _raw(data: WindowData) -> Array:
+    return readout.narrowed(np.concatenate([data.history, data.mask[..., None]], axis=2))
+
+
+def _contacts(
+    encoder: PhysicsEncoder, subject: Subject, effort: Effort, seed: int
+) -> tuple[WindowData, WindowData] | None:
+    """(train, test) windows whose parameters are the contacts at their present; None where nothing ever touches."""
+    card, task = encoder.card, subject.task
+
+    def touching(env: BatchedEnv) -> Array:
+        return np.asarray(env.plant.batch.bind("ncon"), dtype=np.float64).reshape(-1, 1)
+
+    mj = Model(subject.robot).mj
+    if mj.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT.value or not mj.geom_contype.any():
+        return None
+    rollouts = roll_out(
+        task,
+        subject.robot,
+        subject.prior,
+        simulations=8 * effort.simulations,
+        seconds=max(effort.seconds, (card.history + 2) * card.control_period_s),
+        seed=seed + 2,
+        watch=touching,
+    )
+    assert rollouts.watched is not None
+    if rollouts.watched.std() == 0.0:
+        return None
+    # the contacts travel through the cutting as one more component of the observation
+    wide = np.concatenate([rollouts.observation, rollouts.watched], axis=2)
+    windows = cut(
+        wide,
+        rollouts.action,
+        rollouts.start,
+        history=card.history,
+        horizon=1,
+        count=16,
+        rng=np.random.default_rng(seed),
+    )
+    points, width = windows.observation[:, -1:].astype(np.float64), len(card.components)
+    windows = replace(
+        windows,
+        history=np.delete(windows.history, width, axis=2),
+        observation=windows.observation[:, :-1],
+        future=windows.future[..., :-1],
+        parameters=np.concatenate([points > 0, points], axis=1, dtype=np.float64),
+        names=(CONTACT, CONTACTS),
+        units=("", ""),
+    )
+    return windows.split(0.3, np.random.default_rng(seed))
+
+
+def _estimates(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> tuple[Array, Array]:
+    """(N, P) estimate and (N, P) stated deviation of each parameter, in standard deviations of the prior."""
+    with torch.no_grad():
+        mean, log_variance = heads.parameters_head(torch.from_numpy(contexts(encoder, data).astype(np.float32)))
+    return mean.numpy().astype(np.float64), np.exp(0.5 * log_variance.numpy().astype(np.float64))
+
+
+def _calibration(encoder: PhysicsEncoder, heads: Heads, train: WindowData, test: WindowData) -> dict[str, Any]:
+    if not train.names:
+        return {}
+    mean, deviation = _estimates(encoder, heads, test)
+    scale = heads.parameters_head.scale
+    truth = (test.parameters - scale.mean.numpy()) / scale.deviation.numpy()
+    return calibration(Estimates(test.names, mean, deviation, truth, test.group, np.ones(len(test.names))))
+
+
+def _cases(
+    encoder: PhysicsEncoder, heads: Heads, subject: Subject, effort: Effort, seed: int
+) -> tuple[WindowData, Cases]:
+    """Windows of every case of the robustness; their group is the number of the simulation."""
+    card, task = encoder.card, subject.task
+    cases = arrange(subject.prior, Model(subject.robot), effort.simulations, np.random.default_rng([seed, 2]))
+    horizon = heads.predictor.spread.shape[0] * STRIDE
+    size = EncoderConfig(
+        history=card.history,
+        context=card.context,
+        horizon=horizon,
+        base=False,
+        simulations=len(cases.of),
+        seconds=max(effort.seconds, (horizon + 0.75 * card.history) * card.control_period_s),
+        windows=signatures.RECORDING,
+    )
+    layout = Observation(subject.robot.spec, replace(task.observation, history=card.history), task.action)
+    base: OpenLoop | None = base_of(card, subject.robot, layout)
+    return simulated_windows(task, subject.robot, cases.randomization, size, seed=seed + 1, base=base), cases
+
+
+def _robustness(
+    encoder: PhysicsEncoder, heads: Heads, data: WindowData, cases: Cases, readable: list[str]
+) -> dict[str, Any]:
+    """Error of each case: of the prediction with the context, without it, and of the parameters that are readable."""
+    estimate, _ = _estimates(encoder, heads, data)
+    columns = [data.names.index(name) for name in readable]
+    own = [encoder.card.parameters.index(name) for name in readable]
+    scale = heads.parameters_head.scale
+    error = np.abs(
+        estimate[:, own] - (data.parameters[:, columns] - scale.mean.numpy()[own]) / scale.deviation.numpy()[own]
+    ).mean(axis=1) if readable else np.zeros(len(data))  # fmt: skip
+    found = {
+        "prediction": prediction_errors(encoder, heads.predictor, data),
+        "without_context": prediction_errors(encoder, heads.blind, data),
+        "parameters": error,
+    }
+    out: dict[str, Any] = {}
+    for name, values in found.items():
+        errors = {
+            case: mean_ci(_medians(values[rows], data.group[rows]))
+            for case in cases.cases
+            if (rows := cases.rows(case, data.group)).any()
+        }
+        out[name] = {
+            "nominal": errors[NOMINAL],
+            "prior": errors[PRIOR],
+            "terms": ranking(errors, cases.cases),
+        }
+    return out
+
+
+def _medians(values: Array, group: npt.NDArray[np.intp]) -> Array:
+    """(G,) of each simulation; a median, because one impact must not decide."""
+    return np.array([np.median(values[group == g]) for g in np.unique(group)])
+
+
+def _novelty(
+    folder: Path,
+    encoder: PhysicsEncoder,
+    heads: Heads,
+    train: WindowData,
+    test: WindowData,
+    simulated: WindowData,
+    cases: Cases,
+) -> dict[str, Any]:
+    """Fit and write the novelty files; how well they tell shifted data from data of the prior."""
+    rng = np.random.default_rng(0)
+    known, held = (signatures.of_windows(encoder, heads, d) for d in (train, test))
+    whole = (signatures.of_recordings(x, d.group) for x, d in ((known, train), (held, test)))
+    windows, recordings = Novelty.fit(known, held, rng), Novelty.fit(*(x for x, _ in whole), rng)
+    windows.save(folder, signatures.WINDOWS)
+    recordings.save(folder, signatures.RECORDINGS)
+    inside = simulated.take(cases.rows(PRIOR, simulated.group))
+    shifted = {f"beyond the prior: {case.term}": simulated.take(cases.rows(case, simulated.group))
+               for case in cases.cases if case.side == BEYOND}  # fmt: skip
+    shifted |= {f"fault: {name}": data for name, data in faults(inside, len(encoder.card.components), rng).items()}
+    marked = {name: signatures.of_windows(encoder, heads, data) for name, data in {"": inside, **shifted}.items()}
+    table = {}
+    for name, data in shifted.items():
+        both = [(marked[key], d.group) for key, d in (("", inside), (name, data))]
+        means = [signatures.of_recordings(x, g) for x, g in both]
+        table[name] = {
+            "windows": _told_apart(windows, both, rng),
+            "recordings": _told_apart(recordings, means, rng),
+            "strange_windows": verdict(windows.rank(both[1][0]))["strange_share"],
+            "strange_recordings": verdict(recordings.rank(means[1][0]))["strange_share"],
+        }
+    return {"auroc": table, "inside": verdict(windows.rank(marked[""])), "windows_a_recording": signatures.RECORDING}
+
+
+def _told_apart(
+    novelty: Novelty, both: list[tuple[Array, npt.NDArray[np.intp]]], rng: np.random.Generator
+) -> dict[str, Any]:
+    scores = [novelty.distance(x) for x, _ in both]
+    outside = np.repeat([0.0, 1.0], [len(s) for s in scores])
+    group = np.concatenate([both[0][1], both[1][1] + 1 + both[0][1].max(initial=0)])
+    return readout.area(np.concatenate(scores), outside, group, rng)
+
+
+def faults(data: WindowData, width: int, rng: np.random.Generator) -> Mapping[str, WindowData]:
+    """What a robot's wiring does to windows: noise, a frozen channel, actions of the wrong sign, actions that are late.
+
+    `width` components of the observation come before the actions in a row of the history.
+    """
+    size = data.history[data.mask > 0].std(axis=0)[:width]
+    noise = [0.2 * size * rng.standard_normal(a.shape) for a in (data.history[..., :width], data.observation)]
+    noisy, frozen, reversed_, late = (data.history.copy() for _ in range(4))
+    noisy[..., :width] += noise[0] * data.mask[..., None]
+    frozen[..., :1] = frozen[:, -1:, :1] * data.mask[..., None]
+    reversed_[..., width:] *= -1.0
+    late[:, 10:, width:] = data.history[:, :-10, width:]
+    return {
+        "noise of 20 % on every sensor": replace(
+            data, history=noisy, observation=(data.observation + noise[1]).astype(np.float32)
+        ),
+        "first sensor frozen": replace(data, history=frozen),
+        "actuators reversed": replace(data, history=reversed_, action=-data.action),
+        "commands 10 steps late": replace(data, history=late),
+    }
+
+
+def _attribution(
+    encoder: PhysicsEncoder, heads: Heads, test: WindowData, read: Mapping[str, Any], effort: Effort
+) -> dict[str, Any]:
+    """Which channels and how far back, for the parameters that are best read: mean absolute integrated gradients."""
+    best = sorted(test.names, key=lambda n: -read.get(n, {}).get("encoder", {"mean": -1.0})["mean"])[:3]
+    if not best:
+        return {}
+    full = np.flatnonzero(test.mask.all(axis=1))
+    rows = full[:: max(len(full) // effort.explained, 1)][: effort.explained]
+    if not len(rows):
+        return {}
+    history, mask = (torch.from_numpy(a[rows]) for a in (test.history, test.mask))
+    columns = [encoder.card.parameters.index(name) for name in best]
+
+    def estimate(past: Tensor) -> Tensor:
+        return heads.parameters_head(encoder(past, mask))[0][:, columns]
+
+    still = torch.from_numpy(test.history[full].mean(axis=(0, 1)))  # a robot at which nothing happens
+    found = integrated_gradients(estimate, history, still)
+    size = np.abs(found.values).mean(axis=1)  # (K, H, channels)
+    share = size / np.maximum(size.sum(axis=(1, 2), keepdims=True), 1e-12)
+    back = np.cumsum(share.sum(axis=2)[:, ::-1], axis=1)
+    return {
+        "parameters": best,
+        "channels": [*encoder.card.components, *(f"action/{a}" for a in encoder.card.actuators)],
+        "by_channel": share.sum(axis=1),
+        "by_age": share.sum(axis=2)[:, ::-1],
+        "half_within_s": (np.argmax(back >= 0.5, axis=1) + 1) * encoder.card.control_period_s,
+        "control_period_s": encoder.card.control_period_s,
+        "gap": found.gap,
+        "windows": len(rows),
+    }
+
+
+__all__ = ["DEMO", "QUICK", "Case", "Effort", "Subject", "examine", "faults"]

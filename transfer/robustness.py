@@ -1,0 +1,124 @@
+"""Robustness per randomization term: each term alone at its extremes, all others at the robot's nominal.
+
+All cases are simulated together, in one batch: `Arranged` is a randomization that gives the rows it was told, in
+order, instead of drawing them. What is simulated (windows, pictures) and how it is scored is the caller's. The cases
+`beyond` leave the prior on purpose, one term at a time: what a novelty score should notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from robot.config import ConfigError
+from sim.model import Model
+from sim.randomization import Point, Randomization, Term
+from sim.targets import TARGETS, split
+
+Array = npt.NDArray[np.float64]
+Ids = npt.NDArray[np.intp]
+
+DRAWS = 400
+TAIL = 0.01
+"""A law without bounds ends, here, where this share of its draws is left."""
+SIDES = ("low", "high")
+BEYOND = "beyond"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One setting of the randomized targets."""
+
+    term: str
+    """What of the prior it is about; NOMINAL and PRIOR stand for the prior as a whole."""
+    side: str
+    """low, high, beyond, or empty."""
+
+
+NOMINAL, PRIOR = Case("nominal", ""), Case("whole prior", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arranged(Randomization):
+    """A randomization whose draws are given: simulation i gets row i."""
+
+    rows: tuple[Array, ...] = ()
+    """One a term, (n, 1) each."""
+
+    @classmethod
+    def of(cls, name: str, values: Mapping[str, Array]) -> Arranged:
+        """From target -> (n,) values to be set."""
+        terms = tuple(Term(targets=(target,), law=Point(values=(0.0,))) for target in values)
+        return cls(name=name, terms=terms, rows=tuple(v[:, None] for v in values.values()))
+
+    def draw_laws(self, rng: np.random.Generator, n: int) -> list[Array]:
+        """The rows; ConfigError for another number of simulations than there are rows."""
+        for target, rows in zip(self.targets, self.rows, strict=True):
+            if len(rows) != n:
+                raise ConfigError(f"randomization '{self.name}': {target} has {len(rows)} rows for {n} simulations.")
+        return list(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """Simulations to run, and which case each is."""
+
+    randomization: Arranged
+    cases: tuple[Case, ...]
+    of: Ids
+    """(n,) case of each simulation."""
+
+    def rows(self, case: Case, group: Ids) -> npt.NDArray[np.bool_]:
+        """(N,) which rows are of a case; group (N,) is the simulation of each."""
+        return np.asarray(self.of[group] == self.cases.index(case))
+
+
+def arrange(prior: Randomization, model: Model, each: int, rng: np.random.Generator) -> Cases:
+    """`each` simulations a case: the nominal; the whole prior; every term low, high, and beyond the prior.
+
+    Terms that do not vary have no cases. Beyond is one width of the law above its high end, or below its low end
+    where the target's valid range allows no more; then the other terms are drawn, as they are in the whole prior.
+    """
+    nominal = {t: np.full(each, model.nominal(t)) for t in prior.targets}
+    whole = prior.draw(model, rng, each)
+    found: list[tuple[Case, dict[str, Array]]] = [(NOMINAL, nominal), (PRIOR, whole)]
+    for term in prior.terms:
+        if term.law.kind == "point":
+            continue
+        alone = Randomization(name=prior.name, robot=prior.robot, terms=(term,))
+        drawn = alone.draw(model, rng, DRAWS)
+        ends = {t: (float(np.quantile(v, TAIL)), float(np.quantile(v, 1.0 - TAIL))) for t, v in drawn.items()}
+        for i, side in enumerate(SIDES):
+            found.append((Case(label(term), side), nominal | {t: np.full(each, e[i]) for t, e in ends.items()}))
+        outside = {t: _beyond(t, *e) for t, e in ends.items()}
+        if None not in outside.values():
+            values = {t: np.full(each, v) for t, v in outside.items() if v is not None}
+            found.append((Case(label(term), BEYOND), whole | values))
+    rows = {t: np.concatenate([values[t] for _, values in found]) for t in prior.targets}
+    cases = tuple(case for case, _ in found)
+    return Cases(Arranged.of(f"{prior.name}, term by term", rows), cases, np.repeat(np.arange(len(cases)), each))
+
+
+def _beyond(target: str, low: float, high: float) -> float | None:
+    row, width = TARGETS[split(target)[0]], high - low
+    return next((v for v in (high + width, low - width) if row.low <= v <= row.high), None)
+
+
+def label(term: Term) -> str:
+    """A short name of a term: its first target, and how many there are besides."""
+    kind, obj, quantity = term.targets[0].split("/")
+    alike = [t for t in term.targets if t.split("/")[::2] == [kind, quantity]]
+    others = len(term.targets) - len(alike)
+    same = f"{obj}..{alike[-1].split('/')[1]}" if len(alike) > 1 else obj
+    return f"{kind}/{same}/{quantity}" + (f" and {others} more" if others else "")
+
+
+def ranking(errors: Mapping[Case, dict[str, Any]], among: Sequence[Case]) -> list[dict[str, Any]]:
+    """Rows {term, low, high} of errors, each {"mean", "ci95", "n"}, the most harmful term first."""
+    terms = dict.fromkeys(case.term for case in among if case.side in SIDES)
+    rows = [{"term": term} | {side: errors[Case(term, side)] for side in SIDES} for term in terms]
+    return sorted(rows, key=lambda row: -max(row[side]["mean"] for side in SIDES))
