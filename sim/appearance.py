@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sim import clutter
 from sim.model import Model
 from sim.patterns import TEXELS, patterns
 from sim.targets.appearance import PATTERNS
@@ -95,6 +96,7 @@ def change_surfaces(shot: Shot, look: Look, visual: Visual) -> None:
 def change_background(shot: Shot, look: Look, visual: Visual) -> None:
     shot.background = look.colours("scene")[:, 0]
     shot.background_pattern = _numbers(look.of("scene", "texture")[:, 0])
+    shot.clutter = look.of("scene", "clutter")[:, 0].copy()
 
 
 def place_props(shot: Shot, look: Look, visual: Visual) -> None:
@@ -206,12 +208,20 @@ def add_noise(images: Images, values: Mapping[str, Array], rng: np.random.Genera
     return images
 
 
+def write_titles(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
+    """Laid over the film afterwards, so neither blurred nor noisy."""
+    for i, size in enumerate(values["title"]):
+        images[i] = clutter.title(images[i], float(size))
+    return images
+
+
 IMAGE_EFFECTS: tuple[ImageEffect, ...] = (
     ImageEffect(("defocus",), defocus),
     ImageEffect(("shake",), shake, also=("shake_direction",)),
     ImageEffect(("exposure",), expose),
     ImageEffect(("gain_red", "gain_blue"), balance, at_rest=1.0),
     ImageEffect(("noise", "shot_noise"), add_noise),
+    ImageEffect(("title",), write_titles),
 )
 
 
@@ -263,6 +273,11 @@ def backdrop_images(shot: Shot, height: int, width: int) -> npt.NDArray[np.uint8
         for i in patterned:
             table = (steps * colours[i]).astype(np.uint8)[:, None]
             cv2.LUT(bank[shot.background_pattern[i]], table, dst=out[i])
+    littered = np.flatnonzero(shot.clutter >= 1.0)
+    if littered.size:
+        out = out.copy() if not patterned.size else out
+        for i in littered:
+            out[i] = clutter.clutter(out[i], float(shot.clutter[i]))
     return out
 
 

@@ -35,6 +35,8 @@ SECONDS, STEPS = 0.8, (40, 80)
 """Length of a rollout, and the fewest and most control steps that it has."""
 RARE = 15
 """How many times as long it is for what happens only now and then."""
+EXPOSURES = 3
+"""Draws of a picture whose shutter is open for a while."""
 FILMED_S = 0.4
 """Time after which the robot's cameras are looked through."""
 LEAST = 1e-6
@@ -93,8 +95,10 @@ class Rig:
         starts = self._ordinary if seen else self._starts(key, obj, base)
         steps = _steps(self._plant.period) * (RARE if TARGETS[key].rare else 1)
         filmed = key == ("camera", "latency")
-        signals = self._film if filmed else self._images if seen else functools.partial(self._rollout, steps)
-        same = (seen, filmed, steps, *((name, np.asarray(value).tobytes()) for name, value in base.items()))
+        exposed = key == ("camera", "shutter")
+        images = functools.partial(self._images, EXPOSURES if exposed else 1)
+        signals = self._film if filmed else images if seen else functools.partial(self._rollout, steps)
+        same = (seen, filmed, exposed, steps, *((name, np.asarray(value).tobytes()) for name, value in base.items()))
         if self._plain is None or self._plain[0] != same or self._plain[1] is not starts:
             self._plain = same, starts, signals(base, starts)
         found = [_largest(self._plain[2], signals({**base, target: value}, starts)) for value in changed]
@@ -162,8 +166,9 @@ class Rig:
         frames.update(np.full(COUNT, steps), plant.outer, np.random.default_rng(self._seed))
         return {"images": np.concatenate([i.reshape(1, COUNT, -1) for i in frames.images.values()], axis=2) * 1.0}
 
-    def _images(self, values: Values, starts: Starts) -> Signals:
-        """One image a simulation by each camera of the MJCF; the rays' renderer works everywhere."""
+    def _images(self, exposures: int, values: Values, starts: Starts) -> Signals:
+        """One image a simulation by each camera of the MJCF, the mean of some `exposures` while the robot moves; the
+        rays' renderer works everywhere."""
         self._begin(values, starts)
         if not self._cameras:
             visual, size = Visual(self.model, 1), (IMAGE_SIZE, IMAGE_SIZE)
@@ -173,8 +178,14 @@ class Rig:
         fields = {field for name in values for field in TARGETS[split(name)[0]].fields} & set(SHAPE_FIELDS)
         for camera in self._cameras.values():
             rng = np.random.default_rng(self._seed)
-            drawn = camera.render(plant.qpos, ("rgb",), plant.outer, rng=rng, source=plant.batch, fields=fields)
-            taken.append(drawn["rgb"].reshape(COUNT, -1))
+            if exposures > 1:
+                look = camera.look(plant.outer)
+                rgb = camera.expose(plant.qpos, plant.qvel, look, rng, exposures, plant.batch, fields)
+            else:
+                rgb = camera.render(plant.qpos, ("rgb",), plant.outer, rng=rng, source=plant.batch, fields=fields)[
+                    "rgb"
+                ]
+            taken.append(rgb.reshape(COUNT, -1))
         return {"images": np.stack(taken).astype(np.float64)}
 
 

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
+import mujoco
 import numpy as np
 import numpy.typing as npt
 from mujoco.batch import Batch
@@ -24,6 +25,9 @@ from sim.visual import Array, Shot, Visual
 PASSES = ("rgb", "depth", "segmentation")
 """What can be asked of a camera: uint8 (n, h, w, 3); float32 (n, h, w) along its axis [m], 0 where there is nothing;
 int16 (n, h, w) geom ids, -1 where there is nothing."""
+
+EVEN = (0.7548776662466927, 0.5698402909980532)
+"""1 / g and 1 / g^2 of the plastic number g."""
 
 
 class Renderer(Protocol):
@@ -140,14 +144,58 @@ class Camera:
         self, shot: Shot, passes: Collection[str], look: Look | None = None, rng: np.random.Generator | None = None
     ) -> dict[str, npt.NDArray[Any]]:
         """Draw the scene that compose() made last; see render()."""
-        lit = "rgb" in passes and bool(shot.background.any())
-        wanted = {*passes, "depth"} if lit else set(passes)
-        out = self._renderer.draw(shot, wanted)
-        if lit:
-            fill(out["rgb"], out["depth"] == 0.0, backdrop_images(shot, self.height, self.width))
+        out = self._draw(shot, passes, _backdrops(shot, self.height, self.width) if "rgb" in passes else None)
         if look and "rgb" in passes:
             out["rgb"] = change_images(out["rgb"], look, rng)
         return {name: out[name] for name in passes}
+
+    def _draw(
+        self, shot: Shot, passes: Collection[str], behind: npt.NDArray[np.uint8] | None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The passes, and what else had to be drawn for them; `behind` (n, h, w, 3) is seen where there is nothing."""
+        out = self._renderer.draw(shot, {*passes, "depth"} if behind is not None else set(passes))
+        if behind is not None:
+            fill(out["rgb"], out["depth"] == 0.0, behind)
+        return out
+
+    def expose(
+        self,
+        qpos: Array,
+        qvel: Array,
+        look: Look,
+        rng: np.random.Generator,
+        samples: int,
+        source: Batch | None = None,
+        fields: Collection[str] = (),
+    ) -> npt.NDArray[np.uint8]:
+        """(n, h, w, 3) RGB, each the mean of `samples` draws: spread over the pixels' area, and over the time for which
+        the shutter was open while the robot moved at qvel (n, nv); qpos (n, nq) is where it was halfway."""
+        shutter, behind = look.camera("shutter"), None
+        total = np.zeros((len(qpos), self.height, self.width, 3), dtype=np.float32)
+        for k in range(samples):
+            share = (k + 0.5) / samples - 0.5
+            shot = self.compose(self._advanced(qpos, qvel, share * shutter), look, source, fields)
+            # the additive sequence of Roberts (2018) covers the pixel evenly, whatever the number of samples
+            shift = ((k + 0.5) * np.array(EVEN)) % 1.0 - 0.5
+            shot.principal = shot.principal + shift / (self.width, self.height)
+            behind = _backdrops(shot, self.height, self.width) if k == 0 else behind
+            total += self._draw(shot, ("rgb",), behind)["rgb"]
+        total /= samples
+        total += 0.5
+        return change_images(total.astype(np.uint8), look, rng)
+
+    def _advanced(self, qpos: Array, qvel: Array, seconds: Array) -> Array:
+        """(n, nq) states `seconds` (n,) later, at even velocity."""
+        out = qpos.copy()
+        for row, velocity, time in zip(out, qvel, seconds, strict=True):
+            mujoco.mj_integratePos(self.model.mj, row, velocity, time)
+        return out
+
+
+def _backdrops(shot: Shot, height: int, width: int) -> npt.NDArray[np.uint8] | None:
+    """backdrop_images(), None where all of them are black."""
+    some = shot.background.any() or (shot.clutter >= 1.0).any()
+    return backdrop_images(shot, height, width) if some else None
 
 
 def fill(images: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], behind: npt.NDArray[np.uint8]) -> None:

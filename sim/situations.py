@@ -125,7 +125,8 @@ class Situations:
         return Begin(qpos, qvel, command)
 
     def _scatter(self, qpos: Array, rng: np.random.Generator) -> None:
-        """Poses all over the range, denser near the default; of some candidates the first that is clear of contacts."""
+        """Poses all over the range, those of limited joints denser near the default, and clear of contacts where one of
+        some candidates is."""
         for i in range(self.n):
             best = None
             for _ in range(CANDIDATES):
@@ -158,7 +159,9 @@ class Situations:
         """(nq,) a random pose, clear of contacts or not."""
         out = start.copy()
         anywhere = rng.uniform(self.low, self.high)
-        out[self.model.qpos_index] = self._rest + rng.random() * (anywhere - self._rest)
+        share = np.ones(len(anywhere))
+        share[self.limited] = rng.random()
+        out[self.model.qpos_index] = self._rest + share * (anywhere - self._rest)
         for at in self._free:
             own, turn = at == self.base, np.empty(4)
             out[at : at + 2] += rng.uniform(-0.1, 0.1, 2)

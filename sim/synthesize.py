@@ -60,12 +60,18 @@ class Job:
     """Rare event of EVENTS -> share of the samples."""
     keypoints: tuple[str, ...] = ()
     image: Literal["jpeg", "png", "raw"] = "jpeg"
+    samples: int = 1
+    """Draws of which a picture is the mean: 1 leaves edges jagged, and what moves sharp."""
+    appearances: int = 1
+    """Samples in a row that show the same state, each with an appearance of its own."""
     shard: int = 128
-    """Samples in a shard."""
+    """Samples in a shard; a multiple of `appearances`."""
 
     def __post_init__(self) -> None:
         if min(self.n, self.shard, self.width, self.height) < 1:
             raise ConfigError("n, shard and both sides of the image must be at least 1.")
+        if min(self.samples, self.appearances) < 1 or self.shard % self.appearances:
+            raise ConfigError("samples and appearances must be at least 1, and a shard a multiple of appearances.")
         for name, share in self.events.items():
             if name not in EVENTS:
                 raise ConfigError(f"events: '{name}' is unknown. {config.nearest(name, list(EVENTS))}")
@@ -131,14 +137,20 @@ class Synthesizer:
         plant.set(job.randomization.draw(self.model, drawing, job.shard))
         names = np.array(["", *self.events])
         events = drawing.choice(names, job.shard, p=[1.0 - sum(self.events.values()), *self.events.values()])
-        states = self.situations.draw(events, moving)
+        states = repeated(self.situations.draw(events, moving), job.appearances)
         outer = {
             key: values.copy()
             for key, values in plant.outer.items()
             if key[0] in ("camera", "light", "geom", "scene", "prop")
         }
         shot, pixels, depth = self._compose(states, outer, np.flatnonzero(events == "occlusion"), hiding)
-        images = self.camera.shoot(shot, PASSES, self.camera.look(outer), noise)
+        look, fields = self.camera.look(outer), self._fields
+        if job.samples == 1:
+            images = self.camera.shoot(shot, PASSES, look, noise)
+        else:
+            images = self.camera.shoot(shot, PASSES[1:])
+            rgb = self.camera.expose(states.qpos, states.qvel, look, noise, job.samples, plant.batch, fields)
+            images["rgb"] = rgb
         return self._columns(shard, events, states, outer, images, pixels, depth, count), {
             k: v[:count] for k, v in images.items()
         }
@@ -204,6 +216,15 @@ class Synthesizer:
             key, obj = split(name)
             out[:, i] = outer[key][:, self.model.objects(key).index(obj)] if key in outer else values[name]
         return out
+
+
+def repeated(states: States, times: int) -> States:
+    """Of every `times` states in a row the first, as often."""
+    if times == 1:
+        return states
+    rows = np.arange(len(states.qpos)) // times * times
+    flags = {name: values[rows] for name, values in states.flags.items()}
+    return States(states.qpos[rows], states.qvel[rows], states.effort[rows], states.command[rows], flags)
 
 
 @dataclass(frozen=True, slots=True)

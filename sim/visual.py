@@ -78,6 +78,8 @@ class Shot:
     """(n, 3)"""
     background_pattern: npt.NDArray[np.int64]
     """(n,) number in PATTERNS."""
+    clutter: Array
+    """(n,) things in the background, as sim/clutter.py counts them."""
     aspect: float
     """Width of the image over its height."""
 
@@ -211,6 +213,7 @@ class Visual:
             light_intensity=np.ones((n, mj.nlight + 1)),
             background=np.tile(self._backdrop, (n, 1)),
             background_pattern=np.zeros(n, dtype=np.int64),
+            clutter=np.zeros(n),
             aspect=aspect,
         )
 

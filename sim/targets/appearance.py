@@ -131,12 +131,16 @@ _ROWS: dict[tuple[str, str], Target] = {
     ("camera", "shake"): _camera("1", 0.0, 0.2, step=0.05),  # length of the motion blur, in image heights
     # from the image's right, anticlockwise
     ("camera", "shake_direction"): _camera("rad", -np.pi, np.pi, step=1.5, needs=(("shake", 0.05),)),
+    # how long it takes light in [s]: what moves is smeared, where the picture is made of several `samples`
+    ("camera", "shutter"): _camera("s", 0.0, 0.1, step=0.05),
     # what its sensor does
     ("camera", "exposure"): _camera("stop", -5.0, 5.0, step=1.0),  # each stop doubles the light
     ("camera", "gain_red"): _camera("1", 0.1, 10.0, 1.0),  # white balance, against green
     ("camera", "gain_blue"): _camera("1", 0.1, 10.0, 1.0),
     ("camera", "noise"): _camera("1", 0.0, 0.5),  # standard deviation in the dark, of full scale
     ("camera", "shot_noise"): _camera("1", 0.0, 0.5),  # standard deviation at full scale; grows with the root of light
+    # height of a title's letters, in image heights; the number's last digits choose what it says, and where
+    ("camera", "title"): _camera("1", 0.0, 0.3, step=0.1),
     # the scene
     ("light", "x"): Target("m", -10.0, 10.0, placed_lights, constant(0.0), step=0.5),  # offset, in its body's axes
     ("light", "y"): Target("m", -10.0, 10.0, placed_lights, constant(0.0), step=0.5),
@@ -153,6 +157,8 @@ _ROWS: dict[tuple[str, str], Target] = {
     ("scene", "texture"): Target(
         "1", 0.0, PATTERN_LIMIT, only("background"), constant(0.0), step=1.0, needs=(("red", 1.0),)
     ),
+    # things that lie about behind the robot: their number, rounded down; its last digits choose which, and where
+    ("scene", "clutter"): Target("1", 0.0, 100.0, only("background"), constant(0.0), step=8.0),
     # props, placed in the picture
     # diameter, in image heights at its distance
     ("prop", "size"): _prop("1", 0.0, 2.0, 0.0, step=0.2, needs=()),

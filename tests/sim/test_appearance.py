@@ -33,6 +33,13 @@ class Studio:
         self.parameters.set({k: np.array([v, self.model.nominal(k)]) for k, v in values.items()}, self.ids)
         return self.camera.render(self.qpos, passes, self.parameters.outer, rng=np.random.default_rng(5))
 
+    def film(self, values: dict[str, float], speed: float = 3.0) -> npt.NDArray[np.float64]:
+        """(h, w, 3) the picture of a robot whose joints move at `speed`, of several draws."""
+        self.parameters.set({k: np.array([v, self.model.nominal(k)]) for k, v in values.items()}, self.ids)
+        look = self.camera.look(self.parameters.outer)
+        qvel = np.full((len(self.qpos), self.model.mj.nv), speed)
+        return self.camera.expose(self.qpos, qvel, look, np.random.default_rng(5), 8)[0].astype(float)
+
     def rgb(self, values: dict[str, float]) -> npt.NDArray[np.float64]:
         """(h, w, 3) of the first of two simulations; the second has the nominal, which must not change."""
         images = self.photograph(values)["rgb"]
@@ -71,9 +78,12 @@ def test_each_target_is_seen(key: tuple[str, str], pendulum: Studio) -> None:
         full = f"{key[0]}/{name}/{key[1]}"
         needs = {(n.format(name) if "/" in n else f"{key[0]}/{name}/{n}"): v for n, v in target.needs}
         needs = {n: v for n, v in needs.items() if n in pendulum.model.available()}
-        before = pendulum.photograph(needs)["rgb"][0].astype(float)
+        take = (
+            pendulum.film if key == ("camera", "shutter") else lambda v: pendulum.photograph(v)["rgb"][0].astype(float)
+        )
+        before = take(needs)
         for value in target.probes(pendulum.model.nominal(full)):
-            after = pendulum.photograph(needs | {full: value})["rgb"][0]
+            after = take(needs | {full: value})
             changes.append(np.abs(after - before).max())
     assert changes and max(changes) > 0.0
 
@@ -148,10 +158,47 @@ def test_the_shaken_point_is_a_line_of_the_length_and_direction_asked_for(angle:
     assert (kernel * across**2).sum() < 0.5
 
 
+def test_an_open_shutter_smears_what_moves_along_its_way(pendulum: Studio) -> None:
+    """At 3 rad/s and 1/20 s the disc, 0.5 m from the pivot, goes 75 mm; what stands still stays sharp."""
+    still, moving = pendulum.film({}), pendulum.film({"camera/side/shutter": 0.05})
+    pixels_a_metre = SIZE / (2.0 * 1.7 * np.tan(np.radians(22.5)))
+
+    def width(image: npt.NDArray[np.float64]) -> float:
+        """Spread of the disc's darkness or light over the columns, at the height of its middle."""
+        row = np.abs(image[round(SIZE / 2 + 0.5 * pixels_a_metre)].mean(axis=1) - image[0, 0].mean())
+        return float(row.sum() ** 2 / np.square(row).sum())
+
+    assert width(moving) - width(still) == pytest.approx(0.5 * 0.075 * pixels_a_metre, abs=1.2)
+    middle = slice(SIZE // 2 - 6, SIZE // 2 - 2)
+    assert np.abs(moving - still)[middle, middle].max() < 10.0
+    assert np.array_equal(pendulum.film({"camera/side/shutter": 0.05}, speed=0.0), still)
+
+
+def test_pictures_of_several_draws_have_smooth_edges(pendulum: Studio) -> None:
+    """A rod thinner than a pixel keeps its light, as in a picture four times as fine; sharp pixels miss it."""
+    fine = Camera(pendulum.model, "side", 4 * SIZE, 4 * SIZE, renderer="ray").images(pendulum.qpos[:1])[0].astype(float)
+    averaged = fine.reshape(SIZE, 4, SIZE, 4, 3).mean(axis=(1, 3))
+    errors = [np.abs(image - averaged).mean() for image in (pendulum.film({}), pendulum.plain)]
+    assert errors[0] < 0.3 * errors[1]
+
+
+def test_clutter_and_titles_follow_from_their_number_alone(pendulum: Studio) -> None:
+    def look(target: str, value: float) -> npt.NDArray[np.float64]:
+        return pendulum.photograph({target: value})["rgb"][0].astype(float)
+
+    for target, one, other in (("scene/background/clutter", 9.1, 9.2), ("camera/side/title", 0.1, 0.11)):
+        assert np.array_equal(look(target, one), look(target, one))
+        assert np.abs(look(target, one) - look(target, other)).mean() > 1.0
+    assert np.array_equal(look("scene/background/clutter", 0.9), look("scene/background/clutter", 0.0))
+    plain, littered = pendulum.plain, look("scene/background/clutter", 20.0)
+    robot = pendulum.photograph({}, ("segmentation",))["segmentation"][0] >= 0
+    assert np.array_equal(littered[robot], plain[robot])  # behind it
+
+
 def test_the_rows_have_their_readers() -> None:
     """Every quantity of the camera is read by an image effect, or by one of the scene."""
     read = {q for effect in IMAGE_EFFECTS for q in (*effect.quantities, *effect.also)}
-    scene = {"x", "y", "z", "pitch", "yaw", "roll", "fovy", "principal_x", "principal_y"}
+    scene = {"x", "y", "z", "pitch", "yaw", "roll", "fovy", "principal_x", "principal_y", "shutter"}
     assert read | scene == {quantity for kind, quantity in appearance.ROWS if kind == "camera"}
 
 

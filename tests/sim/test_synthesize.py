@@ -112,6 +112,24 @@ def test_states_of_a_task_begin_as_its_episodes() -> None:
     assert np.median(np.abs(states.qpos)) < 1.0  # half of them hang
 
 
+def test_one_state_in_two_appearances() -> None:
+    law = randomization.load(shipped() / "dr" / "simple_pendulum_appearance.yaml")
+    job = job_of("simple_pendulum", "side", n=16, randomization=law, appearances=2, samples=2)
+    columns, images = Synthesizer(job).make(0)
+    assert np.array_equal(columns["qpos"][::2], columns["qpos"][1::2]) and len(np.unique(columns["qpos"])) == 8
+    assert (np.abs(np.diff(columns["parameters"], axis=0)).max(axis=1) > 0.0).all()
+    first, second = images["rgb"][::2].astype(float), images["rgb"][1::2].astype(float)
+    assert np.abs(first - second).mean(axis=(1, 2, 3)).min() > 3.0
+    with pytest.raises(ConfigError, match="a multiple of appearances"):
+        replace(job, appearances=3)
+
+
+def test_poses_of_joints_that_turn_all_around_are_even() -> None:
+    made = Situations(Model(find_robot("simple_pendulum")), 400)
+    angle = np.array([made.pose(np.zeros(1), np.random.default_rng(i))[0] for i in range(400)])
+    assert np.histogram(angle, 4, (-np.pi, np.pi))[0].min() > 70
+
+
 def test_a_sample_depends_on_its_index_alone(arm_job: Job, arm_data: Path, tmp_path: Path) -> None:
     synthesize(tmp_path / "d", replace(arm_job, n=20), workers=1)
     for short, long in zip(load(tmp_path / "d"), load(arm_data), strict=False):
