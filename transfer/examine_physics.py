@@ -44,15 +44,15 @@ READABLE = 0.3
 CONTACT, CONTACTS = "contact", "contacts"
 """Whether anything of the robot touches, and in how many points."""
 WORDS = {
-    "readout_note": " A context is meant to tell which robot this is, not where it is: state/... may well be unreadable.",
-    "robustness": "prediction",
+    "readout": "A context is meant to tell which robot this is, not where it is: state/... may well be unreadable.",
+    "robust": "prediction",
     "unit": "of the base's error",
-    "robustness_label": "prediction error / mean error of the base over the prior",
-    "robustness_note": "Each term of the prior alone at its low and its high end, all else nominal. Prediction: "
-    "open-loop error with the context, 1 being what the base of the prediction (a simulator without context, or the "
-    "last state) leaves on average over the prior. Beside it the same prediction trained without a context, and the mean error of "
+    "axis": "prediction error / mean error of the base over the prior",
+    "robustness": "Each term of the prior alone at its low and its high end, all else nominal. Prediction: open-loop "
+    "error with the context, 1 being what the base of the prediction (a simulator without context, or the last state) "
+    "leaves on average over the prior. Beside it the same prediction trained without a context, and the mean error of "
     "the readable parameters in deviations of the prior.",
-    "novelty_note": "Distance of a window's signature (context, prediction errors, what its channels look like) to the "
+    "novelty": "Distance of a window's signature (context, prediction errors, what its channels look like) to the "
     "nearest of training, against data that the encoder never saw: each term one width beyond the prior, and faults "
     f"of wiring and sensors. A recording is the mean of {signatures.RECORDING} windows. A single window is called "
     "strange when only 1 % of held-out simulated ones are stranger.",
@@ -122,7 +122,8 @@ def examine(
         "robustness": _robustness(encoder, heads, simulated, cases, readable),
         "novelty": _novelty(folder, encoder, heads, train, test, simulated, cases),
         "attribution": _attribution(encoder, heads, test, read, effort),
-        "effort": {"rows": len(train), "scratch_updates": effort.scratch_updates, "readable_from": READABLE} | WORDS,
+        "effort": {"rows": len(train), "scratch_updates": effort.scratch_updates, "readable_from": READABLE},
+        "words": WORDS,
     }
 
 
@@ -300,8 +301,8 @@ def _novelty(
     """Fit and write the novelty files; how well they tell shifted data from data of the prior."""
     rng = np.random.default_rng(0)
     known, held = (signatures.of_windows(encoder, heads, d) for d in (train, test))
-    whole = (signatures.of_recordings(x, d.group) for x, d in ((known, train), (held, test)))
-    windows, recordings = Novelty.fit(known, held, rng), Novelty.fit(*(x for x, _ in whole), rng)
+    whole = [signatures.of_recordings(x, d.group) for x, d in ((known, train), (held, test))]
+    windows, recordings = Novelty.fit(known, held, rng), Novelty.fit(whole[0][0], whole[1][0], rng)
     windows.save(folder, signatures.WINDOWS)
     recordings.save(folder, signatures.RECORDINGS)
     inside = simulated.take(cases.rows(PRIOR, simulated.group))

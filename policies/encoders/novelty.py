@@ -27,8 +27,10 @@ KEPT = 2000
 """Training rows that are kept for comparison, at most."""
 STRANGE = 0.99
 """Rank from which a single row is called strange: one held-out simulated row in a hundred is."""
-_FLOOR = 1e-3
+_FLOOR = 1e-2
 """Directions of feature space with less than this share of the largest deviation are not blown up further."""
+_TINY = 1e-6
+"""Nor are features that hardly vary."""
 _CHUNK = 2048
 
 
@@ -50,10 +52,11 @@ class Novelty:
         """From features of training rows and of simulated rows that were not trained on, both (., F)."""
         if len(train) <= NEIGHBOURS or not len(held_out):
             raise ValueError(f"novelty needs more than {NEIGHBOURS} training rows and some held-out ones")
-        mean, centred = train.mean(axis=0), train - train.mean(axis=0)
-        values, vectors = np.linalg.eigh(centred.T @ centred / len(train))
+        mean, unit = train.mean(axis=0), np.maximum(train.std(axis=0), _TINY)
+        scaled = (train - mean) / unit
+        values, vectors = np.linalg.eigh(scaled.T @ scaled / len(train))
         deviation = np.sqrt(np.maximum(values, 0.0))
-        whitening = vectors / np.maximum(deviation, max(_FLOOR * deviation.max(), 1e-9))
+        whitening = vectors / np.maximum(deviation, _FLOOR * deviation.max()) / unit[:, None]
         kept = rng.permutation(len(train))[:KEPT]
         found = cls(mean, whitening, (train[kept] - mean) @ whitening, np.zeros(0))
         return cls(mean, whitening, found.reference, np.sort(found.distance(held_out)))

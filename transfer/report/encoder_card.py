@@ -84,12 +84,12 @@ def _summary(card: Mapping[str, Any], folder: Path) -> list[Section]:
 def _in_words(card: Mapping[str, Any]) -> list[str]:
     """What a reader should take away, from the figures."""
     lines = []
-    read, effort = card["readout"], card["effort"]
+    read, words = card["readout"], card["words"]
     clear = [n for n in figures.in_order(read) if n in card["readable"]]
     rest = [n for n in card["units"] if n in read and n not in clear]
     if clear:
         best = ", ".join(f"<b>{html.escape(n)}</b> ({read[n]['encoder']['mean']:.2f})" for n in clear)
-        lines.append(f"Linearly readable (R² ≥ {effort['readable_from']:g}): {best}.")
+        lines.append(f"Linearly readable (R² ≥ {card['effort']['readable_from']:g}): {best}.")
     if rest:
         lines.append(
             f"Not readable from what it was given: {', '.join(map(html.escape, rest))}. "
@@ -108,11 +108,11 @@ def _in_words(card: Mapping[str, Any]) -> list[str]:
     elif card["calibration"]:
         lines.append("Its stated uncertainty can be taken at its word (see the reliability figure).")
     for what, found in card["robustness"].items():
-        if what == effort["robustness"] and found["terms"]:
+        if what == words["robust"] and found["terms"]:
             top = found["terms"][0]
             most = max(top["low"]["mean"], top["high"]["mean"])
             lines.append(
-                f"The most harmful term of the prior is {html.escape(top['term'])}: {most:.3g} {effort['unit']}, "
+                f"The most harmful term of the prior is {html.escape(top['term'])}: {most:.3g} {words['unit']}, "
                 f"beside {found['nominal']['mean']:.3g} at the nominal."
             )
     return lines
@@ -127,7 +127,7 @@ def _readout(card: Mapping[str, Any], folder: Path) -> list[Section]:
         "the mean. Beside it the same regression on other features of the same rows: the input itself, an untrained "
         f"network of this architecture, and one that was trained on these {effort['rows']} rows for "
         f"{effort['scratch_updates']} updates to tell exactly these quantities. Intervals are bootstraps over "
-        "simulations, 95 %." + effort.get("readout_note", "")
+        "simulations, 95 %. " + card["words"]["readout"]
     )
     rows = [(n, *(interval(read[n].get(k), 2) for k in figures.BESIDE)) for n in figures.in_order(read)]
     head = ("quantity", *(title for title, _, _ in figures.BESIDE.values()))
@@ -156,16 +156,16 @@ def _calibration(card: Mapping[str, Any], folder: Path) -> list[Section]:
 
 
 def _robustness(card: Mapping[str, Any], folder: Path) -> list[Section]:
-    found, effort = card["robustness"], card["effort"]
-    if not found or not found[effort["robustness"]]["terms"]:
+    found, words = card["robustness"], card["words"]
+    if not found or not found[words["robust"]]["terms"]:
         return []
-    note = _p(effort["robustness_note"])
-    content = embed(figures.figure_robustness(found[effort["robustness"]], effort["robustness_label"]))
+    note = _p(words["robustness"])
+    content = embed(figures.figure_robustness(found[words["robust"]], words["axis"]))
     head = ["term"]
     for name in found:
         head += [f"{name.replace('_', ' ')}, low", "high"]
     by_term = {name: {row["term"]: row for row in part["terms"]} for name, part in found.items()}
-    order = [row["term"] for row in found[effort["robustness"]]["terms"]]
+    order = [row["term"] for row in found[words["robust"]]["terms"]]
     rows = [
         (term, *(interval(by_term[name][term][side], 2) for name in found for side in ("low", "high")))
         for term in order
@@ -181,7 +181,7 @@ def _novelty(card: Mapping[str, Any], folder: Path) -> list[Section]:
     found = card["novelty"]
     if not found["auroc"]:
         return []
-    note = _p(card["effort"]["novelty_note"])
+    note = _p(card["words"]["novelty"])
     judges = [k for k in ("windows", "recordings", "frames") if k in next(iter(found["auroc"].values()))]
     head = ("shift", *(f"AUROC, {j}" for j in judges), *(f"called strange, {j}" for j in judges))
     rows = [
