@@ -1,12 +1,13 @@
-"""What stands between the environment and PPO: the observation is scaled and the context appended.
+"""What stands between the environment and PPO: what a Policy does before its actor, in numpy and once a step.
 
-The encoder is frozen while a policy is trained, so the context is computed once a step here, and the rollout buffer
-holds short vectors instead of histories.
+The encoders are frozen while a policy is trained, so context and sight are computed here, and the rollout buffer holds
+short vectors instead of histories and pictures.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,17 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from policies.encoders.physics import PhysicsEncoder
+from policies.encoders.vision import VisionEncoder
+from policies.memory import Memory
 from policies.network import CLIP
+from policies.sight import SIGHT, Sight, shown
+from robot.config import ConfigError
+
+if TYPE_CHECKING:
+    from policies.policy import PolicyCard
 
 Array = npt.NDArray[np.float64]
+Inputs = Mapping[str, npt.NDArray[Any]]
 
 
 class RunningStatistics:
@@ -56,34 +65,67 @@ class RunningStatistics:
 
 
 class ContextVecEnv(VecEnvWrapper):
-    """Observations become one vector: scaled observation, then the context."""
+    """Observations become one vector, which is what the actor of a Policy of this card reads.
 
-    def __init__(self, venv: VecEnv, encoder: PhysicsEncoder | None, statistics: RunningStatistics) -> None:
-        size = len(statistics.mean) + (encoder.card.context if encoder is not None else 0)
+    Pictures go through the vision encoder; where the environment gives `sight` instead, what an encoder would tell of
+    them, that is taken.
+    """
+
+    def __init__(
+        self,
+        venv: VecEnv,
+        card: PolicyCard,
+        statistics: RunningStatistics,
+        encoder: PhysicsEncoder | None = None,
+        vision: VisionEncoder | None = None,
+    ) -> None:
+        """`statistics` are of what the card says is shown. ConfigError when pictures were to be read and are not."""
+        self.statistics, self._encoder = statistics, encoder
+        self._memory = Memory(card.network.memory, card.shown)
+        self._sight = None if vision is None else Sight(vision, card.network).eval()
+        size = card.shown + (encoder.card.context if encoder is not None else 0) + self._memory.size
+        space = venv.observation_space
+        if isinstance(space, spaces.Dict) and SIGHT in space.spaces and card.network.sight == "features":
+            raise ConfigError("network.sight=features: only rendered pictures have features; give rendered=true.")
         super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (size,), np.float32))
-        self.encoder, self.statistics = encoder, statistics
+        self._past = np.zeros((venv.num_envs, self._memory.steps, self._memory.width), np.float32)
 
     def reset(self) -> npt.NDArray[np.float32]:
+        self._past[:] = 0.0
         return self._convert(self.venv.reset())
 
     def step_wait(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any], list[dict[str, Any]]]:
         inputs, reward, done, infos = self.venv.step_wait()
         for i in np.flatnonzero(done):
             if "terminal_observation" in infos[i]:
-                infos[i]["terminal_observation"] = self._terminal(infos[i]["terminal_observation"])
+                infos[i]["terminal_observation"] = self._terminal(infos[i]["terminal_observation"], i)
+        self._past[done] = 0.0
         return self._convert(inputs), reward, done, infos
 
-    def _terminal(self, inputs: Any) -> npt.NDArray[np.float32]:
-        batch = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[None]
-        return self._vector(batch)[0]
+    def _terminal(self, inputs: Any, i: np.intp) -> npt.NDArray[np.float32]:
+        batch = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else {"observation": inputs[None]}
+        return self._vector(batch, shown(batch, self._sight), self._past[i : i + 1])[0]
 
     def _convert(self, inputs: Any) -> npt.NDArray[np.float32]:
-        self.statistics.add(inputs["observation"] if isinstance(inputs, dict) else inputs)
-        return self._vector(inputs)
+        batch = inputs if isinstance(inputs, dict) else {"observation": inputs}
+        row = shown(batch, self._sight)
+        self.statistics.add(row)
+        vector = self._vector(batch, row, self._past)
+        if self._memory.steps:
+            self._past[:, :-1] = self._past[:, 1:]
+            self._past[:, -1, 0], self._past[:, -1, 1:] = 1.0, row
+        return vector
 
-    def _vector(self, inputs: Any) -> npt.NDArray[np.float32]:
-        if self.encoder is None:
-            return self.statistics.apply(inputs["observation"] if isinstance(inputs, dict) else inputs)
-        with torch.no_grad():
-            context = self.encoder(torch.from_numpy(inputs["history"]), torch.from_numpy(inputs["history_mask"]))
-        return np.concatenate([self.statistics.apply(inputs["observation"]), context.numpy()], axis=1)
+    def _vector(
+        self, inputs: Inputs, row: npt.NDArray[np.float32], past: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        parts = [self.statistics.apply(row)]
+        if self._encoder is not None:
+            with torch.no_grad():
+                history, mask = torch.from_numpy(inputs["history"]), torch.from_numpy(inputs["history_mask"])
+                parts.append(self._encoder(history, mask).numpy())
+        if self._memory.steps:
+            real = past[:, :, :1]
+            rows = np.concatenate([real, self.statistics.apply(past[:, :, 1:]) * real], axis=2)
+            parts.append(rows.reshape(len(rows), -1))
+        return np.concatenate(parts, axis=1)

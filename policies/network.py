@@ -26,12 +26,17 @@ class NetworkConfig:
     hidden: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers, of the actor and of the critic alike."""
     activation: Literal["tanh", "elu", "relu"] = "tanh"
-    camera_features: int = 32
-    """Length of the feature vector of each camera."""
+    sight: Literal["state", "features"] = "state"
+    """What is read of a vision encoder: the physical state that it tells, so that an adapted encoder can take its place
+    under the same policy; or its features, which may hold more, and mean something in this encoder alone."""
+    memory: int = 0
+    """Past control steps of which the policy remembers what it was shown: a single picture tells no velocity."""
 
     def __post_init__(self) -> None:
-        if not self.hidden or min(self.hidden) < 1 or self.camera_features < 1:
+        if not self.hidden or min(self.hidden) < 1:
             raise ConfigError("network: hidden needs at least one layer, and every width must be at least 1.")
+        if self.memory < 0:
+            raise ConfigError(f"network.memory is {self.memory}; it must be at least 0.")
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Module]) -> nn.Sequential:

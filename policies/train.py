@@ -25,6 +25,7 @@ from policies import checkpoint, tensors
 from policies.checkpoint import TrainState
 from policies.context_env import ContextVecEnv, RunningStatistics
 from policies.encoders.physics import PhysicsEncoder
+from policies.encoders.vision import VisionEncoder
 from policies.policy import Policy, PolicyCard
 from policies.ppo import Housekeeping, TrainConfig, make_ppo, read_actor, read_critic, write_actor, write_critic
 from policies.progress import Meter, Report, silent
@@ -66,6 +67,7 @@ def train(
     seed: int,
     resume: bool = False,
     encoder: PhysicsEncoder | None = None,
+    vision: VisionEncoder | None = None,
     start_from: Policy | None = None,
     start_critic: dict[str, Tensor] | None = None,
     evaluate: Evaluate | None = None,
@@ -73,15 +75,18 @@ def train(
 ) -> TrainResult:
     """Train a policy and write it to `out`/policy; checkpoints, curve.jsonl and TensorBoard scalars stand beside it.
 
-    `start_from` gives weights, scaling and encoder (`encoder` overrides the latter), `start_critic` what
-    load_critic() reads beside it. ConfigError when its network differs from `card.network`, when `resume` finds a run
-    with other settings, or when `out` holds a training that was not to be resumed. Ctrl-C and kill leave the last
-    checkpoint whole.
+    `start_from` gives weights, scaling and encoders (`encoder` and `vision` override those), `start_critic` what
+    load_critic() reads beside it. The environments give pictures, which `vision` then reads, or `sight`. ConfigError
+    when its network differs from `card.network`, when `resume` finds a run with other settings, or when `out` holds a
+    training that was not to be resumed. Ctrl-C and kill leave the last checkpoint whole.
     """
     if start_from is not None and encoder is None:
         encoder = start_from.encoder
+    if start_from is not None and vision is None and start_from.vision is not None:
+        vision = start_from.vision.encoder
     card = card.with_encoder(None if encoder is None else encoder.card)
-    run = _Run(make_env, card, recipe, Path(out), seed, encoder, start_from, start_critic)
+    card = card.with_vision(None if vision is None else vision.card)
+    run = _Run(make_env, card, recipe, Path(out), seed, encoder, vision, start_from, start_critic)
     if resume:
         run.restore()
     elif checkpoint.latest(run.out) is not None:
@@ -122,18 +127,18 @@ class _Run:
         out: Path,
         seed: int,
         encoder: PhysicsEncoder | None,
+        vision: VisionEncoder | None,
         start_from: Policy | None,
         start_critic: dict[str, Tensor] | None,
     ) -> None:
-        self.card, self.recipe, self.out, self.encoder = card, recipe, out, encoder
-        size = card.layout().size
-        self.statistics = RunningStatistics(size)
-        self.env = ContextVecEnv(make_env(recipe.num_envs), encoder, self.statistics)
+        self.card, self.recipe, self.out, self.encoder, self.vision = card, recipe, out, encoder, vision
+        self.statistics = RunningStatistics(card.shown)
+        self.env = ContextVecEnv(make_env(recipe.num_envs), card, self.statistics, encoder, vision)
         self.curriculum = self.env.get_attr("curriculum", 0)[0] if self.env.has_attr("curriculum") else None
         """What the environments draw their parameters by, where that changes with what the policy can do."""
         self.learner = make_ppo(self.env, card.network, recipe, seed)
         inputs = {"policy card": _digest(config.dump_yaml(replace(card, lineage={})).encode())}
-        inputs["encoder"] = _digest_of(encoder)
+        inputs["encoder"], inputs["vision"] = _digest_of(encoder), _digest_of(vision)
         inputs["start_from"] = _digest_of(start_from)
         self.state = TrainState(segment=0, env_steps=0, seed=seed, recipe=recipe, inputs=inputs)
         self.curve: list[dict[str, float]] = []
@@ -230,6 +235,8 @@ class _Run:
         policy = Policy(replace(self.card, lineage=lineage))
         if self.encoder is not None and policy.encoder is not None:
             policy.encoder.load_state_dict(self.encoder.state_dict())
+        if self.vision is not None and policy.vision is not None:
+            policy.vision.encoder.load_state_dict(self.vision.state_dict())
         policy.normalizer.set(self.statistics.mean, self.statistics.deviation)
         read_actor(self.learner, policy.actor)
         return policy.eval()

@@ -164,7 +164,7 @@ class Rig:
             plant.step(command)
             frames.push(plant.qpos)
         frames.update(np.full(COUNT, steps), plant.outer, np.random.default_rng(self._seed))
-        return {"images": np.concatenate([i.reshape(1, COUNT, -1) for i in frames.images.values()], axis=2) * 1.0}
+        return {"images": np.concatenate([i.reshape(1, COUNT, -1) for i in frames.inputs.values()], axis=2) * 1.0}
 
     def _images(self, exposures: int, values: Values, starts: Starts) -> Signals:
         """One image a simulation by each camera of the MJCF, the mean of some `exposures` while the robot moves; the

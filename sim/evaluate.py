@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sim.model import RobotConfig
 from sim.randomization import Randomization
+from sim.sight import SightErrors
 from sim.tasks import Task
 from sim.vecenv import BatchedEnv, Inputs
 
@@ -36,16 +37,20 @@ def rollout_success(
     seed: int,
     *,
     history: int | None = None,
+    sight: SightErrors | None = None,
     nthread: int = 0,
 ) -> EpisodeStats:
     """Run n whole episodes from the task's evaluation starts, each with its own draw of the randomization.
+
+    With `sight` no picture is drawn: inputs hold what an encoder with these errors would tell.
 
     `act` is called with the inputs of all n at every control step, after their histories were emptied. Start
     states and parameters depend on `seed` alone, so two controllers can be compared pair by pair.
     """
     env = BatchedEnv(
-        task, robot, randomization, n, history=history, seed=seed, start="evaluate", autoreset=False, nthread=nthread
-    )
+        task, robot, randomization, n, history=history, seed=seed, start="evaluate", autoreset=False, sight=sight,
+        nthread=nthread,
+    )  # fmt: skip
     inputs = env.reset()
     ended = np.zeros(n, dtype=bool)
     success, returns = np.zeros(n, dtype=bool), np.zeros(n)

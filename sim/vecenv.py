@@ -26,6 +26,7 @@ from sim.model import Model, RobotConfig
 from sim.plant import Plant
 from sim.randomization import Randomization
 from sim.sensor import WIDTH, Sensors
+from sim.sight import Sight, SightErrors
 from sim.state import State
 from sim.tasks import Task
 
@@ -84,6 +85,7 @@ class BatchedEnv:
         stagger: bool = False,
         privileged: bool = False,
         redraw: bool = True,
+        sight: SightErrors | None = None,
         nthread: int = 0,
     ) -> None:
         """`history` overrides the task's; without `autoreset` ended simulations run on until reset() is called.
@@ -91,7 +93,8 @@ class BatchedEnv:
         Without `redraw` a simulation keeps the parameters of its first episode.
         `stagger` is for training: episodes last the task's `explore_s`, and the first ones are cut at random lengths,
         so that a batch of data holds every phase of an episode instead of one. `privileged` adds the task's
-        privileged signals to the inputs, under that name.
+        privileged signals to the inputs, under that name. `sight` gives, in place of pictures, what a vision encoder
+        with these errors would tell of them.
         ConfigError when task, robot and randomization do not belong together.
         """
         check_fit(task, robot.spec)
@@ -106,7 +109,11 @@ class BatchedEnv:
         self.observation = Observation(self.spec, config, task.action, num_envs)
         self.plant = Plant(self.model, num_envs, period_s=task.control_period_s, nthread=nthread, fields=task.fields)
         self._sensors = Sensors(self.model, self.plant.outer, num_envs, self.plant.timestep)
-        self._frames = Frames(self.model, config.cameras, num_envs, task.control_period_s, nthread)
+        self._frames = (
+            Frames(self.model, config.cameras, num_envs, task.control_period_s, nthread)
+            if sight is None
+            else Sight(self.model, sight, num_envs, task.control_period_s)
+        )
         self._all = np.arange(num_envs, dtype=np.intp)
         self._units, self._redraw = units_per_effort(self.model), redraw and not randomization.fixed
         self._speed_limit = np.array([j.velocity_limit for j in self.spec.joints])
@@ -153,6 +160,21 @@ class BatchedEnv:
     def state(self) -> State:
         """What the task is shown: the simulator's truth, live."""
         return self._state
+
+    @property
+    def signals(self) -> Mapping[str, Array]:
+        """What the sensors read now, as Observation.encode() takes it."""
+        return self._signals
+
+    @property
+    def pictures(self) -> Inputs:
+        """`image_<camera>` -> (num_envs, 3, h, w) uint8, as they are in the inputs now; or `sight`."""
+        return self._frames.inputs
+
+    @property
+    def pictured(self) -> Mapping[str, Array]:
+        """Camera -> (num_envs, nq) the states that its visible pictures show: labels, no input of a policy."""
+        return self._frames.pictured
 
     @property
     def parameters(self) -> tuple[tuple[str, ...], Array]:
@@ -232,7 +254,7 @@ class BatchedEnv:
     def _inputs(self) -> Inputs:
         inputs: Inputs = dict(self.observation.encode(self._signals))
         self._frames.update(self._age, self.plant.outer, self._noise_rng)
-        inputs |= {f"image_{name}": images for name, images in self._frames.images.items()}
+        inputs |= self._frames.inputs
         if self._privileged:
             inputs["privileged"] = self.task.privileged(self._state).astype(np.float32)
         return inputs
@@ -271,8 +293,9 @@ class BatchedEnv:
         if length:
             parts["history"] = spaces.Box(-np.inf, np.inf, (length, self.observation.history_size), np.float32)
             parts["history_mask"] = spaces.Box(0.0, 1.0, (length,), np.float32)
-        for name, images in self._frames.images.items():
-            parts[f"image_{name}"] = spaces.Box(0, 255, images.shape[1:], np.uint8)
+        for name, seen in self._frames.inputs.items():
+            low, high = (0, 255) if seen.dtype == np.uint8 else (-np.inf, np.inf)
+            parts[name] = spaces.Box(low, high, seen.shape[1:], seen.dtype.type)
         if self._privileged:
             parts["privileged"] = spaces.Box(-np.inf, np.inf, (len(self.task.privileged_names),), np.float32)
         return spaces.Dict(parts) if len(parts) > 1 else box

@@ -140,11 +140,9 @@ class _Graph(nn.Module):
         return tuple(value for value in outputs if value is not None)
 
 
-@torch.no_grad()
 def run_torch(policy: Policy, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
     """The policy's outputs by name."""
-    outputs = policy(**{name: torch.from_numpy(np.ascontiguousarray(inputs[name])) for name in policy.input_names})
-    return dict(zip(policy.output_names, (o.numpy() for o in outputs if o is not None), strict=True))
+    return policy.answer(inputs)
 
 
 def parity(policy: Policy, controller: Controller, inputs: Inputs) -> float:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.evaluate import Act, rollout_success
+from sim.evaluate import rollout_success
 from sim.model import RobotConfig
 from sim.randomization import Randomization
+from sim.sight import SightErrors
 from sim.tasks import Task
 from sim.vecenv import BatchedEnv
 
@@ -27,7 +28,7 @@ ROBOTS, RECORDED = 16, 1000
 
 
 def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCard:
-    """The card of a policy for a task; training adds the encoder's history."""
+    """The card of a policy for a task; training adds the encoders and the history."""
     from policies.policy import PolicyCard
 
     return PolicyCard(
@@ -41,40 +42,51 @@ def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCar
 
 
 def environments(
-    task: Task, robot: RobotConfig, law: Randomization, history: int, seed: int
+    task: Task, robot: RobotConfig, law: Randomization, history: int, seed: int, sight: SightErrors | None = None
 ) -> Callable[[int], VecEnv]:
-    """Number of simulations -> training environments whose parameters are drawn from `law`."""
+    """Number of simulations -> training environments whose parameters are drawn from `law`.
+
+    With `sight` they draw no pictures, and tell what an encoder with these errors would.
+    """
 
     def make(num_envs: int) -> VecEnv:
         from sim.sb3 import SB3VecEnv
 
-        return SB3VecEnv(BatchedEnv(task, robot, law, num_envs, history=history, seed=seed, stagger=True))
+        return SB3VecEnv(BatchedEnv(task, robot, law, num_envs, history=history, seed=seed, stagger=True, sight=sight))
 
     return make
 
 
 def scorer(
-    task: Task, robot: RobotConfig, law: Randomization, n: int, seed: int = EVALUATION_SEED
+    task: Task,
+    robot: RobotConfig,
+    law: Randomization,
+    n: int,
+    seed: int = EVALUATION_SEED,
+    sight: SightErrors | None = None,
 ) -> Callable[[Policy], tuple[float, float]]:
     """Policy -> success rate and mean return over `n` episodes from the task's evaluation starts."""
 
     def score(policy: Any) -> tuple[float, float]:
-        stats = rollout_success(policy.act, task, robot, law, n, seed, history=policy.observation.history)
+        history = policy.observation.history
+        stats = rollout_success(policy.episode(), task, robot, law, n, seed, history=history, sight=sight)
         return float(stats.success.mean()), float(stats.returns.mean())
 
     return score
 
 
 def recorded_inputs(
-    act: Act, task: Task, robot: RobotConfig, law: Randomization, history: int, seed: int
-) -> dict[str, npt.NDArray[np.float32]]:
-    """What a policy saw in simulation: `RECORDED` rows from all along the episodes of a few robots, by input name."""
+    policy: Policy, task: Task, robot: RobotConfig, law: Randomization, seed: int
+) -> dict[str, npt.NDArray[Any]]:
+    """What a policy was given in simulation, its memory included: `RECORDED` rows from all along some episodes."""
+    history = policy.observation.history
     env = BatchedEnv(task, robot, law, ROBOTS, history=history, seed=seed, start="evaluate", autoreset=False)
-    inputs, rows = env.reset(), []
-    for _ in range(task.steps):
-        rows.append({name: value.copy() for name, value in inputs.items()})
-        inputs = env.step(act(inputs)).inputs
-    together = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    count = len(together["observation"])
+    count = ROBOTS * task.steps
     kept = np.sort(np.random.default_rng(seed).permutation(count)[:RECORDED])
-    return {name: value[kept] for name, value in together.items()}
+    inputs, act, rows = env.reset(), policy.episode(), []
+    for step in range(task.steps):
+        action = act(inputs)
+        mine = kept[kept // ROBOTS == step] % ROBOTS
+        rows.append({name: value[mine] for name, value in act.inputs.items()})
+        inputs = env.step(action).inputs
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

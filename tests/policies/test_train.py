@@ -120,7 +120,7 @@ def test_the_policy_reproduces_the_learners_deterministic_action(
     statistics = RunningStatistics(4)
     statistics.freeze([0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 0.5])
     raw = envs(task, robot, encoder.card.history)(8)
-    env = ContextVecEnv(raw, encoder, statistics)
+    env = ContextVecEnv(raw, card.with_encoder(encoder.card), statistics, encoder)
     learner = make_ppo(env, card.network, TINY, seed=0)
     policy = Policy(card.with_encoder(encoder.card)).eval()
     assert policy.encoder is not None
@@ -139,11 +139,12 @@ def test_the_policy_reproduces_the_learners_deterministic_action(
 
 
 def test_the_end_of_an_episode_is_bootstrapped_from_its_own_context(
-    task: Task, robot: RobotConfig, encoder: PhysicsEncoder
+    task: Task, robot: RobotConfig, card: PolicyCard, encoder: PhysicsEncoder
 ) -> None:
     """The terminal observation has the context of the episode that ended, not of the one that begins."""
     short = replace(task, episode_s=0.3)
-    env = ContextVecEnv(envs(short, robot, encoder.card.history)(4), encoder, RunningStatistics(4))
+    raw = envs(short, robot, encoder.card.history)(4)
+    env = ContextVecEnv(raw, card.with_encoder(encoder.card), RunningStatistics(4), encoder)
     env.reset()
     for _ in range(30):
         observed, _, done, infos = env.step(np.ones((4, 1)))
@@ -174,7 +175,7 @@ def test_the_critic_is_kept_beside_the_policy_for_further_training(
     train(envs(task, robot), card, TINY, tmp_path, seed=0)
     critic = load_critic(tmp_path / "policy")
     assert critic is not None and load_critic(tmp_path) is None
-    env = ContextVecEnv(envs(task, robot)(8), None, RunningStatistics(4))
+    env = ContextVecEnv(envs(task, robot)(8), card, RunningStatistics(4))
     learner = make_ppo(env, card.network, TINY, seed=9)
     write_critic(learner, critic)
     assert all(torch.equal(value, critic[name]) for name, value in read_critic(learner).items())

@@ -24,4 +24,6 @@ def test_each_simulations_camera_is_late_by_its_own_latency() -> None:
     late.reset(angles[:, None], np.arange(11))
     late.update(np.zeros(11, dtype=np.int64), Plant(model, 11, nthread=1).outer, np.random.default_rng(0))
     for simulation, step in enumerate((10, 8, 5)):
-        np.testing.assert_array_equal(frames.images[camera][simulation], late.images[camera][step])
+        np.testing.assert_array_equal(
+            frames.inputs[f"image_{camera}"][simulation], late.inputs[f"image_{camera}"][step]
+        )

@@ -143,5 +143,5 @@ def _untrained(path: Path) -> Path:
             network=NetworkConfig(hidden=HIDDEN),
         )
     ).eval()
-    golden = recorded_inputs(policy.act, task, robot, NOMINAL, task.observation.history, seed=0)
+    golden = recorded_inputs(policy, task, robot, NOMINAL, seed=0)
     return export(policy, path, golden=golden, rng=np.random.default_rng(0)).bundle

@@ -106,7 +106,7 @@ def controller(cfg: Config, task: str, run: Run) -> tuple[Callable[[dict[str, An
 
     policy = Policy.load(run.input(existing(cfg.policy, "policy", "train")))
     same_task(f"policy={cfg.policy}", policy.task, task)
-    return policy.act, policy.observation.history
+    return policy.episode(), policy.observation.history
 
 
 def _of_bundle(path: Path, task: str) -> tuple[Callable[[dict[str, Any]], Any], int]:

@@ -2,6 +2,7 @@
 
     terrafirma export policy=runs/train/policy
     terrafirma export policy=runs/finetune/policy posterior=runs/identify/posterior.yaml key=private.pem
+    terrafirma export policy=runs/train/policy vision=runs/finetune/encoder
 
 Reads   a policy, and what robots are drawn from to record golden vectors and to measure its return.
 Writes  bundle/ (ONNX, manifest, golden vectors, monitor, model card, digests) and result.json.
@@ -28,12 +29,14 @@ from transfer.choices import existing, parameters
 from transfer.cli import Common
 
 VOLATILE = ("bundle", "variants")
-EPISODES = 100
+EPISODES, QUICK = 100, 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
     policy: Path | None = None
+    vision: Path | None = None
+    """A vision encoder that takes the place of the policy's own: one that was adapted to the robot's cameras."""
     posterior: Path | None = None
     dr: Randomization | None = None
     """Default: the prior of the policy's robot."""
@@ -43,26 +46,26 @@ class Config(Common):
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
+    from policies.encoders.vision import VisionEncoder
     from policies.policy import Policy
     from transfer.export import export
+    from transfer.sight import with_appearance
     from transfer.training import recorded_inputs
 
     source = run.input(existing(cfg.policy, "policy", "train"))
     policy = Policy.load(source)
-    if policy.observation.cameras:
-        raise ConfigError(
-            f"policy={source}: policies with cameras are exported with transfer.export, not yet from here."
-        )
+    if cfg.vision is not None:
+        policy = policy.with_vision(VisionEncoder.load(run.input(existing(cfg.vision, "vision", "pretrain"))))
     task, robot = tasks.load_task(policy.task), robot_of(policy)
-    law = parameters(robot, cfg.posterior, cfg.dr or default_prior(robot), run)
-    n = 20 if cfg.quick else EPISODES
+    law = with_appearance(parameters(robot, cfg.posterior, cfg.dr or default_prior(robot), run), task)
+    n = QUICK if cfg.quick or (cfg.demo and policy.vision is not None) else EPISODES
     history = policy.observation.history
-    stats = rollout_success(policy.act, task, robot, law, n, cfg.seed, history=history)
+    stats = rollout_success(policy.episode(), task, robot, law, n, cfg.seed, history=history)
     success, value = wilson(int(stats.success.sum()), n), mean_ci(stats.returns)
     made = export(
         policy,
         run.out / "bundle",
-        golden=recorded_inputs(policy.act, task, robot, law, history, cfg.seed),
+        golden=recorded_inputs(policy, task, robot, law, cfg.seed),
         rng=np.random.default_rng(cfg.seed),
         lineage={"policy_sha256": files.sha256(source), "law": law.name, "seed": cfg.seed, **policy.card.lineage},
         gate={"episodes_in_simulation": n, "success": success, "return": value, "drawn_from": law.name},

@@ -112,7 +112,7 @@ def _of_policy(folder: Path, cfg: Config, run: Run) -> list[Motion]:
     robot = cfg.robot or find_robot(task.robot)
     seeds = range(cfg.seed, cfg.seed + min(cfg.n, 1 if cfg.quick else 3))
     history = policy.observation.history
-    return [of_controller(policy.act, task, robot, NOMINAL, seed=s, history=history) for s in seeds]
+    return [of_controller(policy.episode(), task, robot, NOMINAL, seed=s, history=history) for s in seeds]
 
 
 def _of_bundle(folder: Path, cfg: Config, run: Run) -> list[Motion]:
