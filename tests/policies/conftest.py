@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from policies.encoders.physics import EncoderCard, EncoderConfig, PhysicsEncoder
+from policies.encoders.vision import VisionCard, VisionConfig, VisionEncoder
 from policies.encoders.windows import WindowData
 from policies.network import NetworkConfig
 from policies.policy import PolicyCard
@@ -76,6 +77,14 @@ def encoder_card(task: Task, robot: RobotConfig, small: EncoderConfig) -> Encode
 def encoder(encoder_card: EncoderCard) -> PhysicsEncoder:
     torch.manual_seed(3)
     return PhysicsEncoder(encoder_card).eval()
+
+
+@pytest.fixture(scope="session")
+def vision(robot: RobotConfig) -> VisionEncoder:
+    """An untrained vision encoder of the pendulum's camera."""
+    config = VisionConfig(channels=(8, 8, 8), points=4, features=8)
+    torch.manual_seed(4)
+    return VisionEncoder(VisionCard.of(robot.spec, config, ("joint/shoulder", "body/pendulum"))).eval()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ import pytest
 import torch
 
 from policies.encoders.physics import EncoderCard, EncoderConfig
+from policies.encoders.vision import VisionCard, VisionConfig
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
 from robot import bundle
 from robot.config import ConfigError
+from robot.controller import Controller
 from robot.observation import signals_of
 from robot.spec import load_spec
 from robot.state import Joints, Sample
@@ -35,28 +38,30 @@ def make_policy(*, encoder: bool = False, camera: bool = False) -> Policy:
     """A random policy for the simple pendulum, its normalizer not the identity."""
     spec, task = load_spec("simple_pendulum"), load_task("pendulum_swingup")
     observation = dataclasses.replace(task.observation, history=0, cameras=("side",) if camera else ())
+    size = VisionConfig(channels=(8, 8, 8), points=4, features=8)
     card = PolicyCard(
         task=task.name,
         control_period_s=task.control_period_s,
         spec=spec,
         observation=observation,
         action=task.action,
-        network=NetworkConfig(hidden=(32, 32), camera_features=8),
+        network=NetworkConfig(hidden=(32, 32), memory=3 if camera else 0),
+        vision=VisionCard.of(spec, size, ("joint/shoulder", "body/pendulum")) if camera else None,
     )
     if encoder:
         config = EncoderConfig(history=24, context=3, hidden=(16,), predictor=(16,), features=2)
         card = card.with_encoder(EncoderCard.of(card.layout(), config, task.control_period_s))
     torch.manual_seed(0)
     policy = Policy(card)
-    size = card.layout().size
+    size = card.shown
     policy.normalizer.set(np.linspace(-0.5, 0.5, size), np.linspace(0.5, 3.0, size))
     return policy.eval()
 
 
 def recorded(policy: Policy, n: int = 150) -> dict[str, np.ndarray]:
     """Inputs of a robot that swings, as the onboard encoder makes them."""
-    rng, layout = np.random.default_rng(0), policy.card.layout()
-    rows = []
+    rng, layout, act = np.random.default_rng(0), policy.card.layout(), policy.episode()
+    rows: list[Mapping[str, np.ndarray]] = []
     for k in range(n):
         angle, speed = 2.0 * np.sin(0.05 * k), 10.0 * np.cos(0.05 * k)
         signals = {
@@ -68,7 +73,8 @@ def recorded(policy: Policy, n: int = 150) -> dict[str, np.ndarray]:
         layout.decode(rng.uniform(-1, 1, (1, 1)))
         for camera in policy.observation.cameras:
             row[f"image_{camera}"] = rng.integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
-        rows.append(row)
+        act(row)
+        rows.append(act.inputs)
     return {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
 
 
@@ -115,9 +121,14 @@ def test_names_shapes_and_batch_axis_are_as_agreed(seeing: tuple[Policy, Export]
         "observation": ["batch", 4],
         "history": ["batch", 24, 5],
         "history_mask": ["batch", 24],
+        "state_memory": ["batch", 3, 7],
         "image_side": ["batch", 3, 64, 64],
     }
-    assert shapes(model.graph.output) == {"action": ["batch", 1], "context": ["batch", 3]}
+    assert shapes(model.graph.output) == {
+        "action": ["batch", 1],
+        "context": ["batch", 3],
+        "state_memory_next": ["batch", 3, 7],
+    }
 
 
 def test_file_serves_any_batch(plain: tuple[Policy, Export]) -> None:
@@ -128,21 +139,32 @@ def test_file_serves_any_batch(plain: tuple[Policy, Export]) -> None:
     np.testing.assert_allclose(action, policy.act(inputs), atol=1e-6)
 
 
-def test_controller_with_images_does_what_the_policy_does(seeing: tuple[Policy, Export]) -> None:
+def test_controller_with_images_and_memory_does_what_the_policy_does(seeing: tuple[Policy, Export]) -> None:
+    """Also after 500 steps, and from the beginning again after reset()."""
     policy, made = seeing
-    controller, layout = bundle.load(made.bundle), policy.card.layout()
+    controller = bundle.load(made.bundle)
+    first = actions_of(controller, policy, 500)
+    assert np.ptp(first) > 1e-3
+    controller.reset()
+    np.testing.assert_array_equal(actions_of(controller, policy, 20), first[:20])
+
+
+def actions_of(controller: Controller, policy: Policy, steps: int) -> np.ndarray:
+    """The policy's actions along an episode, each compared with the controller's command and memory."""
+    layout, act = policy.card.layout(), policy.episode()
     rng, actions = np.random.default_rng(1), []
-    for k in range(30):
+    for k in range(steps):
         values = {"position": [0.1 * k], "velocity": [1.0], "effort": [0.0]}
         joints = Joints(names=("shoulder",), t_ns=k, **{n: np.array(v) for n, v in values.items()})
         image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         sample = Sample(t_ns=k, joints=joints, images={"side": (k, image)})
         inputs = dict(layout.encode(signals_of(sample, policy.spec)))
-        action = policy.act(inputs | {"image_side": np.ascontiguousarray(image.transpose(2, 0, 1)[None])})
+        action = act(inputs | {"image_side": np.ascontiguousarray(image.transpose(2, 0, 1)[None])})
         expected = layout.decode(action)[0]
-        np.testing.assert_allclose(controller.act(sample).effort, expected, atol=2e-5)
+        np.testing.assert_allclose(controller.act(sample).effort, expected, atol=1e-4)
+        np.testing.assert_allclose(controller.action, action[0], atol=1e-4)
         actions.append(action[0, 0])
-    assert np.ptp(actions) > 1e-3
+    return np.array(actions)
 
 
 def test_image_changes_the_action(seeing: tuple[Policy, Export]) -> None:
