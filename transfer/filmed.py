@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from transfer.video import Array, Clip, Images, Labels, angle_errors, read_clip,
 if TYPE_CHECKING:
     from policies.encoders.vision import VisionEncoder
 
+FRAMES, FIGURE = "frames.csv", "angles.html"
+"""Files that a stage leaves in its folder."""
 FINE = 2
 """Frames that an encoder is adapted to are kept this many times larger than it takes: turning them blurs less."""
 
@@ -39,8 +42,8 @@ class Seen:
     """(N, 2) how far the votes for each lie apart, in halves of the picture."""
 
 
-def one_camera(folder: Path) -> VisionEncoder:
-    """The vision encoder in a folder; ConfigError when it is none, or cannot be asked for an angle in one picture."""
+def vision_encoder(folder: Path) -> VisionEncoder:
+    """The vision encoder in a folder; ConfigError when it holds another kind, or none."""
     from policies.encoders.vision import CARD, VisionEncoder
     from robot.config import load_yaml
 
@@ -49,7 +52,12 @@ def one_camera(folder: Path) -> VisionEncoder:
     card = load_yaml(Path(folder) / CARD)
     if not isinstance(card, dict) or card.get("kind") != "vision":
         raise ConfigError(f"encoder={folder}: it is no vision encoder; pretrain one with encoder=vision.")
-    encoder = VisionEncoder.load(folder)
+    return VisionEncoder.load(folder)
+
+
+def one_camera(folder: Path) -> VisionEncoder:
+    """A vision encoder that can be asked for an angle in one picture; ConfigError when it cannot."""
+    encoder = vision_encoder(folder)
     if len(encoder.card.cameras) != 1 or len(encoder.card.keypoints) != 2:
         raise ConfigError(
             f"encoder={folder}: an angle in a video needs one camera and two keypoints, pivot and end; it has "
@@ -68,21 +76,32 @@ def read(
 
 def see(encoder: VisionEncoder, images: Images) -> Seen:
     """Angle and keypoints of pictures (N, 3, n h, n w), each by itself."""
+    from policies.encoders.vision import image_angle
+
+    parts = [(s.keypoints, s.spread) for s in _answers(encoder, images)]
+    keypoints, spread = (np.concatenate([p[i].numpy() for p in parts]).astype(np.float64) for i in (0, 1))
+    aspect = encoder.card.width / encoder.card.height
+    angle = np.concatenate([image_angle(p[0], aspect).numpy() for p in parts]).astype(np.float64)
+    return Seen(angle, keypoints, spread)
+
+
+def joints(encoder: VisionEncoder, images: Images) -> Array:
+    """(N, J) positions of the joints in pictures (N, 3, n h, n w)."""
+    from policies.encoders.vision import joint_angles
+
+    return np.concatenate([joint_angles(s, encoder.card).numpy() for s in _answers(encoder, images)]).astype(np.float64)
+
+
+def _answers(encoder: VisionEncoder, images: Images) -> Iterator[Any]:
+    """The encoder's Seen of pictures, some at a time."""
     import torch
 
-    from policies.encoders.vision import image_angle
     from policies.encoders.warp import pixels, reduced
 
-    card = encoder.card
-    parts = []
     with torch.no_grad():
         for first in range(0, len(images), 128):
-            batch = reduced(torch.from_numpy(images[first : first + 128]), card.height, card.width)
-            parts.append(encoder(pixels(batch)))
-    keypoints = torch.cat([p.keypoints for p in parts])
-    angle = image_angle(keypoints, card.width / card.height)
-    spread = torch.cat([p.spread for p in parts])
-    return Seen(*(t.numpy().astype(np.float64) for t in (angle, keypoints, spread)))
+            batch = reduced(torch.from_numpy(images[first : first + 128]), encoder.card.height, encoder.card.width)
+            yield encoder(pixels(batch))
 
 
 def told(seen: Seen, clip: Clip, labels: Labels | None, out: Path, seed: int) -> dict[str, Any]:
@@ -91,13 +110,13 @@ def told(seen: Seen, clip: Clip, labels: Labels | None, out: Path, seed: int) ->
     Errors are of scored frames alone: those that move, once each.
     """
     truth, scored = labels.of(len(clip)) if labels is not None else (np.full(len(clip), np.nan), None)
-    files.write_text(out / "frames.csv", _table(seen, clip, truth))
-    write_angles(out / "angles.html", clip.name, clip.seconds, seen.angle, truth)
+    files.write_text(out / FRAMES, _table(seen, clip, truth))
+    write_angles(out / FIGURE, clip.name, clip.seconds, seen.angle, truth)
     keys: dict[str, Any] = {
         "frames": len(clip),
         "seconds_of_video": float(clip.seconds[-1]),
-        "frames_csv": str(out / "frames.csv"),
-        "figure": str(out / "angles.html"),
+        "frames_csv": FRAMES,
+        "figure": FIGURE,
     }
     if scored is not None and scored.any():
         keys["angle_error"] = scores(seen.angle, clip, truth, scored, seed)

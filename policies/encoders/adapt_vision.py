@@ -30,6 +30,8 @@ Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.bool_]
 LOOKS = 8
 """Turned copies of each held-out picture that are scored, so that a few pictures stand for all poses."""
+FEWEST = 20
+"""Frames that can tell something together, without a label."""
 BEND = 0.05
 """Errors above this [rad, halves of the picture, or the states' units] count by their size, not by their square."""
 
@@ -72,6 +74,8 @@ class Footage:
     """(N,) angle in the picture [rad]; NaN where nobody told it."""
     state: Array
     """(N, S) the card's states; NaN where nobody told them."""
+    group: npt.NDArray[np.int64]
+    """(N,) pictures of one group are alike, and held out together: a stretch of time, or a recording."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -118,13 +122,14 @@ def adapt(
     generator = torch.Generator().manual_seed(seed)
     train, held = split(footage, config.held_out, np.random.default_rng(seed))
     adapted = Steady(copy.deepcopy(encoder)).eval()
-    real = _Real(adapted.encoder, footage, train, config, generator)
+    real = _Real(adapted.encoder, footage, train, ~held, config, generator)
+    truth = footage.angle if footage.told.any() or real.consensus is None else real.consensus.angle
     tuned = tune(
         adapted,
         real,
         lambda count: replay_loss(adapted.encoder, replay, count, generator),
         config.tune,
-        Judge(adapted.encoder, footage, held, config, seed),
+        Judge(adapted.encoder, footage, held, truth, config, seed),
         seed=seed,
         report=report,
     )
@@ -163,36 +168,38 @@ def check(encoder: VisionEncoder, footage: Footage, config: VisionAdaptConfig) -
             f"pictures of {width} x {height}: the encoder takes {card.width} x {card.height} or a multiple."
         )
     told = int(footage.told.sum())
-    if told == 1 or (told == 0 and (config.rounds == 0 or len(footage) < 20)):
-        raise ConfigError(f"{told} labels on {len(footage)} pictures are too few to adapt to; give two labels or more.")
+    groups = len(np.unique(footage.group[footage.told] if told else footage.group))
+    if groups < 2 or (told == 0 and (config.rounds == 0 or len(footage) < FEWEST)):
+        raise ConfigError(
+            f"{told} labels on {len(footage)} pictures are too few to adapt to, as some must be held out; give two "
+            f"labels or more, or {FEWEST} frames without."
+        )
 
 
 def split(footage: Footage, held_out: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """(N,) told pictures to train on, and pictures to hold out: told ones, or where there are none any.
+    """(N,) told pictures to train on, and pictures to hold out: told ones, or any where there are none.
 
-    Untold pictures are held out in stretches of time, as neighbours are alike.
+    Every few groups one is held out, so that both parts span the motion.
     """
-    told = np.flatnonzero(footage.told)
-    held = np.zeros(len(footage), dtype=bool)
-    if len(told):
-        step = max(2, round(1.0 / held_out))
-        held[told[rng.integers(step) :: step] if len(told) >= step else told[:1]] = True
-        return footage.told & ~held, held
-    stretches = np.arange(len(footage)) // max(len(footage) // 20, 1)
-    held |= np.isin(stretches, rng.choice(stretches.max() + 1, max(1, round(20 * held_out)), replace=False))
-    return np.zeros(len(footage), dtype=bool), held
+    told = footage.told if footage.told.any() else np.ones(len(footage), dtype=bool)
+    groups = np.unique(footage.group[told])
+    step = max(2, min(round(1.0 / held_out), len(groups)))
+    held = told & np.isin(footage.group, groups[rng.integers(step) :: step])
+    return footage.told & ~held, held
 
 
 class Judge:
     """The held-out score: mean error [rad, or the states' units] on held-out pictures, in turned copies.
 
-    Where nothing is told, the mean answer to the copies stands for the truth: what counts is that they are alike.
+    Where nothing is told, the consensus before adaptation stands for the truth.
     """
 
     def __init__(
-        self, encoder: VisionEncoder, footage: Footage, held: Rows, config: VisionAdaptConfig, seed: int
+        self, encoder: VisionEncoder, footage: Footage, held: Rows, truth: Array, config: VisionAdaptConfig, seed: int
     ) -> None:
-        self.encoder, self.footage, self.held, self.config, self.seed = encoder, footage, held, config, seed
+        """`truth` (N,) angles in the picture [rad], for footage without states."""
+        self.encoder, self.footage, self.held, self.truth = encoder, footage, held, truth
+        self.config, self.seed = config, seed
 
     def __call__(self) -> float:
         footage, held, card = self.footage, self.held, self.encoder.card
@@ -205,8 +212,7 @@ class Judge:
         answers = look(self.encoder, footage.images[held], LOOKS, math.radians(self.config.turn_deg), generator)
         flat = torch.from_numpy(answers.astype(np.float32)).flatten(0, 1)
         unit = np.exp(1j * image_angle(flat, card.width / card.height).view(LOOKS, -1).numpy().astype(np.float64))
-        truth = np.exp(1j * footage.angle[held]) if footage.told.any() else unit.mean(axis=0)
-        return float(np.abs(np.angle(unit * truth.conj())).mean())
+        return float(np.abs(np.angle(unit * np.exp(-1j * self.truth[held]))).mean())
 
 
 class _Real:
@@ -220,10 +226,12 @@ class _Real:
         encoder: VisionEncoder,
         footage: Footage,
         train: Rows,
+        free: Rows,
         config: VisionAdaptConfig,
         generator: torch.Generator,
     ) -> None:
-        self.encoder, self.footage, self.train = encoder, footage, train
+        """`train` (N,) pictures whose labels are used, `free` (N,) those that are not held out."""
+        self.encoder, self.footage, self.train, self.free = encoder, footage, train, np.flatnonzero(free)
         self.config, self.generator = config, generator
         self.turn = math.radians(config.turn_deg) if footage.by_angle else 0.0
         self.aspect = encoder.card.width / encoder.card.height
@@ -247,16 +255,24 @@ class _Real:
         loss = angle_loss(seen.keypoints, _tensor(footage.angle[rows]) + motion.turn, told, self.aspect)
         loss = loss + robust(seen.state, _tensor(footage.state[rows]), told)
         if self.consensus is not None:
-            wanted = motion.points(_tensor(self.consensus.keypoints[rows]))
-            apart = functional.smooth_l1_loss(seen.keypoints[:, :2], wanted, beta=BEND, reduction="none")
-            loss = loss + (_tensor(self.consensus.weight[rows]) * apart.mean(dim=(1, 2))).mean()
+            loss = loss + self._apart(seen.keypoints, motion, rows)
         return loss
+
+    def _apart(self, keypoints: Tensor, motion: Motion, rows: npt.NDArray[np.intp]) -> Tensor:
+        """Robust error against the consensus, of pivot and end and of the angle between, as far as it is trusted."""
+        assert self.consensus is not None
+        wanted = motion.points(_tensor(self.consensus.keypoints[rows]))
+        apart = functional.smooth_l1_loss(keypoints[:, :2], wanted, beta=BEND, reduction="none").mean(dim=(1, 2))
+        turned = image_angle(keypoints, self.aspect) - image_angle(wanted, self.aspect)
+        turned = torch.atan2(torch.sin(turned), torch.cos(turned))
+        apart = apart + functional.smooth_l1_loss(turned, torch.zeros_like(turned), beta=BEND, reduction="none")
+        return (_tensor(self.consensus.weight[rows]) * apart).mean()
 
     def _rows(self, batch: int) -> npt.NDArray[np.intp]:
         told = np.flatnonzero(self.train)
         share = 0 if not len(told) else batch if self.consensus is None else batch // 2
         parts = [told[_draw(len(told), share, self.generator)]] if share else []
-        return np.concatenate([*parts, _draw(len(self.footage), batch - share, self.generator)])
+        return np.concatenate([*parts, self.free[_draw(len(self.free), batch - share, self.generator)]])
 
 
 def angle_loss(keypoints: Tensor, wanted: Tensor, told: Tensor, aspect: float) -> Tensor:

@@ -1,9 +1,10 @@
 """Labels that pictures give themselves: what an encoder says of turned copies, made consistent over time and shape.
 
 Three things are known of a body that turns about a pivot, without any label: a turned copy of a picture must get the
-turned answer; the end stays at one distance from the pivot, which itself hardly moves in the picture; and the angle is
+turned answer; the end runs on a circle about the pivot, which itself hardly moves in the picture; and the angle is
 smooth in time. What the encoder says is averaged over the copies, robustly, and forced to agree with the other two; a
-frame where they disagree counts little. Keypoints 0 and 1 are pivot and end.
+frame where they disagree counts little. The circle is worth most: an encoder that looks for the pivot a little beside
+it errs by degrees, and the same way in every copy. Keypoints 0 and 1 are pivot and end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ PIVOT_S = 0.5
 """The pivot's place is the median over this long before and after [s]: a camera in the hand drifts slowly."""
 TRUSTED = math.radians(4.0)
 """Disagreement of the copies, or with the neighbours in time [rad], at which a frame counts half."""
+BESIDE, OFF = 0.06, 0.02
+"""Expected of an encoder that was trained elsewhere: how far beside the true pivot it looks for it always, and how far
+the end is off in one pose [halves of the picture's height]."""
+POSE = math.radians(10.0)
+"""Frames within this count together as one pose in the fit of the circle, however long the body rests there."""
 STALE = 0.25
 """A picture that differs from the one before by less than this share of the usual is a repeat of it."""
 
@@ -76,22 +82,44 @@ def agree(answers: Array, seconds: Array, fresh: npt.NDArray[np.bool_], aspect: 
     """
     scale = np.array([aspect, 1.0])
     points = answers[:, :, :2] * scale
-    arm = points[:, :, 1] - points[:, :, 0]
-    unit = (arm[..., 0] * 1j + arm[..., 1]) / np.maximum(np.hypot(arm[..., 0], arm[..., 1]), 1e-9)
+    pivot = _slow(np.median(points[:, :, 0], axis=0), seconds)
+    beside, length = _circle(np.median(points[:, :, 1], axis=0) - pivot)
+    pivot = pivot + beside
+    arm = points[:, :, 1] - pivot
+    reach = np.hypot(arm[..., 0], arm[..., 1])
+    unit = (arm[..., 0] * 1j + arm[..., 1]) / np.maximum(reach, 1e-9)
     middle = _robust_direction(unit)
     spread = np.median(np.abs(np.angle(unit * middle.conj())), axis=0)
-    length = float(np.median(np.hypot(arm[..., 0], arm[..., 1])))
-    stretch = np.abs(np.log(np.maximum(np.median(np.hypot(arm[..., 0], arm[..., 1]), axis=0), 1e-9) / length))
+    stretch = np.log(np.maximum(np.median(reach, axis=0), 1e-9) / length)
     trust = 1.0 / (1.0 + np.square(spread / TRUSTED)) / (1.0 + np.square(stretch / 0.15))
     angle = np.angle(middle)
     smooth = np.array([_of_neighbours(i, seconds, angle, trust, fresh) for i in range(len(angle))])
     apart = np.abs(np.angle(np.exp(1j * (angle - smooth))))
     share = 1.0 / (1.0 + np.square(apart / TRUSTED))
     blended = np.angle(share * np.exp(1j * angle) + (1.0 - share) * np.exp(1j * smooth))
-    pivot = _slow(np.median(points[:, :, 0], axis=0), seconds)
     end = pivot + length * np.stack([np.sin(blended), np.cos(blended)], axis=1)
     keypoints = np.stack([pivot, end], axis=1) / scale
     return Consensus(keypoints, blended, trust * share, spread)
+
+
+def _circle(arm: Array) -> tuple[Array, float]:
+    """Of ends (N, 2) about where the pivot is looked for: the true pivot (2,), and the radius of the ends' circle.
+
+    Least squares of |arm| = radius + direction . pivot, with an expectation on the pivot (BESIDE, OFF): without much
+    motion it stays where it is looked for. Robust: what is off by more counts less.
+    """
+    reach = np.maximum(np.hypot(arm[:, 0], arm[:, 1]), 1e-9)
+    direction = arm / reach[:, None]
+    pose = np.round(np.arctan2(arm[:, 0], arm[:, 1]) / POSE).astype(np.intp)
+    _, which, count = np.unique(pose, return_inverse=True, return_counts=True)
+    design = np.concatenate([direction, np.ones((len(arm), 1))], axis=1)
+    found = np.array([0.0, 0.0, np.median(reach)])
+    prior = np.diag([1.0 / BESIDE**2, 1.0 / BESIDE**2, 0.0])
+    for _ in range(8):
+        apart = (reach - design @ found) / OFF
+        weights = 1.0 / count[which] / (1.0 + np.square(apart)) / OFF**2
+        found = np.linalg.solve(design.T @ (weights[:, None] * design) + prior, design.T @ (weights * reach))
+    return found[:2], float(found[2])
 
 
 def _robust_direction(unit: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from policies.encoders.vision import COSINE, POSITION, SINE, VisionCard
 from robot.config import ConfigError
 from robot.log import EpisodeLog
 
@@ -123,3 +124,25 @@ def sight_of(log: EpisodeLog, camera: str, joints: tuple[str, ...], seen: Array)
         log_seconds=(positions.t_ns - start) * 1e-9,
         positions=np.asarray(positions.ordered(joints), dtype=np.float64),
     )
+
+
+def joints_of(card: VisionCard) -> tuple[str, ...]:
+    """Joints of which an encoder tells the position, in its order; see policies.encoders.vision.joint_angles."""
+    return tuple(
+        name.removeprefix(kind) for name in card.states for kind in (COSINE, POSITION) if name.startswith(kind)
+    )
+
+
+def turning(card: VisionCard) -> npt.NDArray[np.bool_]:
+    """(J,) which of joints_of() are told by cosine and sine."""
+    return np.array([COSINE + joint in card.states for joint in joints_of(card)])
+
+
+def states_at(card: VisionCard, sight: Sight, late: Latency) -> Array:
+    """(N, S) the card's states in each picture by the joints' sensors; NaN for what no joint tells, a free body say."""
+    positions = positions_at(sight.seconds - late.seconds, sight.log_seconds, sight.positions)
+    known: dict[str, Array] = {}
+    for joint, angle in zip(joints_of(card), positions.T, strict=True):
+        known |= {POSITION + joint: angle, COSINE + joint: np.cos(angle), SINE + joint: np.sin(angle)}
+    unknown = np.full(len(sight.seconds), np.nan)
+    return np.stack([known.get(name, unknown) for name in card.states], axis=1)
