@@ -63,6 +63,8 @@ ALIAS = {"model": "model_", "encoder": "encoder_"}
 take `model=` and `encoder=` for a choice among them."""
 CHOSEN_BY = {"encoder": ("pretrain",)}
 """Groups that are a choice in these stages only, and a path elsewhere."""
+PRIORS = {"vision": ("handheld", "appearance")}
+"""Encoder -> what the name of its prior ends in, of which the first that a robot has is taken; others: `default`."""
 HYDRA_FLAGS = ("--multirun", "-m", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--resolve", "--package")
 
 
@@ -249,7 +251,8 @@ def _with_matching(stage: str, overrides: list[str]) -> list[str]:
         robot = tasks.load_task(task).robot
         extra.append(f"robot={robot}")
     if defaults.get("dr") and "dr" not in chosen:
-        extra.append(f"dr={robot}_default" if f"{robot}_default" in choices("dr") else "dr=null")
+        names = [f"{robot}_{kind}" for kind in PRIORS.get(chosen.get("encoder", ""), ("default",))]
+        extra.append(f"dr={next((name for name in names if name in choices('dr')), 'null')}")
     for group in ("recipe", "network"):
         if group in defaults and group not in chosen and task in choices(group):
             extra.append(f"{group}={task}")

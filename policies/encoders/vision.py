@@ -57,26 +57,40 @@ class VisionConfig:
     width: int = 0
     """Of the pictures [pixel]; default 0: the camera's own."""
     height: int = 0
-    channels: tuple[int, ...] = (16, 32, 64, 64)
+    channels: tuple[int, ...] = (12, 24, 48, 64)
     """Widths of the pyramid; the first at half of the picture's size, each further one at half of the one before."""
     points: int = 16
     """Free spatial softmax channels of each camera beside the keypoints."""
     features: int = 32
     """Length of the vector that policies read."""
-    images: int = 24576
+    backbone: Path | None = None
+    """A safetensors file on this machine whose tensors, where they fit, the eyes begin with."""
+    images: int = 32768
     """Pictures that are made for training, of each camera."""
-    updates: int = 1500
-    batch: int = 96
-    learning_rate: float = 3e-3
+    samples: int = 4
+    """Draws of which each picture is the mean: smooth edges, and the blur of what moves."""
+    appearances: int = 1
+    """1, or 2: each state is shown in two appearances, whose features have to agree."""
+    agreement_weight: float = 0.1
+    map_weight: float = 0.0
+    """Of learning, beside everything else, where the robot is and how near things are; 0: these maps are not made."""
+    state_weight: float = 0.1
+    updates: int = 3000
+    batch: int = 64
+    learning_rate: float = 6e-3
     shift: int = 4
     """Most pixels by which a picture is shifted at random in training; 0: never."""
-    held_out: float = 0.05
+    strong: bool = False
+    """Change colours, add noise and cover parts in training, beyond what the prior does: for few pictures."""
+    held_out: float = 0.04
     """Share of the pictures that is kept for validation and for the probes."""
 
     def __post_init__(self) -> None:
-        for name in ("points", "features", "images", "updates", "batch"):
+        for name in ("points", "features", "images", "samples", "updates", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"encoder.{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.appearances not in (1, 2):
+            raise ConfigError(f"encoder.appearances is {self.appearances}; it must be 1 or 2.")
         if not 0.0 < self.held_out < 1.0:
             raise ConfigError(f"encoder.held_out is {self.held_out}; it must lie between 0 and 1.")
 

@@ -25,10 +25,9 @@ class ImageData:
     """(N, cameras * keypoints, 2) in [-1, 1] of the picture, beyond it outside; NaN where it is not known."""
     group: npt.NDArray[np.int64]
     """(N,) samples of one group belong together (one state in several appearances, one recording): never split."""
-    masks: npt.NDArray[np.bool_] | None = None
-    """(N, cameras, h, w) where the robot is; None when it is not known."""
-    depth: npt.NDArray[np.float16] | None = None
-    """(N, cameras, h, w) [m], 0 where there is nothing; None when it is not known."""
+    maps: npt.NDArray[np.uint8] | None = None
+    """(N, cameras, 2, h, w) how much of a pixel is robot, and how near what it shows is (0: nothing); None when it is
+    not known."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,8 +39,7 @@ class ImageData:
             state=self.state[rows],
             keypoints=self.keypoints[rows],
             group=self.group[rows],
-            masks=None if self.masks is None else self.masks[rows],
-            depth=None if self.depth is None else self.depth[rows],
+            maps=None if self.maps is None else self.maps[rows],
         )
 
     def split(self, held_out: float, rng: np.random.Generator) -> tuple[ImageData, ImageData]:

@@ -1,0 +1,243 @@
+"""Pretraining of the vision encoder on labelled pictures from simulation.
+
+A batch is shifted at random and changed in its looks; the eyes learn where the keypoints are (by their coordinates,
+and by looking near them), the whole network the state with its uncertainty. Where two samples of a group follow each
+other, they show one state in two appearances, and their features have to agree. Killed at any moment it goes on from
+its checkpoint, to the same result.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from policies import tensors
+from policies.encoders.augment import Strong, random_shift
+from policies.encoders.checkpoint import collect, restore
+from policies.encoders.vision import Eye, Seen, VisionCard, VisionConfig, VisionEncoder
+from policies.encoders.vision_data import ImageData
+from policies.encoders.vision_heads import MapHeads
+from policies.encoders.vision_probes import ERRORS, errors, probe
+from policies.progress import Meter, Report, silent
+from robot.config import ConfigError
+
+VALIDATIONS = 10
+CHECKPOINT = "checkpoint.safetensors"
+LOOK = 0.12
+"""How near to a keypoint the cells that vote for it should be: standard deviation, in halves of the picture."""
+PRECISE = 0.02
+"""Error of a keypoint, in halves of the picture, below which its loss is quadratic."""
+WARM_UP = 50
+"""Updates over which the step grows to its full size."""
+REPORTED = 20
+"""Updates between two reports on the progress."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionResult:
+    """A trained encoder with what training knew about it."""
+
+    encoder: VisionEncoder
+    probes: dict[str, dict[str, float]]
+    """Probe name -> {score, baseline}; more is better."""
+    curve: tuple[dict[str, float], ...]
+    """One row a validation: update, train_loss, and the errors on held-out pictures."""
+
+
+def pretrain_vision(
+    data: ImageData,
+    card: VisionCard,
+    config: VisionConfig,
+    out: Path,
+    *,
+    seed: int,
+    resume: bool = False,
+    report: Report = silent,
+) -> VisionResult:
+    """Train an encoder, probe it and write its folder to `out`; the checkpoint lies in `out` until it is done.
+
+    With `resume` it goes on from that checkpoint, if there is one.
+    """
+    torch.manual_seed(seed)
+    train, test = data.split(config.held_out, np.random.default_rng(seed))
+    encoder = VisionEncoder(card)
+    if config.backbone is not None:
+        start_from(encoder, config.backbone)
+    training = Training(encoder, config, train, seed)
+    training.run(test, out / CHECKPOINT, resume, report)
+    encoder.eval()
+    probes = probe(encoder, train, test)
+    encoder.card = replace(card, scores=probes)
+    encoder.save(out)
+    if training.heads is not None:
+        training.heads.save(out)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    return VisionResult(encoder=encoder, probes=probes, curve=tuple(training.curve))
+
+
+def start_from(encoder: VisionEncoder, path: Path) -> None:
+    """Begin with the tensors of a local safetensors file that fit; ConfigError when none does.
+
+    Names may have one prefix in common, and a backbone of one eye serves all of them.
+    """
+    named, own = tensors.load(path), encoder.state_dict()
+    fitting = {
+        name: value
+        for name in own
+        for short in (name, name.split(".", 2)[-1])
+        if (value := named.get(short)) is not None and value.shape == own[name].shape
+    }
+    if not fitting:
+        raise ConfigError(
+            f"encoder.backbone={path}: none of its {len(named)} tensors fits the encoder; it needs names and shapes as "
+            f"{next(iter(own))} {list(next(iter(own.values())).shape)}."
+        )
+    encoder.load_state_dict(own | fitting)
+
+
+class Batches:
+    """Random batches of samples as tensors; both samples of a pair follow each other."""
+
+    def __init__(self, data: ImageData, config: VisionConfig, generator: torch.Generator) -> None:
+        self._shift, self.generator = config.shift, generator
+        self._strong = Strong(generator) if config.strong else None
+        pictures = data.images if data.maps is None else np.concatenate([data.images, data.maps], axis=2)
+        self._images = torch.from_numpy(pictures)
+        self._state, self._keypoints = torch.from_numpy(data.state), torch.from_numpy(data.keypoints)
+        self.together = 2 if len(data) > 1 and data.group[0] == data.group[1] else 1
+        self._starts = torch.arange(0, len(data) - self.together + 1, self.together)
+        self._count = config.batch // self.together
+
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (B, cameras, 3 or with maps 5, h, w) uint8, state (B, S), keypoints (B, K, 2)."""
+        rows = self._starts[torch.randint(len(self._starts), (self._count,), generator=self.generator)]
+        rows = (rows[:, None] + torch.arange(self.together)).flatten()
+        points = self._keypoints[rows].unflatten(1, (self._images.shape[1], -1))
+        pictures, places = [], []
+        for camera in range(self._images.shape[1]):
+            image, place = self._images[rows, camera], points[:, camera]
+            if self._shift:
+                image, place = random_shift(image, place, self.generator, self._shift)
+            if self._strong is not None:
+                image = torch.cat([self._strong(image[:, :3]), image[:, 3:]], dim=1)
+            pictures.append(image)
+            places.append(place)
+        return torch.stack(pictures, dim=1), self._state[rows], torch.cat(places, dim=1)
+
+
+class Training:
+    """The loop, its losses and its checkpoint."""
+
+    def __init__(self, encoder: VisionEncoder, config: VisionConfig, data: ImageData, seed: int) -> None:
+        self.encoder, self.config = encoder, config
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs do not know it
+        self.heads = MapHeads(encoder.card) if data.maps is not None else None
+        self.batches = Batches(data, config, torch.Generator().manual_seed(seed))
+        self._parts: dict[str, nn.Module] = {"encoder": encoder} | ({"heads": self.heads} if self.heads else {})
+        self._weights = [p for part in self._parts.values() for p in part.parameters()]
+        self._optimizer = torch.optim.AdamW(self._weights, lr=config.learning_rate, betas=(0.9, 0.99))
+        self._halved = torch.cpu._is_avx512_bf16_supported()
+        self.curve: list[dict[str, float]] = []
+        self.done = 0
+
+    def run(self, test: ImageData, checkpoint: Path, resume: bool, report: Report) -> None:
+        """All updates, or those that are missing."""
+        config = self.config
+        if resume and checkpoint.is_file():
+            self._restore(checkpoint)
+        meter = Meter("pretrain", config.updates, "updates", report, done=self.done)
+        every = max(config.updates // VALIDATIONS, 1)
+        while self.done < config.updates:
+            loss = self._update()
+            self.done += 1
+            if self.done % every and self.done != config.updates:
+                if self.done % REPORTED == 0:
+                    meter(self.done, train_loss=loss)
+                continue
+            row = {"update": float(self.done), "train_loss": loss} | errors(self.encoder, test)
+            self.curve.append(row)
+            self._save(checkpoint)
+            meter(self.done, **{k: v for k, v in row.items() if k != "update"})
+
+    def _update(self) -> float:
+        share = self.done / self.config.updates
+        rate = (
+            self.config.learning_rate * (0.51 + 0.49 * math.cos(math.pi * share)) * min(1.0, (self.done + 1) / WARM_UP)
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self.encoder.train()
+        loss = self.loss(*self.batches.draw())
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._weights, 5.0)
+        self._optimizer.step()
+        return float(loss.detach())
+
+    def loss(self, images: Tensor, state: Tensor, keypoints: Tensor) -> Tensor:
+        """Of one batch, as Batches.draw() gives it; labels that are NaN are left out."""
+        looked, total = [], torch.zeros(())
+        for camera, points in enumerate(self._split(keypoints)):
+            eye = cast(Eye, self.encoder.eyes[camera])
+            with torch.autocast("cpu", torch.bfloat16, enabled=self._halved):
+                fine, top = eye.maps(images[:, camera, :3].contiguous(memory_format=torch.channels_last))
+            fine, top = fine.float(), top.float()
+            looked.append(eye.read(fine, top))
+            total = total + located(eye, fine, looked[-1][1], points)
+            if self.heads is not None:
+                total = total + self.config.map_weight * self.heads.loss(camera, fine, images[:, camera, 3:])
+        seen = self.encoder.fuse(looked)
+        total = total + self.config.state_weight * told(seen, state)
+        if self.batches.together == 2:
+            total = total + self.config.agreement_weight * disagreement(seen.features)
+        return total
+
+    def _split(self, keypoints: Tensor) -> list[Tensor]:
+        """One (B, K, 2) a camera."""
+        return list(keypoints.unflatten(1, (len(self.encoder.eyes), -1)).unbind(dim=1))
+
+    def _save(self, path: Path) -> None:
+        rows = torch.tensor([list(row.values()) for row in self.curve], dtype=torch.float64)
+        tensors.save(path, collect(self._parts, self._optimizer) | {
+            "done": torch.tensor(self.done), "random": self.batches.generator.get_state(), "curve": rows,
+        })  # fmt: skip
+
+    def _restore(self, path: Path) -> None:
+        named = tensors.load(path)
+        restore(named, self._parts, self._optimizer, path)
+        self.done = int(named["done"])
+        self.batches.generator.set_state(named["random"])
+        names = ("update", "train_loss", *ERRORS)
+        self.curve = [dict(zip(names, row.tolist(), strict=True)) for row in named["curve"]]
+
+
+def located(eye: Eye, fine: Tensor, found: Tensor, points: Tensor) -> Tensor:
+    """How far the keypoints `found` (B, K, 2) are from `points`, and how far from these the cells look that vote."""
+    known = torch.isfinite(points).all(dim=2)
+    wanted = torch.where(known[..., None], points, found.detach())
+    distance = functional.smooth_l1_loss(found, wanted, beta=PRECISE)
+    away = (eye.grid - wanted[..., None]).square().sum(dim=2)
+    nearby = torch.softmax(-0.5 * away / LOOK**2, dim=2)
+    logits = eye.out(fine).flatten(2)[:, : eye.keypoints]
+    looking = -(nearby * torch.log_softmax(logits, dim=2)).sum(dim=2)
+    return 5.0 * distance + (looking * known).mean()
+
+
+def told(seen: Seen, state: Tensor) -> Tensor:
+    """Negative logarithm of the state's likelihood under the encoder's own uncertainty."""
+    known = torch.isfinite(state)
+    error = torch.where(known, seen.state - state, 0.0)
+    return (0.5 * (error.square() * torch.exp(-seen.log_variance) + seen.log_variance) * known).mean()
+
+
+def disagreement(features: Tensor) -> Tensor:
+    """Mean squared difference of the features of samples 2 i and 2 i + 1, against the spread over all."""
+    first, second = features[::2], features[1::2]
+    return (first - second).square().mean() / features.var(dim=0).mean().clamp(min=1e-4).detach()
