@@ -2,10 +2,14 @@
 
     terrafirma finetune policy=runs/train/policy logs=runs/logs posterior=runs/identify/posterior.yaml
     terrafirma finetune policy=runs/train/policy logs=runs/logs test=runs/other_logs
+    terrafirma finetune encoder=runs/pretrain/encoder video=clip.mp4 labels=clip.csv n_labels=20
+    terrafirma finetune encoder=runs/pretrain/encoder logs=runs/logs
 
-Reads   a policy, a data set, and the posterior to train in (identified from the logs when it is not given).
-Writes  policy/, the candidates' curves, and result.json: every candidate, why it was kept or rolled back, the KPIs.
-Costs   1-2 minutes a candidate on two cores for the pendulum.
+Reads   a policy, a data set, and the posterior to train in (identified from the logs when it is not given); or a vision
+        encoder with a video, some or none of whose frames are labelled, or with logs that hold pictures.
+Writes  policy/, the candidates' curves, and result.json: every candidate, why it was kept or rolled back, the KPIs; or
+        encoder/, adapted, or as it was where held-out pictures say that it got no better.
+Costs   1-2 minutes a candidate on two cores for the pendulum; as much for an encoder.
 The evidence is a simulation identified from recordings that are held out: those of test=, or a third of the logs
 (give no posterior then: one fitted to all of the logs has seen the evidence, and result.json says so).
 """
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     from policies.policy import Policy
     from transfer.finetune import Evidence, FinetuneConfig
 
-VOLATILE = ("policy", "posterior")
+VOLATILE = ("policy", "posterior", "encoder")
 EPISODES = 100
 JUDGE_SEED = 700_001
 """Of the episodes that decide; training and final figures use other seeds."""
@@ -54,6 +58,17 @@ class Config(Common):
     """Recordings that decide; default: a third of the logs."""
     finetune: dict[str, Any] = field(default_factory=dict)
     """Fields of transfer.finetune.FinetuneConfig: methods, recipe, adapt."""
+    encoder: Path | None = None
+    """A vision encoder to adapt, instead of a policy."""
+    video: Path | None = None
+    labels: Path | None = None
+    """CSV with the columns frame and angle_rad [rad]: 0 points down in the picture, + is counter-clockwise as seen."""
+    n_labels: int = 0
+    """Only so many labels are used, from the first half of the motion, and the second half judges; 0: all are used."""
+    crop: tuple[int, ...] = ()
+    """Column, row, width and height [pixel] of what is looked at; default: the largest part about the middle."""
+    adapt: dict[str, Any] = field(default_factory=dict)
+    """Fields of policies.encoders.adapt_vision.VisionAdaptConfig, for an encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,10 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     from transfer.finetune import ADAPTED, FinetuneConfig, finetune
 
     torch.set_num_threads(1)
+    if cfg.encoder is not None:
+        from transfer import finetune_vision
+
+        return finetune_vision.run(cfg, run)
     folder = run.input(existing(cfg.policy, "policy", "train"))
     source = Policy.load(folder)
     robot = robot_of(source)
