@@ -210,8 +210,8 @@ def angle_errors(estimate: Array, truth: Array) -> Array:
 def summary(errors: Array, seconds: Array, rng: np.random.Generator) -> dict[str, dict[str, Any]]:
     """STATISTICS of absolute errors (N,) [deg] at `seconds` (N,), with intervals over blocks of time.
 
-    errors may be (S, N), of S runs on the same frames: the statistics are then means over runs, and the intervals
-    resample runs and blocks.
+    errors may be (S, N), of S runs on the same frames, NaN where a run is not judged: the statistics are then means
+    over runs, and the intervals resample runs and blocks.
     """
     return {name: _interval(lambda e, f=f: f(e), (errors,), seconds, rng) for name, f in STATISTICS.items()}
 
@@ -230,10 +230,11 @@ def _interval(
     tables = [np.atleast_2d(e) for e in errors]
     block = np.floor((seconds - seconds[0]) / BLOCK_S).astype(np.intp)
     members = [np.flatnonzero(block == b) for b in np.unique(block)]
-    runs = np.arange(len(tables[0]))
+    runs, both = np.arange(len(tables[0])), np.sum(tables, axis=0)
 
     def of(chosen: npt.NDArray[np.intp], frames: npt.NDArray[np.intp]) -> float:
-        return float(np.mean([value(*(t[r, frames] for t in tables)) for r in chosen]))
+        kept = np.isfinite(both[:, frames])
+        return float(np.mean([value(*(t[r, frames[kept[r]]] for t in tables)) for r in chosen]))
 
     draws = []
     for _ in range(DRAWS):

@@ -1,10 +1,9 @@
 """The baselines that an encoder pretrained in simulation has to beat on a video of a pendulum.
 
-`constant`: the direction of the labels' mean. `blob`: dark-blob detector, tuned on the labelled geometry. `cnn`: a
-small network trained on procedural drawings (OpenCV) of pendulums, zero-shot or tuned on some labelled frames; `scratch`
-is the same network with nothing but those frames. Pictures are (n, 3, h, w) uint8 RGB, angles [rad] as seen: 0 down,
-+ counter-clockwise. To add a baseline: a function from pictures (and labels) to angles, and its row in
-pendulum_video.py.
+A constant; a dark-blob detector that is told the geometry; a small network trained on procedural drawings (OpenCV) of
+pendulums, zero-shot or tuned on some labelled frames, and the same network with nothing but those frames. Pictures are
+(n, 3, h, w) uint8 RGB, angles [rad] as seen: 0 down, + counter-clockwise. To add a baseline: a function from pictures
+(and labels) to angles, and its row in pendulum_video.py.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ def constant(labels: Array, count: int) -> Array:
 
 
 # -- dark blob ---------------------------------------------------------------------------------------------------------
-def blob_angles(images: Images, hub: Array, radius: float, disc_radius: float) -> Array:
+def blob_angles(images: Images, pivot: Array, radius: float, disc_radius: float) -> Array:
     """(n,) angle of the darkest disc on the ring where the weight moves; all lengths in pixels of the picture.
 
-    `hub` (n, 2) column and row of the pivot a frame, `radius` and `disc_radius` are the labelled geometry: this
-    detector is told everything but the angle.
+    `pivot` (2,) column and row, `radius` and `disc_radius` are labelled geometry: this detector is told everything but
+    the angle.
     """
     import cv2
 
@@ -50,8 +49,8 @@ def blob_angles(images: Images, hub: Array, radius: float, disc_radius: float) -
     for i, image in enumerate(images):
         grey = cv2.cvtColor(np.ascontiguousarray(image.transpose(1, 2, 0)), cv2.COLOR_RGB2GRAY)
         dark = cv2.filter2D(255.0 - grey.astype(np.float32), -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
-        columns = (hub[i, 0] + radius * np.sin(angles)).astype(np.float32)[None]
-        rows = (hub[i, 1] + radius * np.cos(angles)).astype(np.float32)[None]
+        columns = (pivot[0] + radius * np.sin(angles)).astype(np.float32)[None]
+        rows = (pivot[1] + radius * np.cos(angles)).astype(np.float32)[None]
         ring = cv2.remap(dark, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)[0]
         best = int(ring.argmax())
         near = np.arange(best - 12, best + 13)
