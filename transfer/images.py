@@ -24,6 +24,8 @@ from sim.render import choose
 from sim.shards import Layout, Sample
 from sim.synthesize import Job, synthesize
 
+Array = npt.NDArray[np.float64]
+
 RAYS_UP_TO = 128
 """Height of pictures [pixel] that rays draw faster than software GL."""
 NEAREST_M = 0.3
@@ -90,7 +92,9 @@ def read(folder: Path, card: VisionCard, robot: RobotConfig, config: VisionConfi
     keypoints = np.stack([s.keypoints for s in samples]) / size * 2.0 - 1.0
     return ImageData(
         images=np.stack([s.rgb.transpose(2, 0, 1) for s in samples])[:, None],
-        state=np.stack([_state(s, card, robot.spec, bodies) for s in samples]),
+        state=np.stack(
+            [state_of(s.labels["joint_position"], s.labels["qpos"], card, robot.spec, bodies) for s in samples]
+        ),
         keypoints=keypoints.astype(np.float32),
         group=np.arange(len(samples)) // config.appearances,
         maps=np.stack([_maps(s, own) for s in samples])[:, None] if config.map_weight else None,
@@ -126,15 +130,17 @@ def _maps(sample: Sample, own: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     return (255.0 * np.stack([own[sample.segmentation], near])).astype(np.uint8)
 
 
-def _state(sample: Sample, card: VisionCard, spec: RobotSpec, bodies: dict[str, int]) -> npt.NDArray[np.float32]:
-    """(S,) the components that the card lists."""
-    position = dict(zip(spec.joint_names, sample.labels["joint_position"], strict=True))
+def state_of(
+    joint_position: Array, qpos: Array, card: VisionCard, spec: RobotSpec, bodies: dict[str, int]
+) -> npt.NDArray[np.float32]:
+    """(S,) the components that the card lists, of positions (n_joints,) and MuJoCo's qpos (nq,); free_bodies()."""
+    position = dict(zip(spec.joint_names, joint_position, strict=True))
     out = []
     for name in card.states:
         kind, _, rest = name.partition("/")
         if f"{kind}/" == BODY:
             body, axis = rest.rsplit("/", 1)
-            out.append(sample.labels["qpos"][bodies[body] + "xyz".index(axis)])
+            out.append(qpos[bodies[body] + "xyz".index(axis)])
         else:
             value = position[rest]
             out.append({POSITION: value, COSINE: np.cos(value), SINE: np.sin(value)}[f"{kind}/"])

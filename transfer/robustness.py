@@ -76,6 +76,12 @@ class Cases:
         """(N,) which rows are of a case; group (N,) is the simulation of each."""
         return np.asarray(self.of[group] == self.cases.index(case))
 
+    def mixed(self) -> Cases:
+        """The same simulations in another order: one of each case, then the next of each case."""
+        order = np.arange(len(self.of)).reshape(len(self.cases), -1).T.ravel()
+        rows = {t: r[order, 0] for t, r in zip(self.randomization.targets, self.randomization.rows, strict=True)}
+        return Cases(Arranged.of(self.randomization.name, rows), self.cases, self.of[order])
+
 
 def arrange(prior: Randomization, model: Model, each: int, rng: np.random.Generator) -> Cases:
     """`each` simulations a case: the nominal; the whole prior; every term low, high, and beyond the prior.

@@ -57,7 +57,7 @@ class Novelty:
         values, vectors = np.linalg.eigh(scaled.T @ scaled / len(train))
         deviation = np.sqrt(np.maximum(values, 0.0))
         whitening = vectors / np.maximum(deviation, _FLOOR * deviation.max()) / unit[:, None]
-        kept = rng.permutation(len(train))[:KEPT]
+        kept = np.arange(len(train)) if len(train) <= KEPT else rng.permutation(len(train))[:KEPT]
         found = cls(mean, whitening, (train[kept] - mean) @ whitening, np.zeros(0))
         return cls(mean, whitening, found.reference, np.sort(found.distance(held_out)))
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from policies.encoders.heads import Heads
 from policies.encoders.novelty import Novelty, verdict
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.probes import contexts, prediction_errors
-from policies.encoders.vision import VisionEncoder
+from policies.encoders.vision import Eye, VisionEncoder
 from policies.encoders.windows import WindowData
 
 Array = npt.NDArray[np.float64]
@@ -57,13 +58,30 @@ def of_recordings(windows: Array, group: Ids) -> tuple[Array, Ids]:
 
 
 def of_images(encoder: VisionEncoder, images: npt.NDArray[np.uint8]) -> Array:
-    """(N, F) of pictures (N, cameras, 3, h, w): features; how sure the encoder is of state and keypoints."""
+    """(N, F) of pictures (N, cameras, 3, h, w): features, how sure the encoder is, and what the pictures look like."""
     parts = []
     with torch.no_grad():
         for i in range(0, len(images), _CHUNK):
-            seen = encoder(*torch.from_numpy(images[i : i + _CHUNK]).unbind(dim=1))
-            parts.append(torch.cat([seen.features, seen.log_variance, seen.spread.log()], dim=1).numpy())
+            pictures = torch.from_numpy(images[i : i + _CHUNK])
+            seen = encoder(*pictures.unbind(dim=1))
+            tops = [_top(eye, p) for eye, p in zip(encoder.eyes, pictures.unbind(dim=1), strict=True)]
+            told = [seen.features, seen.log_variance, seen.spread.log(), *tops, _look(pictures)]
+            parts.append(torch.cat(told, dim=1).numpy())
     return np.concatenate(parts).astype(np.float64)
+
+
+def _top(eye: nn.Module, picture: torch.Tensor) -> torch.Tensor:
+    assert isinstance(eye, Eye)
+    return eye.maps(picture)[1]
+
+
+def _look(pictures: torch.Tensor) -> torch.Tensor:
+    """(N, F) mean and contrast of each colour, and how fine the pictures' structure is."""
+    light = pictures.flatten(1, 2).float() / 255.0
+    grey = pictures.float().mean(dim=2) / 255.0
+    contrast = (light.std(dim=(2, 3)) + 1e-3).log()
+    fine = [(grey.diff(n=n, dim=d).abs().mean(dim=(2, 3)) + 1e-3).log() for n in (1, 2) for d in (2, 3)]
+    return torch.cat([light.mean(dim=(2, 3)), contrast, *fine], dim=1)
 
 
 def judge_windows(folder: Path, encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> dict[str, Any]:

@@ -128,9 +128,12 @@ def figure_robustness(found: Mapping[str, Any], label: str, most: int = 16) -> g
     return figure
 
 
-def figure_novelty(table: Mapping[str, Mapping[str, Any]]) -> go.Figure:
-    """How well each shift is told from data of the prior; 0.5 is chance, 1 always. Each judge is a series."""
-    names = list(table)[::-1]
+def figure_novelty(table: Mapping[str, Mapping[str, Any]], most: int = 20) -> go.Figure:
+    """How well each shift is told from data of the prior; 0.5 is chance, 1 always. Each judge is a series.
+
+    Faults come first; shifts after the first `most` stand in the table alone.
+    """
+    names = sorted(table, key=lambda n: not n.startswith("fault"))[:most][::-1]
     judges = [key for key in ("recordings", "windows", "frames") if names and key in table[names[0]]]
     figure = go.Figure()
     for judge, colour in zip(judges, ("#2c6fb3", "#d98c21"), strict=False):
