@@ -152,6 +152,14 @@ def balance(images: Images, values: Mapping[str, Array], rng: np.random.Generato
     return images
 
 
+def saturate(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
+    grey = images.mean(axis=3, keepdims=True)
+    images -= grey
+    images *= values["saturation"].astype(np.float32)[:, None, None, None]
+    images += grey
+    return images
+
+
 def defocus(images: Images, values: Mapping[str, Array], rng: np.random.Generator) -> Images:
     import cv2
 
@@ -220,6 +228,7 @@ IMAGE_EFFECTS: tuple[ImageEffect, ...] = (
     ImageEffect(("shake",), shake, also=("shake_direction",)),
     ImageEffect(("exposure",), expose),
     ImageEffect(("gain_red", "gain_blue"), balance, at_rest=1.0),
+    ImageEffect(("saturation",), saturate, at_rest=1.0),
     ImageEffect(("noise", "shot_noise"), add_noise),
     ImageEffect(("title",), write_titles),
 )

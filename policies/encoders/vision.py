@@ -57,7 +57,7 @@ class VisionConfig:
     width: int = 0
     """Of the pictures [pixel]; default 0: the camera's own."""
     height: int = 0
-    channels: tuple[int, ...] = (12, 24, 48, 64)
+    channels: tuple[int, ...] = (16, 32, 64, 64)
     """Widths of the pyramid; the first at half of the picture's size, each further one at half of the one before."""
     points: int = 16
     """Free spatial softmax channels of each camera beside the keypoints."""
@@ -75,8 +75,8 @@ class VisionConfig:
     map_weight: float = 0.0
     """Of learning, beside everything else, where the robot is and how near things are; 0: these maps are not made."""
     state_weight: float = 0.1
-    updates: int = 3000
-    batch: int = 64
+    updates: int = 3600
+    batch: int = 48
     learning_rate: float = 6e-3
     shift: int = 4
     """Most pixels by which a picture is shifted at random in training; 0: never."""

@@ -34,6 +34,8 @@ LOOK = 0.12
 """How near to a keypoint the cells that vote for it should be: standard deviation, in halves of the picture."""
 PRECISE = 0.02
 """Error of a keypoint, in halves of the picture, below which its loss is quadratic."""
+DECAY = 1e-3
+"""Of the weights, by AdamW."""
 WARM_UP = 50
 """Updates over which the step grows to its full size."""
 REPORTED = 20
@@ -72,7 +74,7 @@ def pretrain_vision(
         start_from(encoder, config.backbone)
     training = Training(encoder, config, train, seed)
     training.run(test, out / CHECKPOINT, resume, report)
-    encoder.eval()
+    encoder.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as load() makes it
     probes = probe(encoder, train, test)
     encoder.card = replace(card, scores=probes)
     encoder.save(out)
@@ -142,7 +144,7 @@ class Training:
         self.batches = Batches(data, config, torch.Generator().manual_seed(seed))
         self._parts: dict[str, nn.Module] = {"encoder": encoder} | ({"heads": self.heads} if self.heads else {})
         self._weights = [p for part in self._parts.values() for p in part.parameters()]
-        self._optimizer = torch.optim.AdamW(self._weights, lr=config.learning_rate, betas=(0.9, 0.99))
+        self._optimizer = torch.optim.AdamW(self._weights, betas=(0.9, 0.99), weight_decay=DECAY)
         self._halved = torch.cpu._is_avx512_bf16_supported()
         self.curve: list[dict[str, float]] = []
         self.done = 0

@@ -137,6 +137,7 @@ _ROWS: dict[tuple[str, str], Target] = {
     ("camera", "exposure"): _camera("stop", -5.0, 5.0, step=1.0),  # each stop doubles the light
     ("camera", "gain_red"): _camera("1", 0.1, 10.0, 1.0),  # white balance, against green
     ("camera", "gain_blue"): _camera("1", 0.1, 10.0, 1.0),
+    ("camera", "saturation"): _camera("1", 0.0, 3.0, 1.0),  # factor on what distinguishes a colour from its grey
     ("camera", "noise"): _camera("1", 0.0, 0.5),  # standard deviation in the dark, of full scale
     ("camera", "shot_noise"): _camera("1", 0.0, 0.5),  # standard deviation at full scale; grows with the root of light
     # height of a title's letters, in image heights; the number's last digits choose what it says, and where
