@@ -8,6 +8,8 @@ Need, ICLR 2021; Yarats et al., DrQ-v2, ICLR 2022); it is always available. Pict
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -31,49 +33,52 @@ def random_shift(images: Tensor, keypoints: Tensor, generator: torch.Generator, 
     return moved, keypoints + shift[:, None].to(keypoints)
 
 
-class Strong:
-    """Colours, contrast, noise and things in the way, on top of what the renderer has varied."""
+def strong(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Colours, contrast, noise and things in the way, on top of what the renderer has varied.
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
-        self._normals = torch.randn(NORMALS, generator=generator)
+    (B, 3, h, w) uint8 -> uint8.
+    """
+    x = noisy(coloured(covered(images, generator).float() / 255.0, generator), generator)
+    return (255.0 * x.clamp(0.0, 1.0)).round().to(torch.uint8)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """(B, 3, h, w) uint8 -> uint8."""
-        x = self.noise(self.colours(self.cover(images).float() / 255.0))
-        return (255.0 * x.clamp(0.0, 1.0)).round().to(torch.uint8)
 
-    def _uniform(self, count: int, low: float, high: float, channels: int = 1) -> Tensor:
-        drawn = torch.rand(count, channels, 1, 1, generator=self._generator)
-        return low + (high - low) * drawn
+def _uniform(generator: torch.Generator, count: int, low: float, high: float, channels: int = 1) -> Tensor:
+    return low + (high - low) * torch.rand(count, channels, 1, 1, generator=generator)
 
-    def colours(self, x: Tensor) -> Tensor:
-        """Less or more colour, another gamma, gains of each channel; the channels of a batch change places."""
-        count = len(x)
-        grey = x.mean(dim=1, keepdim=True)
-        x = grey + (x - grey) * self._uniform(count, 0.0, 1.4).clamp(max=1.0)
-        x = x.roll(int(torch.randint(3, (1,), generator=self._generator)), dims=1)
-        gamma = torch.exp2(self._uniform(count, -0.5, 0.5))
-        return x.clamp(1e-4, 1.0).pow(gamma) * torch.exp2(self._uniform(count, -0.3, 0.3, channels=3))
 
-    def noise(self, x: Tensor) -> Tensor:
-        """Gaussian, of a strength of its own in each picture."""
-        begin = int(torch.randint(NORMALS, (1,), generator=self._generator))
-        drawn = self._normals.roll(-begin).repeat(-(-x.numel() // NORMALS))[: x.numel()]
-        return x + self._uniform(len(x), 0.0, 0.04) * drawn.view_as(x)
+def coloured(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Less or more colour, another gamma, gains of each channel; the channels of a batch change places."""
+    count, grey = len(x), x.mean(dim=1, keepdim=True)
+    x = grey + (x - grey) * _uniform(generator, count, 0.0, 1.4).clamp(max=1.0)
+    x = x.roll(int(torch.randint(3, (1,), generator=generator)), dims=1)
+    gamma = torch.exp2(_uniform(generator, count, -0.5, 0.5))
+    return x.clamp(1e-4, 1.0).pow(gamma) * torch.exp2(_uniform(generator, count, -0.3, 0.3, channels=3))
 
-    def cover(self, images: Tensor) -> Tensor:
-        """A rectangle of one colour over half of the pictures, up to a fifth of each side.
 
-        Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
-        """
-        count, _, height, width = images.shape
-        inside = []
-        for side in (height, width):
-            middle = torch.randint(side, (count, 1), generator=self._generator)
-            size = torch.rand(count, 1, generator=self._generator) * side / 5
-            inside.append((torch.arange(side) - middle).abs() < size / 2)
-        some = torch.rand(count, 1, 1, generator=self._generator) < 0.5
-        mask = (inside[0][:, :, None] & inside[1][:, None, :] & some)[:, None]
-        colour = torch.randint(256, (count, 3, 1, 1), generator=self._generator, dtype=torch.uint8)
-        return torch.where(mask, colour, images)
+@functools.cache
+def _normals() -> Tensor:
+    return torch.randn(NORMALS, generator=torch.Generator().manual_seed(11))
+
+
+def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Gaussian noise, of a strength of its own in each picture."""
+    begin = int(torch.randint(NORMALS, (1,), generator=generator))
+    drawn = _normals().roll(-begin).repeat(-(-x.numel() // NORMALS))[: x.numel()]
+    return x + _uniform(generator, len(x), 0.0, 0.04) * drawn.view_as(x)
+
+
+def covered(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A rectangle of one colour over half of the pictures, up to a fifth of each side.
+
+    Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
+    """
+    count, _, height, width = images.shape
+    inside = []
+    for side in (height, width):
+        middle = torch.randint(side, (count, 1), generator=generator)
+        size = torch.rand(count, 1, generator=generator) * side / 5
+        inside.append((torch.arange(side) - middle).abs() < size / 2)
+    some = torch.rand(count, 1, 1, generator=generator) < 0.5
+    mask = (inside[0][:, :, None] & inside[1][:, None, :] & some)[:, None]
+    colour = torch.randint(256, (count, 3, 1, 1), generator=generator, dtype=torch.uint8)
+    return torch.where(mask, colour, images)

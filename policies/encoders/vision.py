@@ -75,8 +75,11 @@ class VisionConfig:
     map_weight: float = 0.0
     """Of learning, beside everything else, where the robot is and how near things are; 0: these maps are not made."""
     state_weight: float = 0.1
-    updates: int = 3600
+    updates: int = 2000
+    processes: int = 2
+    """That train together, each on batches of its own; the result depends on their number."""
     batch: int = 48
+    """Samples of each process."""
     learning_rate: float = 6e-3
     shift: int = 4
     """Most pixels by which a picture is shifted at random in training; 0: never."""
@@ -86,7 +89,7 @@ class VisionConfig:
     """Share of the pictures that is kept for validation and for the probes."""
 
     def __post_init__(self) -> None:
-        for name in ("points", "features", "images", "samples", "updates", "batch"):
+        for name in ("points", "features", "images", "samples", "updates", "processes", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"encoder.{name} is {getattr(self, name)}; it must be at least 1.")
         if self.appearances not in (1, 2):

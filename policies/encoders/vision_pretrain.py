@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from policies import tensors
-from policies.encoders.augment import Strong, random_shift
+from policies.encoders.augment import random_shift, strong
 from policies.encoders.checkpoint import collect, restore
+from policies.encoders.together import Team, helpers
 from policies.encoders.vision import Eye, Seen, VisionCard, VisionConfig, VisionEncoder
 from policies.encoders.vision_data import ImageData
 from policies.encoders.vision_heads import MapHeads
@@ -72,8 +73,13 @@ def pretrain_vision(
     encoder = VisionEncoder(card)
     if config.backbone is not None:
         start_from(encoder, config.backbone)
-    training = Training(encoder, config, train, seed)
-    training.run(test, out / CHECKPOINT, resume, report)
+    batches = Batches(train, config, seed)
+    training = Training(encoder, config, batches)
+    if resume and (out / CHECKPOINT).is_file():
+        training.load(tensors.load(out / CHECKPOINT), out / CHECKPOINT)
+    team = Team(config.processes, training.weights)
+    with helpers(team, assist, card, config, batches, training.snapshot()):
+        training.run(team, test, out / CHECKPOINT, report)
     encoder.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as load() makes it
     probes = probe(encoder, train, test)
     encoder.card = replace(card, scores=probes)
@@ -82,6 +88,16 @@ def pretrain_vision(
         training.heads.save(out)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return VisionResult(encoder=encoder, probes=probes, curve=tuple(training.curve))
+
+
+def assist(
+    team: Team, rank: int, card: VisionCard, config: VisionConfig, batches: Batches, start: dict[str, Tensor]
+) -> None:
+    """What a helping process does: the same updates from the same start, on batches of its own."""
+    training = Training(VisionEncoder(card), config, batches)
+    training.load(start, Path("the start"))
+    while training.done < config.updates:
+        training.update(team, rank)
 
 
 def start_from(encoder: VisionEncoder, path: Path) -> None:
@@ -107,28 +123,33 @@ def start_from(encoder: VisionEncoder, path: Path) -> None:
 class Batches:
     """Random batches of samples as tensors; both samples of a pair follow each other."""
 
-    def __init__(self, data: ImageData, config: VisionConfig, generator: torch.Generator) -> None:
-        self._shift, self.generator = config.shift, generator
-        self._strong = Strong(generator) if config.strong else None
+    def __init__(self, data: ImageData, config: VisionConfig, seed: int) -> None:
+        self._seed, self._shift, self._strong = seed, config.shift, config.strong
         pictures = data.images if data.maps is None else np.concatenate([data.images, data.maps], axis=2)
         self._images = torch.from_numpy(pictures)
         self._state, self._keypoints = torch.from_numpy(data.state), torch.from_numpy(data.keypoints)
+        self.with_maps = data.maps is not None
         self.together = 2 if len(data) > 1 and data.group[0] == data.group[1] else 1
         self._starts = torch.arange(0, len(data) - self.together + 1, self.together)
         self._count = config.batch // self.together
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (B, cameras, 3 or with maps 5, h, w) uint8, state (B, S), keypoints (B, K, 2)."""
-        rows = self._starts[torch.randint(len(self._starts), (self._count,), generator=self.generator)]
+    def draw(self, update: int, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (B, cameras, 3 or with maps 5, h, w) uint8, state (B, S), keypoints (B, K, 2).
+
+        They follow from the seed, the update and the process, so that nothing must be kept to go on.
+        """
+        number = np.random.SeedSequence([self._seed, update, rank]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(number))
+        rows = self._starts[torch.randint(len(self._starts), (self._count,), generator=generator)]
         rows = (rows[:, None] + torch.arange(self.together)).flatten()
         points = self._keypoints[rows].unflatten(1, (self._images.shape[1], -1))
         pictures, places = [], []
         for camera in range(self._images.shape[1]):
             image, place = self._images[rows, camera], points[:, camera]
             if self._shift:
-                image, place = random_shift(image, place, self.generator, self._shift)
-            if self._strong is not None:
-                image = torch.cat([self._strong(image[:, :3]), image[:, 3:]], dim=1)
+                image, place = random_shift(image, place, generator, self._shift)
+            if self._strong:
+                image = torch.cat([strong(image[:, :3], generator), image[:, 3:]], dim=1)
             pictures.append(image)
             places.append(place)
         return torch.stack(pictures, dim=1), self._state[rows], torch.cat(places, dim=1)
@@ -137,50 +158,47 @@ class Batches:
 class Training:
     """The loop, its losses and its checkpoint."""
 
-    def __init__(self, encoder: VisionEncoder, config: VisionConfig, data: ImageData, seed: int) -> None:
-        self.encoder, self.config = encoder, config
+    def __init__(self, encoder: VisionEncoder, config: VisionConfig, batches: Batches) -> None:
+        self.encoder, self.config, self.batches = encoder, config, batches
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs do not know it
-        self.heads = MapHeads(encoder.card) if data.maps is not None else None
-        self.batches = Batches(data, config, torch.Generator().manual_seed(seed))
+        self.heads = MapHeads(encoder.card) if batches.with_maps else None
         self._parts: dict[str, nn.Module] = {"encoder": encoder} | ({"heads": self.heads} if self.heads else {})
-        self._weights = [p for part in self._parts.values() for p in part.parameters()]
-        self._optimizer = torch.optim.AdamW(self._weights, betas=(0.9, 0.99), weight_decay=DECAY)
+        self.weights = [p for part in self._parts.values() for p in part.parameters()]
+        self._optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=DECAY)
         self._halved = torch.cpu._is_avx512_bf16_supported()
         self.curve: list[dict[str, float]] = []
         self.done = 0
 
-    def run(self, test: ImageData, checkpoint: Path, resume: bool, report: Report) -> None:
-        """All updates, or those that are missing."""
+    def run(self, team: Team, test: ImageData, checkpoint: Path, report: Report) -> None:
+        """All updates that are missing, with validations, checkpoints and reports."""
         config = self.config
-        if resume and checkpoint.is_file():
-            self._restore(checkpoint)
         meter = Meter("pretrain", config.updates, "updates", report, done=self.done)
         every = max(config.updates // VALIDATIONS, 1)
         while self.done < config.updates:
-            loss = self._update()
-            self.done += 1
+            loss = self.update(team, 0)
             if self.done % every and self.done != config.updates:
                 if self.done % REPORTED == 0:
                     meter(self.done, train_loss=loss)
                 continue
             row = {"update": float(self.done), "train_loss": loss} | errors(self.encoder, test)
             self.curve.append(row)
-            self._save(checkpoint)
+            tensors.save(checkpoint, self.snapshot())
             meter(self.done, **{k: v for k, v in row.items() if k != "update"})
 
-    def _update(self) -> float:
+    def update(self, team: Team, rank: int) -> float:
+        """One step on the mean gradient of all processes; returns this one's loss."""
         share = self.done / self.config.updates
-        rate = (
-            self.config.learning_rate * (0.51 + 0.49 * math.cos(math.pi * share)) * min(1.0, (self.done + 1) / WARM_UP)
-        )
+        rate = self.config.learning_rate * (0.51 + 0.49 * math.cos(math.pi * share))
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * min(1.0, (self.done + 1) / WARM_UP)
         self.encoder.train()
-        loss = self.loss(*self.batches.draw())
+        loss = self.loss(*self.batches.draw(self.done, rank))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._weights, 5.0)
+        team.average(rank, self.weights)
+        torch.nn.utils.clip_grad_norm_(self.weights, 5.0)
         self._optimizer.step()
+        self.done += 1
         return float(loss.detach())
 
     def loss(self, images: Tensor, state: Tensor, keypoints: Tensor) -> Tensor:
@@ -205,17 +223,16 @@ class Training:
         """One (B, K, 2) a camera."""
         return list(keypoints.unflatten(1, (len(self.encoder.eyes), -1)).unbind(dim=1))
 
-    def _save(self, path: Path) -> None:
+    def snapshot(self) -> dict[str, Tensor]:
+        """Everything from which load() goes on, as copies."""
         rows = torch.tensor([list(row.values()) for row in self.curve], dtype=torch.float64)
-        tensors.save(path, collect(self._parts, self._optimizer) | {
-            "done": torch.tensor(self.done), "random": self.batches.generator.get_state(), "curve": rows,
-        })  # fmt: skip
+        named = collect(self._parts, self._optimizer) | {"done": torch.tensor(self.done), "curve": rows}
+        return {name: tensor.clone() for name, tensor in named.items()}
 
-    def _restore(self, path: Path) -> None:
-        named = tensors.load(path)
-        restore(named, self._parts, self._optimizer, path)
+    def load(self, named: dict[str, Tensor], where: Path) -> None:
+        """Go on from a snapshot; ConfigError when it is of another network."""
+        restore(named, self._parts, self._optimizer, where)
         self.done = int(named["done"])
-        self.batches.generator.set_state(named["random"])
         names = ("update", "train_loss", *ERRORS)
         self.curve = [dict(zip(names, row.tolist(), strict=True)) for row in named["curve"]]
 

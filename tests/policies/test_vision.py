@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 
 from policies import tensors
 from policies.encoders import vision_pretrain
-from policies.encoders.augment import Strong, random_shift
+from policies.encoders.augment import random_shift, strong
+from policies.encoders.together import Team
 from policies.encoders.vision import (
     Seen,
     VisionCard,
@@ -33,7 +35,7 @@ from sim.model import RobotConfig
 
 SIDE = 32
 CONFIG = VisionConfig(
-    channels=(8, 16, 32), points=4, features=16, images=768, updates=160, batch=32, shift=2, held_out=0.15
+    channels=(8, 16, 32), points=4, features=16, images=768, updates=160, processes=1, batch=32, shift=2, held_out=0.15
 )
 
 
@@ -117,7 +119,7 @@ def test_a_shift_moves_picture_and_keypoints_alike() -> None:
 
 def test_strong_changes_looks_and_follows_its_generator() -> None:
     images = torch.from_numpy(drawn(16).images[:, 0])
-    first, again, other = (Strong(torch.Generator().manual_seed(s))(images) for s in (1, 1, 2))
+    first, again, other = (strong(images, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.dtype == torch.uint8 and (first.float() - images.float()).abs().mean() > 5.0
 
@@ -147,14 +149,34 @@ def test_training_reports_rate_and_time_left(trained: tuple[VisionResult, Path, 
     assert not (trained[1] / CHECKPOINT).exists()
 
 
+def test_processes_train_on_the_mean_of_their_gradients() -> None:
+    weights = [torch.zeros(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True)]
+    team, threads = Team(2, weights), []
+    own = [[torch.zeros_like(w).requires_grad_() for w in weights] for _ in range(2)]
+    for rank, mine in enumerate(own):
+        for w in mine:
+            w.grad = torch.full_like(w, 1.0 + 2.0 * rank)
+        threads.append(threading.Thread(target=team.average, args=(rank, mine)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((w.grad == 2.0).all() for mine in own for w in mine)
+    team.give_up()
+    with pytest.raises(ConfigError, match=r"a process of the training has ended.*resume=true"):
+        team.average(0, own[0])
+
+
 class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("pairs", [False, True])
-def test_a_killed_training_goes_on_to_the_same_encoder(pairs: bool, card: VisionCard, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("pairs", "processes"), [(False, 1), (True, 2)])
+def test_a_killed_training_goes_on_to_the_same_encoder(
+    pairs: bool, processes: int, card: VisionCard, tmp_path: Path
+) -> None:
     data = drawn(64, pairs=pairs)
-    settings = replace(CONFIG, updates=20, batch=8, map_weight=0.5)
+    settings = replace(CONFIG, updates=20, batch=8, map_weight=0.5, processes=processes)
 
     def kill(progress: Progress) -> None:
         if progress.done >= 12:
