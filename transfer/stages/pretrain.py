@@ -2,12 +2,13 @@
 
     terrafirma pretrain encoder=physics robot=simple_pendulum
     terrafirma pretrain encoder=vision robot=simple_pendulum
+    terrafirma pretrain encoder=vision robot=simple_pendulum study=data_efficiency
 
 Reads   nothing but configs: the robot, its prior (dr=NAME) and the encoder's size. What pictures vary in is by default
         <robot>_handheld or <robot>_appearance, where there is one; physics varies by <robot>_default.
 Writes  encoder/ (safetensors and a card), curve.jsonl and result.json with the probe scores.
 Costs   on two cores about a minute for the pendulum's physics, and three minutes for its pictures. Killed at any
-        moment, it goes on with resume=true.
+        moment, it goes on with resume=true. A study trains some fifty encoders more, a dozen seconds each.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from policies.progress import Meter
@@ -41,6 +43,10 @@ class Config(Common):
     task: TaskChoice | None = None
     """Whose observations the physics encoder will see; default: the first task of the robot."""
     dr: Randomization | None = None
+    study: str | None = None
+    """data_efficiency: what pretraining is worth, against training from scratch, on surrogates."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of a study: each is another encoder and another surrogate."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
@@ -49,12 +55,14 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     kind = cfg.encoder.get("kind")
     if kind not in KINDS:
         raise ConfigError(f"encoder.kind is '{kind}'. {nearest(str(kind), list(KINDS))}")
+    if cfg.study is not None:
+        return _study(cfg, kind, run)
     curve, probes = (_physics if kind == "physics" else _vision)(cfg, run)
     files.write_text(run.out / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in curve))
     return {"encoder": str(run.out / "encoder"), "probes": probes}
 
 
-def _physics(cfg: Config, run: Run) -> tuple[Any, Any]:
+def _physics(cfg: Config, run: Run, task: tasks.Task | None = None) -> tuple[Any, Any]:
     from policies.encoders.physics import EncoderCard, EncoderConfig
     from policies.encoders.pretrain import pretrain
     from robot import config
@@ -63,7 +71,7 @@ def _physics(cfg: Config, run: Run) -> tuple[Any, Any]:
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:
         encoder = replace(encoder, simulations=48, seconds=3.0, windows=16, updates=60)
-    task = cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name)
+    task = task or (cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name))
     prior = parameters(cfg.robot, None, cfg.dr)
     data = simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
     observation = Observation(cfg.robot.spec, replace(task.observation, history=encoder.history), task.action)
@@ -72,7 +80,7 @@ def _physics(cfg: Config, run: Run) -> tuple[Any, Any]:
     return result.curve, result.probes
 
 
-def _vision(cfg: Config, run: Run) -> tuple[Any, Any]:
+def _vision(cfg: Config, run: Run, _: tasks.Task | None = None) -> tuple[Any, Any]:
     from policies.encoders.vision import VisionConfig
     from policies.encoders.vision_pretrain import pretrain_vision
     from robot import config
@@ -99,6 +107,25 @@ def _vision(cfg: Config, run: Run) -> tuple[Any, Any]:
     result = pretrain_vision(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=terminal())
     shutil.rmtree(folder)  # the seed makes them again
     return result.curve, result.probes
+
+
+def _study(cfg: Config, kind: str, run: Run) -> dict[str, Any]:
+    """Every seed's encoder is pretrained in a folder of its own, unless it is there from an interrupted run."""
+    from transfer.studies import named
+    from transfer.study_logs import all_motors
+
+    task = cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name)
+    if kind == "physics":
+        task = all_motors(task, cfg.robot)
+
+    def pretrained(seed: int, out: Path) -> Path:
+        if not (out / "encoder" / "encoder.yaml").is_file():
+            own = replace(cfg, seed=seed, study=None, resume=True)
+            (_physics if kind == "physics" else _vision)(own, Run("pretrain", out, seed=seed), task)
+        return out / "encoder"
+
+    prior = parameters(cfg.robot, None, cfg.dr)
+    return named(cfg.study or "")(kind, cfg.robot, task, prior, cfg.seeds, pretrained, run, quick=cfg.quick)
 
 
 def task_of(robot: str) -> tasks.Task:
