@@ -31,6 +31,9 @@ BODY = "body_position/"
 REACH = 0.5
 """How far from where it looks a cell may vote for a keypoint, in halves of the picture, before training widens it."""
 
+NEAR = 0.15
+"""Votes within about this of each other [halves of the picture] speak of the same place."""
+
 
 class Seen(NamedTuple):
     """What an encoder tells of B samples; the names are those of the exported file's outputs."""
@@ -223,9 +226,9 @@ class Eye(nn.Module):
     """One camera's picture -> keypoints by vote, places where learned channels are bright, and a summary.
 
     A pyramid: each level halves the picture; back up to a quarter of its size the coarse levels tell the fine ones
-    what they look at. There every cell says how much it knows of a keypoint and where that lies from it; the mean of
-    these votes may lie between the cells, and outside of the picture. `points` channels more are free: their spatial
-    softmax (Finn et al., Deep Spatial Autoencoders, ICRA 2016) gives features beside the keypoints.
+    what they look at. There every cell says how much it knows of a keypoint and where that lies from it; the place
+    where most of these votes meet may lie between the cells, and outside of the picture. `points` channels more are
+    free: their spatial softmax (Finn et al., Deep Spatial Autoencoders, ICRA 2016) gives features beside the keypoints.
     """
 
     grid: Tensor
@@ -271,14 +274,28 @@ class Eye(nn.Module):
         k = self.keypoints
         weights = torch.softmax(out[:, : k + self.points], dim=2)
         votes = self.grid + REACH * out[:, k + self.points :].unflatten(1, (k, 2))
-        mean = (weights[:, :k, None] * votes).sum(dim=3)
-        spread = (weights[:, :k] * (votes - mean[..., None]).square().sum(dim=2)).sum(dim=2)
+        found = agreed(weights[:, :k], votes)
+        spread = (weights[:, :k] * (votes - found[..., None]).square().sum(dim=2)).sum(dim=2)
         places = weights[:, k:] @ self.grid.T
-        return torch.cat([mean.flatten(1), places.flatten(1), top], dim=1), mean, (spread + 1e-8).sqrt()
+        return torch.cat([found.flatten(1), places.flatten(1), top], dim=1), found, (spread + 1e-8).sqrt()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See read()."""
         return self.read(*self.maps(image))
+
+
+def agreed(weights: Tensor, votes: Tensor) -> Tensor:
+    """(B, K, 2) where most of the votes (B, K, 2, N) of these weights (B, K, N) meet.
+
+    The mean of the votes around the strongest one, by two steps of mean shift (Comaniciu and Meer, PAMI 2002): where
+    two places are likely, the mean of all would lie between them.
+    """
+    strongest = weights.argmax(dim=2)[:, :, None, None].expand(-1, -1, 2, 1)
+    place = votes.gather(3, strongest).detach()
+    for _ in range(2):
+        near = weights * torch.exp(-0.5 * (votes - place).square().sum(dim=2) / NEAR**2)
+        place = (near[:, :, None] * votes).sum(dim=3, keepdim=True) / near.sum(dim=2)[..., None, None].clamp(min=1e-9)
+    return place[..., 0]
 
 
 class VisionEncoder(nn.Module):
