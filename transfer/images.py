@@ -28,6 +28,8 @@ Array = npt.NDArray[np.float64]
 
 RAYS_UP_TO = 128
 """Height of pictures [pixel] that rays draw faster than software GL."""
+BEYOND = 1.5
+"""Keypoints farther outside than this, in halves of the picture from its middle, are not looked for."""
 NEAREST_M = 0.3
 """Distance that the map of nearness shows as 1."""
 
@@ -90,6 +92,7 @@ def read(folder: Path, card: VisionCard, robot: RobotConfig, config: VisionConfi
     own = own_geoms(layout, model)
     size = np.array([layout.width, layout.height])
     keypoints = np.stack([s.keypoints for s in samples]) / size * 2.0 - 1.0
+    keypoints[(np.abs(keypoints) > BEYOND).any(axis=2)] = np.nan
     return ImageData(
         images=np.stack([s.rgb.transpose(2, 0, 1) for s in samples])[:, None],
         state=np.stack(
