@@ -234,11 +234,12 @@ def _interval(
 
     def of(chosen: npt.NDArray[np.intp], frames: npt.NDArray[np.intp]) -> float:
         kept = np.isfinite(both[:, frames])
-        return float(np.mean([value(*(t[r, frames[kept[r]]] for t in tables)) for r in chosen]))
+        values = [value(*(t[r, frames[kept[r]]] for t in tables)) for r in chosen if kept[r].any()]
+        return float(np.mean(values)) if values else math.nan
 
     draws = []
     for _ in range(DRAWS):
         frames = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
         draws.append(of(rng.choice(runs, len(runs)), frames))
-    low, high = np.percentile(draws, [2.5, 97.5])
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
     return {"mean": of(runs, np.arange(len(seconds))), "ci95": [float(low), float(high)], "n": len(seconds)}

@@ -28,8 +28,8 @@ from robot.config import ConfigError
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.bool_]
-LOOKS = 8
-"""Turned copies of each held-out picture that are scored, so that a few pictures stand for all poses."""
+LOOKS = 4
+"""Copies of each held-out picture that are scored turned a little, and as many turned much, to stand for all poses."""
 FEWEST = 20
 """Frames that can tell something together, without a label."""
 BEND = 0.05
@@ -41,13 +41,15 @@ class VisionAdaptConfig:
     """How a vision encoder is adapted."""
 
     tune: TuneConfig = field(
-        default_factory=lambda: TuneConfig(updates=300, batch=32, learning_rate=3e-4, validations=12, patience=6)
+        default_factory=lambda: TuneConfig(updates=160, batch=32, learning_rate=5e-4, validations=8, patience=4)
     )
     """Updates, batch (real pictures), and the guard against forgetting."""
-    rounds: int = 3
+    rounds: int = 2
     """How often unlabelled pictures are told anew what they show together; 0: they are not used."""
     turn_deg: float = 180.0
     """Pictures are turned by up to this; where states are told, which a turned picture would change, they are not."""
+    look_deg: float = 6.0
+    """Copies whose answers are averaged are turned by up to this: no more than pretraining has shown."""
     shift: float = 0.12
     """Pictures are shifted by up to this [halves of the picture]."""
     held_out: float = 0.2
@@ -209,9 +211,10 @@ class Judge:
             with torch.no_grad():
                 state = self.encoder(pictures).state.numpy()
             return float(np.nanmean(np.abs(state - footage.state[held])))
-        answers = look(self.encoder, footage.images[held], LOOKS, math.radians(self.config.turn_deg), generator)
+        turns = [math.radians(turn) for turn in (self.config.look_deg, self.config.turn_deg)]
+        answers = np.concatenate([look(self.encoder, footage.images[held], LOOKS, turn, generator) for turn in turns])
         flat = torch.from_numpy(answers.astype(np.float32)).flatten(0, 1)
-        unit = np.exp(1j * image_angle(flat, card.width / card.height).view(LOOKS, -1).numpy().astype(np.float64))
+        unit = np.exp(1j * image_angle(flat, card.width / card.height).view(2 * LOOKS, -1).numpy().astype(np.float64))
         return float(np.abs(np.angle(unit * np.exp(-1j * self.truth[held]))).mean())
 
 
@@ -238,7 +241,8 @@ class _Real:
         self.count, self.consensus = 0, self._agree() if config.rounds and footage.by_angle else None
 
     def _agree(self) -> Consensus:
-        answers = look(self.encoder, self.footage.images, COPIES, self.turn, self.generator)
+        turn = math.radians(self.config.look_deg)
+        answers = look(self.encoder, self.footage.images, COPIES, turn, self.generator)
         return agree(answers, self.footage.seconds, self.footage.fresh, self.aspect)
 
     def __call__(self) -> Tensor:

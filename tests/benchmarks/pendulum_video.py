@@ -6,7 +6,8 @@
 `encoders` are pretrained with different seeds, one a run. Zero-shot and label-free ways are judged on all frames that
 move; ways that use 20 labels on the second half of the motion, which has poses that the first half never shows. Every
 run of a way is a file in `out`, so that a benchmark that was killed goes on where it was; table.json and table.md are
-made of them. `minutes` is the CPU time of each baseline network on drawings. Costs about 45 minutes of one core.
+made of them. `minutes` is the CPU time of each baseline network on drawings. Costs about 35 minutes of one core, half
+of them for the baseline networks.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def adapted(labels: bool, guard: str = "replay", spread: bool = False, **setting
 
 
 def _simulation(before: VisionEncoder, after: VisionEncoder, train: ImageData, test: ImageData) -> dict[str, Any]:
-    """Scores on simulated pictures before and after: linear probes of the state, and the state that the encoder tells."""
+    """Scores on simulated pictures before and after: linear probes of the state, and the state that it tells itself."""
     probes = [np.mean([p["score"] for p in probe(e, train, test).values()]) for e in (before, after)]
     heads = [explained(e, test).mean() for e in (before, after)]
     return {"probe": [float(p) for p in probes], "head": [float(h) for h in heads]}
