@@ -301,35 +301,44 @@ def _novelty(
     """Fit and write the novelty files; how well they tell shifted data from data of the prior."""
     rng = np.random.default_rng(0)
     known, held = (signatures.of_windows(encoder, heads, d) for d in (train, test))
-    whole = [signatures.of_recordings(x, d.group) for x, d in ((known, train), (held, test))]
-    windows, recordings = Novelty.fit(known, held, rng), Novelty.fit(whole[0][0], whole[1][0], rng)
+    windows = signatures.fitted(known, held)
+    means = [signatures.of_recordings(x, d.group)[0] for x, d in ((known, train), (held, test))]
+    recordings = signatures.fitted(means[0], means[1])
     windows.save(folder, signatures.WINDOWS)
     recordings.save(folder, signatures.RECORDINGS)
     inside = simulated.take(cases.rows(PRIOR, simulated.group))
     shifted = {f"beyond the prior: {case.term}": simulated.take(cases.rows(case, simulated.group))
                for case in cases.cases if case.side == BEYOND}  # fmt: skip
     shifted |= {f"fault: {name}": data for name, data in faults(inside, len(encoder.card.components), rng).items()}
-    marked = {name: signatures.of_windows(encoder, heads, data) for name, data in {"": inside, **shifted}.items()}
-    table = {}
-    for name, data in shifted.items():
-        both = [(marked[key], d.group) for key, d in (("", inside), (name, data))]
-        means = [signatures.of_recordings(x, g) for x, g in both]
-        table[name] = {
-            "windows": _told_apart(windows, both, rng),
-            "recordings": _told_apart(recordings, means, rng),
-            "strange_windows": verdict(windows.rank(both[1][0]))["strange_share"],
-            "strange_recordings": verdict(recordings.rank(means[1][0]))["strange_share"],
-        }
-    return {"auroc": table, "inside": verdict(windows.rank(marked[""])), "windows_a_recording": signatures.RECORDING}
+    judged = {name: _judged(encoder, heads, d, windows, recordings) for name, d in {"": inside, **shifted}.items()}
+    usual, table = judged.pop(""), {}
+    for name, strange in judged.items():
+        table[name] = {judge: _told_apart(usual[judge], strange[judge], rng) for judge in strange}
+        table[name] |= {f"strange_{judge}": verdict(found.rank)["strange_share"] for judge, found in strange.items()}
+    return {"auroc": table, "inside": verdict(usual["windows"].rank), "windows_a_recording": signatures.RECORDING}
 
 
-def _told_apart(
-    novelty: Novelty, both: list[tuple[Array, npt.NDArray[np.intp]]], rng: np.random.Generator
-) -> dict[str, Any]:
-    scores = [novelty.distance(x) for x, _ in both]
-    outside = np.repeat([0.0, 1.0], [len(s) for s in scores])
-    group = np.concatenate([both[0][1], both[1][1] + 1 + both[0][1].max(initial=0)])
-    return readout.area(np.concatenate(scores), outside, group, rng)
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    score: Array
+    rank: Array
+    group: npt.NDArray[np.intp]
+
+
+def _judged(
+    encoder: PhysicsEncoder, heads: Heads, data: WindowData, windows: Novelty, recordings: Novelty
+) -> dict[str, _Judged]:
+    parts = signatures.of_windows(encoder, heads, data)
+    means, group = signatures.of_recordings(parts, data.group)
+    sets = {"windows": (windows, np.hstack(parts), data.group), "recordings": (recordings, np.hstack(means), group)}
+    return {name: _Judged(n.score(x), n.rank(x), g) for name, (n, x, g) in sets.items()}
+
+
+def _told_apart(inside: _Judged, outside: _Judged, rng: np.random.Generator) -> dict[str, Any]:
+    scores = np.concatenate([inside.score, outside.score])
+    marks = np.repeat([0.0, 1.0], [len(inside.score), len(outside.score)])
+    group = np.concatenate([inside.group, outside.group + 1 + inside.group.max(initial=0)])
+    return readout.area(scores, marks, group, rng)
 
 
 def faults(data: WindowData, width: int, rng: np.random.Generator) -> Mapping[str, WindowData]:

@@ -21,7 +21,7 @@ from torch.nn import functional
 from policies.encoders import readout, signatures
 from policies.encoders.attribution import occlusion, spread_over
 from policies.encoders.calibration import Estimates, calibration
-from policies.encoders.novelty import Novelty, verdict
+from policies.encoders.novelty import Part, verdict
 from policies.encoders.vision import COSINE, VisionCard, VisionConfig, VisionEncoder
 from policies.encoders.vision_data import ImageData
 from policies.encoders.vision_probes import joint_errors, look
@@ -54,7 +54,8 @@ WORDS = {
     "every case: mean error of the joints over pictures, and of the keypoints in shares of the picture's height.",
     "novelty": "Distance of a picture's features (and of how sure the encoder is of them) to the nearest of training, "
     "against pictures of a kind that the encoder never saw: each term one width beyond the prior, and faults of the "
-    "camera. A frame is called strange when only 1 % of held-out simulated ones are stranger.",
+    "camera. A frame is called strange when only 1 % of held-out simulated ones are stranger. What the prior itself "
+    "covers (colours, say, or any pose) cannot be noticed, and need not be.",
 }
 """How the card speaks of these measurements."""
 
@@ -248,26 +249,33 @@ def _novelty(
 ) -> dict[str, Any]:
     """Fit and write the novelty file; how well it tells shifted pictures from those of the prior."""
     rng = np.random.default_rng(0)
-    novelty = Novelty.fit(signatures.of_images(encoder, train.images), signatures.of_images(encoder, test.images), rng)
+    known, held = (signatures.of_images(encoder, d.images) for d in (train, test))
+    novelty = signatures.fitted(known, held)
     novelty.save(folder, signatures.IMAGES)
-    inside = test.images[:FAULTY]
+
+    def judged(pictures: Pictures) -> tuple[Array, Array]:
+        """Scores and ranks."""
+        marked = np.hstack(signatures.of_images(encoder, pictures))
+        return novelty.score(marked), novelty.rank(marked)
+
+    usual = simulated.images[cases.rows(PRIOR, simulated.group)]  # the same states as in the cases beyond the prior
     shifted = {
-        f"beyond the prior: {case.term}": simulated.images[cases.rows(case, simulated.group)]
+        f"beyond the prior: {case.term}": (usual, simulated.images[cases.rows(case, simulated.group)])
         for case in cases.cases
         if case.side == BEYOND
     }
-    shifted |= {f"fault: {name}": pictures for name, pictures in faults(inside, rng).items()}
-    usual = novelty.distance(signatures.of_images(encoder, inside))
+    whole = test.images[:FAULTY]
+    shifted |= {f"fault: {name}": (whole, pictures) for name, pictures in faults(whole, rng).items()}
     table = {}
-    for name, pictures in shifted.items():
-        marked = signatures.of_images(encoder, pictures)
-        scores = np.concatenate([usual, novelty.distance(marked)])
-        outside = np.repeat([0.0, 1.0], [len(usual), len(pictures)])
+    for name, (inside, outside) in shifted.items():
+        scores, (strange, rank) = judged(inside)[0], judged(outside)
+        marks = np.repeat([0.0, 1.0], [len(scores), len(strange)])
+        both = np.concatenate([scores, strange])
         table[name] = {
-            "frames": readout.area(scores, outside, np.arange(len(scores)), rng),
-            "strange_frames": verdict(novelty.rank(marked))["strange_share"],
+            "frames": readout.area(both, marks, np.arange(len(both)), rng),
+            "strange_frames": verdict(rank)["strange_share"],
         }
-    return {"auroc": table, "inside": verdict(novelty.rank(signatures.of_images(encoder, inside)))}
+    return {"auroc": table, "inside": verdict(judged(usual)[1])}
 
 
 def faults(images: Pictures, rng: np.random.Generator) -> Mapping[str, Pictures]:
@@ -338,7 +346,7 @@ def nearest(encoder: VisionEncoder, known: ImageData, images: Pictures, count: i
     )
     some = known.take(np.arange(min(len(known), NEIGHBOURHOOD)))
     features = _features(encoder, some)
-    return Novelty.fit(features, features, np.random.default_rng(0)).neighbours(_features(encoder, asked), count)
+    return Part.fit(features, np.arange(len(features)), features[:1]).nearest(_features(encoder, asked), count)[0]
 
 
 __all__: Sequence[str] = ("DEMO", "QUICK", "Effort", "Subject", "examine", "faults", "nearest", "region_maps")

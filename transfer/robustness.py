@@ -25,6 +25,8 @@ Ids = npt.NDArray[np.intp]
 DRAWS = 400
 TAIL = 0.01
 """A law without bounds ends, here, where this share of its draws is left."""
+PRIORS = 4
+"""Draws of the whole prior for one of every other case: everything is compared with it."""
 SIDES = ("low", "high")
 BEYOND = "beyond"
 
@@ -74,7 +76,8 @@ class Cases:
 
     def rows(self, case: Case, group: Ids) -> npt.NDArray[np.bool_]:
         """(N,) which rows are of a case; group (N,) is the simulation of each."""
-        return np.asarray(self.of[group] == self.cases.index(case))
+        alike = [i for i, other in enumerate(self.cases) if other == case]
+        return np.isin(self.of[group], alike)
 
     def mixed(self) -> Cases:
         """The same simulations in another order: one of each case, then the next of each case."""
@@ -84,14 +87,14 @@ class Cases:
 
 
 def arrange(prior: Randomization, model: Model, each: int, rng: np.random.Generator) -> Cases:
-    """`each` simulations a case: the nominal; the whole prior; every term low, high, and beyond the prior.
+    """`each` simulations a case: the nominal; the whole prior (PRIORS times); every term low, high, and beyond.
 
     Terms that do not vary have no cases. Beyond is one width of the law above its high end, or below its low end
     where the target's valid range allows no more; then the other terms are drawn, as they are in the whole prior.
     """
     nominal = {t: np.full(each, model.nominal(t)) for t in prior.targets}
-    whole = prior.draw(model, rng, each)
-    found: list[tuple[Case, dict[str, Array]]] = [(NOMINAL, nominal), (PRIOR, whole)]
+    wholes = [prior.draw(model, rng, each) for _ in range(PRIORS)]
+    found = [(NOMINAL, nominal), *((PRIOR, whole) for whole in wholes)]
     for term in prior.terms:
         if term.law.kind == "point":
             continue
@@ -103,7 +106,7 @@ def arrange(prior: Randomization, model: Model, each: int, rng: np.random.Genera
         outside = {t: _beyond(t, *e) for t, e in ends.items()}
         if None not in outside.values():
             values = {t: np.full(each, v) for t, v in outside.items() if v is not None}
-            found.append((Case(label(term), BEYOND), whole | values))
+            found.append((Case(label(term), BEYOND), wholes[0] | values))
     rows = {t: np.concatenate([values[t] for _, values in found]) for t in prior.targets}
     cases = tuple(case for case, _ in found)
     return Cases(Arranged.of(f"{prior.name}, term by term", rows), cases, np.repeat(np.arange(len(cases)), each))

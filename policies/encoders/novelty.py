@@ -1,13 +1,16 @@
 """Is this window, or this picture, inside what the encoder has seen? A distance to training data in feature space.
 
-Features are whitened, and what counts is the mean distance to the K nearest training rows; held-out simulated rows
-turn it into a rank: 0.99 says that only one simulated row in a hundred is as strange. The file beside the encoder
-holds what is needed. Which features, and how real windows and frames are judged: policies/encoders/signatures.py.
+Features come in parts (what the encoder tells, what the input looks like). Each part is whitened, and what counts is
+the mean distance to the K nearest training rows, in the unit of held-out simulated rows; the part in which a row is
+strangest decides, for many parts at once would drown the one that notices. Held-out rows then turn the score into a
+rank: 0.99 says that only one simulated row in a hundred is as strange. Which features, and how real windows and
+frames are judged: policies/encoders/signatures.py.
 Source of the distance: Sun et al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +38,8 @@ _CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Novelty:
-    """Distances of feature rows (N, F) to those of training."""
+class Part:
+    """Some features that are compared together, (N, F) rows of them."""
 
     mean: Array
     """(F,)"""
@@ -45,38 +48,28 @@ class Novelty:
     reference: Array
     """(R, F) whitened training rows."""
     usual: Array
-    """(M,) distances of held-out simulated rows, ascending."""
+    """(2,) mean and deviation of the logarithm of the distance, over held-out simulated rows."""
 
     @classmethod
-    def fit(cls, train: Array, held_out: Array, rng: np.random.Generator) -> Novelty:
-        """From features of training rows and of simulated rows that were not trained on, both (., F)."""
-        if len(train) <= NEIGHBOURS or not len(held_out):
-            raise ValueError(f"novelty needs more than {NEIGHBOURS} training rows and some held-out ones")
+    def fit(cls, train: Array, kept: Ids, held_out: Array) -> Part:
+        """From features of training rows, of which `kept` are compared with, and of held-out ones."""
         mean, unit = train.mean(axis=0), np.maximum(train.std(axis=0), _TINY)
         scaled = (train - mean) / unit
         values, vectors = np.linalg.eigh(scaled.T @ scaled / len(train))
         deviation = np.sqrt(np.maximum(values, 0.0))
-        whitening = vectors / np.maximum(deviation, _FLOOR * deviation.max()) / unit[:, None]
-        kept = np.arange(len(train)) if len(train) <= KEPT else rng.permutation(len(train))[:KEPT]
-        found = cls(mean, whitening, (train[kept] - mean) @ whitening, np.zeros(0))
-        return cls(mean, whitening, found.reference, np.sort(found.distance(held_out)))
+        whitening = vectors / np.maximum(deviation, max(_FLOOR * deviation.max(), _TINY)) / unit[:, None]
+        bare = cls(mean, whitening, (train[kept] - mean) @ whitening, np.array([0.0, 1.0]))
+        logarithm = bare.strangeness(held_out)
+        return cls(mean, whitening, bare.reference, np.array([logarithm.mean(), max(float(logarithm.std()), _TINY)]))
 
-    def distance(self, features: Array) -> Array:
-        """(N,) mean distance of feature rows (N, F) to their nearest training rows, whitened."""
-        if features.shape[1] != len(self.mean):
-            raise ConfigError(
-                f"novelty: it was fitted on {len(self.mean)} features and is asked about {features.shape[1]}; "
-                "take the file that lies beside this encoder."
-            )
-        nearest = [self._nearest(part)[1] for part in _parts((features - self.mean) @ self.whitening)]
-        return np.concatenate([d.mean(axis=1) for d in nearest]) if nearest else np.zeros(0)
+    def strangeness(self, features: Array) -> Array:
+        """(N,) logarithm of the mean distance to the nearest training rows, standardized by held-out rows."""
+        distance = np.concatenate([self.nearest(part)[1].mean(axis=1) for part in _parts(features)])
+        return np.asarray((np.log(distance + _TINY) - self.usual[0]) / self.usual[1])
 
-    def neighbours(self, features: Array, count: int = NEIGHBOURS) -> Ids:
-        """(N, count) rows of the reference that are nearest, nearest first."""
-        parts = [self._nearest(part, count)[0] for part in _parts((features - self.mean) @ self.whitening)]
-        return np.concatenate(parts)
-
-    def _nearest(self, white: Array, count: int = NEIGHBOURS) -> tuple[Ids, Array]:
+    def nearest(self, features: Array, count: int = NEIGHBOURS) -> tuple[Ids, Array]:
+        """((N, count) rows of the reference, nearest first, (N, count) distances)."""
+        white = (features - self.mean) @ self.whitening
         square = np.square(white).sum(axis=1)[:, None] + np.square(self.reference).sum(axis=1)
         square -= 2.0 * white @ self.reference.T
         count = min(count, len(self.reference))
@@ -85,14 +78,53 @@ class Novelty:
         order = np.argsort(distance, axis=1)
         return np.take_along_axis(near, order, axis=1), np.take_along_axis(distance, order, axis=1)
 
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """How far feature rows (N, F) lie from those of training."""
+
+    parts: tuple[Part, ...]
+    usual: Array
+    """(M,) scores of held-out simulated rows, ascending."""
+
+    @classmethod
+    def fit(
+        cls, train: Array, held_out: Array, rng: np.random.Generator, widths: Sequence[int] | None = None
+    ) -> Novelty:
+        """From features of training rows and of simulated rows that were not trained on, both (., F).
+
+        `widths` says how many features each part has; default: all are one part.
+        """
+        if len(train) <= NEIGHBOURS or not len(held_out):
+            raise ValueError(f"novelty needs more than {NEIGHBOURS} training rows and some held-out ones")
+        widths = widths or (train.shape[1],)
+        kept = np.arange(len(train)) if len(train) <= KEPT else rng.permutation(len(train))[:KEPT]
+        pairs = zip(_columns(train, widths), _columns(held_out, widths), strict=True)
+        found = cls(tuple(Part.fit(x, kept, y) for x, y in pairs), np.zeros(0))
+        return cls(found.parts, np.sort(found.score(held_out)))
+
+    def score(self, features: Array) -> Array:
+        """(N,) how strange feature rows (N, F) are: in the part in which they are strangest."""
+        widths = [len(part.mean) for part in self.parts]
+        if features.shape[1] != sum(widths):
+            raise ConfigError(
+                f"novelty: it was fitted on {sum(widths)} features and is asked about {features.shape[1]}; "
+                "take the file that lies beside this encoder."
+            )
+        columns = _columns(features, widths)
+        return np.max([part.strangeness(x) for part, x in zip(self.parts, columns, strict=True)], axis=0)
+
     def rank(self, features: Array) -> Array:
         """(N,) share of held-out simulated rows that are less strange than each row, 0 to 1."""
-        return np.searchsorted(self.usual, self.distance(features), side="left") / len(self.usual)
+        return np.searchsorted(self.usual, self.score(features), side="left") / len(self.usual)
 
     def save(self, folder: Path, name: str) -> None:
         """Write `name`.safetensors."""
-        arrays = {"mean": self.mean, "whitening": self.whitening, "reference": self.reference, "usual": self.usual}
-        tensors.save(_path(folder, name), {k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()})
+        arrays = {"usual": self.usual}
+        for i, part in enumerate(self.parts):
+            arrays |= {f"{i}.{field}": getattr(part, field) for field in _FIELDS}
+        named = {k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()}
+        tensors.save(_path(folder, name), named)
 
     @classmethod
     def load(cls, folder: Path, name: str) -> Novelty:
@@ -101,10 +133,18 @@ class Novelty:
         if not path.is_file():
             raise ConfigError(f"{folder}: no {path.name} in it; pretraining writes one with the encoder's card.")
         named = {k: v.numpy().astype(np.float64) for k, v in tensors.load(path).items()}
-        names = ("mean", "whitening", "reference", "usual")
-        if set(named) != set(names):
-            raise ConfigError(f"{path}: it holds {sorted(named)}, not {sorted(names)}; pretrain the encoder again.")
-        return cls(*(named[name] for name in names))
+        count = len(named) // len(_FIELDS)
+        if set(named) != {"usual", *(f"{i}.{field}" for i in range(count) for field in _FIELDS)}:
+            raise ConfigError(f"{path}: it holds {sorted(named)}; pretrain the encoder again.")
+        parts = tuple(Part(*(named[f"{i}.{field}"] for field in _FIELDS)) for i in range(count))
+        return cls(parts, named["usual"])
+
+
+_FIELDS = ("mean", "whitening", "reference", "usual")
+
+
+def _columns(features: Array, widths: Sequence[int]) -> list[Array]:
+    return np.split(features, np.cumsum(widths)[:-1], axis=1)
 
 
 def _path(folder: Path, name: str) -> Path:

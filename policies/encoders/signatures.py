@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from policies.encoders.heads import Heads
 from policies.encoders.novelty import Novelty, verdict
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.probes import contexts, prediction_errors
-from policies.encoders.vision import Eye, VisionEncoder
+from policies.encoders.vision import VisionEncoder
 from policies.encoders.windows import WindowData
 
 Array = npt.NDArray[np.float64]
@@ -33,46 +32,42 @@ _TINY = 1e-4
 _CHUNK = 256
 
 
-def of_windows(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> Array:
-    """(N, F): context; errors of the predictions with and without it; level, change and roughness of each channel."""
+def of_windows(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> list[Array]:
+    """Parts (N, .) of windows: the context; errors of the predictions with and without it; what the channels look like.
+
+    The last is the level, the change and the roughness of each channel.
+    """
     errors = [np.log(prediction_errors(encoder, p, data) + _TINY) for p in (heads.predictor, heads.blind)]
     rows = data.history * data.mask[..., None] / encoder.scale.deviation.numpy()
     count = np.sqrt(np.maximum(data.mask.sum(axis=1), 1.0))[:, None]
     shapes = [np.diff(rows, n=order, axis=1) if order else rows for order in range(3)]
     sizes = [np.log(np.linalg.norm(s, axis=1) / count + _TINY**0.5) for s in shapes]
-    return np.concatenate([contexts(encoder, data), np.stack(errors, axis=1), *sizes], axis=1)
+    return [contexts(encoder, data), np.stack(errors, axis=1), np.concatenate(sizes, axis=1)]
 
 
-def of_recordings(windows: Array, group: Ids) -> tuple[Array, Ids]:
-    """((R, F), (R,) group): means of RECORDING windows (N, F) of one recording; what is left over goes with the last.
+def of_recordings(windows: list[Array], group: Ids) -> tuple[list[Array], Ids]:
+    """(parts (R, .), (R,) group): means of RECORDING windows of one recording; what is left over goes with the last.
 
     The mean over windows forgets what the robot happened to do in each, and keeps what the robot is.
     """
-    rows, groups = [], []
+    chosen: list[Ids] = []
     for g in np.unique(group):
         mine = np.flatnonzero(group == g)
-        for part in np.array_split(mine, max(len(mine) // RECORDING, 1)):
-            rows.append(windows[part].mean(axis=0))
-            groups.append(g)
-    return np.stack(rows), np.array(groups, dtype=np.intp)
+        chosen += np.array_split(mine, max(len(mine) // RECORDING, 1))
+    parts = [np.stack([part[rows].mean(axis=0) for rows in chosen]) for part in windows]
+    return parts, np.array([group[rows[0]] for rows in chosen], dtype=np.intp)
 
 
-def of_images(encoder: VisionEncoder, images: npt.NDArray[np.uint8]) -> Array:
-    """(N, F) of pictures (N, cameras, 3, h, w): features, how sure the encoder is, and what the pictures look like."""
-    parts = []
+def of_images(encoder: VisionEncoder, images: npt.NDArray[np.uint8]) -> list[Array]:
+    """Parts (N, .) of pictures (N, cameras, 3, h, w): features; keypoints; how sure it is; what they look like."""
+    told: list[list[torch.Tensor]] = []
     with torch.no_grad():
         for i in range(0, len(images), _CHUNK):
             pictures = torch.from_numpy(images[i : i + _CHUNK])
             seen = encoder(*pictures.unbind(dim=1))
-            tops = [_top(eye, p) for eye, p in zip(encoder.eyes, pictures.unbind(dim=1), strict=True)]
-            told = [seen.features, seen.log_variance, seen.spread.log(), *tops, _look(pictures)]
-            parts.append(torch.cat(told, dim=1).numpy())
-    return np.concatenate(parts).astype(np.float64)
-
-
-def _top(eye: nn.Module, picture: torch.Tensor) -> torch.Tensor:
-    assert isinstance(eye, Eye)
-    return eye.maps(picture)[1]
+            sure = torch.cat([seen.log_variance, seen.spread.log()], dim=1)
+            told.append([seen.features, seen.keypoints.flatten(1), sure, _look(pictures)])
+    return [torch.cat(part).numpy().astype(np.float64) for part in zip(*told, strict=True)]
 
 
 def _look(pictures: torch.Tensor) -> torch.Tensor:
@@ -84,6 +79,12 @@ def _look(pictures: torch.Tensor) -> torch.Tensor:
     return torch.cat([light.mean(dim=(2, 3)), contrast, *fine], dim=1)
 
 
+def fitted(train: list[Array], held_out: list[Array]) -> Novelty:
+    """The novelty score of parts of training rows and of held-out ones."""
+    widths = [part.shape[1] for part in train]
+    return Novelty.fit(np.hstack(train), np.hstack(held_out), np.random.default_rng(0), widths)
+
+
 def judge_windows(folder: Path, encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> dict[str, Any]:
     """Verdicts on windows of real recordings, one by one and by recording; see novelty.verdict().
 
@@ -92,11 +93,11 @@ def judge_windows(folder: Path, encoder: PhysicsEncoder, heads: Heads, data: Win
     windows = of_windows(encoder, heads, data)
     recordings, _ = of_recordings(windows, data.group)
     return {
-        "windows": verdict(Novelty.load(folder, WINDOWS).rank(windows)),
-        "recordings": verdict(Novelty.load(folder, RECORDINGS).rank(recordings)),
+        "windows": verdict(Novelty.load(folder, WINDOWS).rank(np.hstack(windows))),
+        "recordings": verdict(Novelty.load(folder, RECORDINGS).rank(np.hstack(recordings))),
     }
 
 
 def judge_images(folder: Path, encoder: VisionEncoder, images: npt.NDArray[np.uint8]) -> dict[str, Any]:
     """Verdict on real frames (N, cameras, 3, h, w) uint8 RGB; see novelty.verdict(). ConfigError as above."""
-    return verdict(Novelty.load(folder, IMAGES).rank(of_images(encoder, images)))
+    return verdict(Novelty.load(folder, IMAGES).rank(np.hstack(of_images(encoder, images))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +39,24 @@ def test_a_shift_counts_in_the_unit_of_its_feature(
 ) -> None:
     """The last breaks the relation between features, and each of them alone looks as ever."""
     far = features(rng, 500) + np.array(shift)
-    assert auroc(fitted.distance(features(rng, 500)), fitted.distance(far)) > 0.95
+    assert auroc(fitted.score(features(rng, 500)), fitted.score(far)) > 0.95
     assert (fitted.rank(far) > STRANGE).mean() > 0.5 and not verdict(fitted.rank(far))["verdict"].startswith("inside")
 
 
+def test_one_strange_part_is_enough(rng: np.random.Generator) -> None:
+    """Beside forty features that are as ever, a shift in one of them drowns; in a part of its own it does not."""
+    train, held, other = (rng.standard_normal((n, 41)) for n in (1500, 300, 300))
+    shifted = other + np.array([0.0] * 40 + [5.0])
+    drowned, told = (Novelty.fit(train, held, rng, widths) for widths in (None, (40, 1)))
+    areas = [auroc(n.score(other), n.score(shifted)) for n in (drowned, told)]
+    assert areas[1] > 0.99 and areas[1] > areas[0] + 0.01
+    assert (told.rank(shifted) > STRANGE).mean() > 0.95 > (drowned.rank(shifted) > STRANGE).mean() + 0.2
+
+
 def test_the_nearest_neighbours_are_the_nearest(fitted: Novelty) -> None:
-    rows = fitted.neighbours(fitted.mean + fitted.reference[:7] @ np.linalg.pinv(fitted.whitening), 3)
-    assert rows.shape == (7, 3) and rows[:, 0].tolist() == list(range(7))
+    part = fitted.parts[0]
+    rows, distance = part.nearest(part.mean + part.reference[:7] @ np.linalg.pinv(part.whitening), 3)
+    assert rows.shape == (7, 3) and rows[:, 0].tolist() == list(range(7)) and np.all(np.diff(distance) >= 0.0)
 
 
 def test_a_saved_score_comes_back_and_another_encoders_is_refused(
@@ -56,10 +66,9 @@ def test_a_saved_score_comes_back_and_another_encoders_is_refused(
         Novelty.load(tmp_path, "scores")
     fitted.save(tmp_path, "scores")
     again, x = Novelty.load(tmp_path, "scores"), features(rng, 50)
-    np.testing.assert_allclose(again.distance(x), fitted.distance(x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(again.score(x), fitted.score(x), rtol=1e-4, atol=1e-4)
     with pytest.raises(ConfigError, match="fitted on 5 features and is asked about 4"):
-        again.distance(x[:, :4])
-    replace(fitted).save(tmp_path, "other")
+        again.score(x[:, :4])
 
 
 def test_the_area_under_the_curve_is_a_probability() -> None:
@@ -73,5 +82,5 @@ def test_the_area_under_the_curve_is_a_probability() -> None:
 def test_recordings_are_means_of_their_own_windows() -> None:
     group = np.repeat([5, 2], [2 * RECORDING + 3, 4])
     values = np.where(group == 5, 10.0, 1.0)[:, None] * np.ones((1, 3))
-    rows, groups = of_recordings(values, group)
-    assert groups.tolist() == [2, 5, 5] and rows[:, 0].tolist() == [1.0, 10.0, 10.0]
+    (rows, same), groups = of_recordings([values, values], group)
+    assert groups.tolist() == [2, 5, 5] and rows[:, 0].tolist() == [1.0, 10.0, 10.0] == same[:, 0].tolist()

@@ -8,7 +8,7 @@ import pytest
 from robot.config import ConfigError
 from sim.model import Model, RobotConfig
 from sim.randomization import Point, Randomization, Term, Uniform
-from transfer.robustness import BEYOND, NOMINAL, PRIOR, Arranged, Case, arrange, label, ranking
+from transfer.robustness import BEYOND, NOMINAL, PRIOR, PRIORS, Arranged, Case, arrange, label, ranking
 
 COM, GAIN, FRICTION = "body/pendulum/com", "actuator/shoulder/gain", "joint/shoulder/frictionloss"
 
@@ -35,7 +35,7 @@ def test_each_case_moves_one_term_and_leaves_the_others_nominal(pendulum: RobotC
         return cases.rows(case, group)
 
     assert {c.term for c in cases.cases} == {NOMINAL.term, PRIOR.term, COM, GAIN}  # what does not vary has no case
-    assert np.all(com[of(NOMINAL)] == nominal) and np.unique(com[of(PRIOR)]).size == 4
+    assert np.all(com[of(NOMINAL)] == nominal) and np.unique(com[of(PRIOR)]).size == 4 * PRIORS
     low, high = Case(COM, "low"), Case(COM, "high")
     np.testing.assert_allclose(com[of(low)], 0.8 * nominal, rtol=0.02)
     np.testing.assert_allclose(com[of(high)], 1.2 * nominal, rtol=0.02)
