@@ -34,10 +34,11 @@ class SurrogateDriver(SimDriver):
         spec: RobotSpec,
         *,
         robot: RobotConfig | Path | str | None = None,
-        truth: int | None = None,
+        truth: int | str | None = None,
         **options: Any,
     ) -> SimDriver:
-        """The surrogate of `spec`'s robot, number `truth` of its family; `seed` draws start and noise.
+        """The surrogate of `spec`'s robot: number `truth` of its family, or `knocked`, whose cameras were turned, in
+        little light; `seed` draws start and noise.
 
         ConfigError for a robot without a family, or a number outside 0 to 49.
         """
@@ -54,7 +55,7 @@ def record_episode(
     excitation: str,
     seconds: float,
     *,
-    truth: int | None = None,
+    truth: int | str | None = None,
     seed: int = 0,
     amplitude: float = 0.5,
     **options: Any,

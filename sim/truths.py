@@ -23,6 +23,8 @@ from sim.randomization import Point, Randomization, Term
 from sim.servos import COUNT, FRICTION, SERVOS, friction
 
 COUNT_OF_TRUTHS = 50
+KNOCKED = "knocked"
+"""Name of the truth whose cameras were knocked: else that of number 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,11 @@ EYES = (
     _set("camera/*/pitch", -0.05, 0.05), _set("camera/*/yaw", -0.05, 0.05), _set("camera/*/roll", -0.05, 0.05),
     _set("camera/*/exposure", -0.7, 0.7), _scale("light/*/intensity", 0.6, 1.4),
 )  # fmt: skip
+BLOW = (
+    _set("camera/*/roll", 0.25, 0.25), _set("camera/*/yaw", 0.04, 0.04), _set("camera/*/exposure", -0.7, -0.7),
+    _scale("light/*/intensity", 0.5, 0.5),
+)  # fmt: skip
+"""What befell the cameras of the knocked one: turned by 14 degrees, in half of the light."""
 ANGLES = (_set("sensor/*/offset", -0.03, 0.03), _set("timing/command/drop", 0.0, 0.02))
 
 PENDULUM = (
@@ -122,25 +129,34 @@ DEMO = Randomization(
 """The demo's: heavier, with more and other friction, a weaker motor and a longer way for commands than believed."""
 
 
-def truth(model: Model, seed: int | None) -> Randomization:
-    """The truth number `seed` of a robot, a point law; without a number the demo's, or number 0 of other robots.
+def truth(model: Model, which: int | str | None) -> Randomization:
+    """The truth of that number or name, a point law; without one the demo's, or number 0 of other robots.
 
-    ConfigError for a robot without a family, or a wrong number.
+    ConfigError for a robot without a family, or a wrong number or name.
     """
     robot = model.spec.name
-    if seed is None and robot == DEMO.robot:
+    if which is None and robot == DEMO.robot:
         return DEMO
-    seed = seed or 0
+    knocked = which == KNOCKED
+    seed = 0 if knocked or which is None else _number(which)
     if robot not in FAMILIES:
         raise ConfigError(f"driver 'surrogate' has no truths for robot '{robot}'; it has: {', '.join(FAMILIES)}.")
-    if not 0 <= seed < COUNT_OF_TRUTHS:
-        raise ConfigError(f"driver option truth={seed}: the truths are numbered 0 to {COUNT_OF_TRUTHS - 1}.")
     rng = np.random.default_rng([crc32(robot.encode()), seed])
     values = dict(_drawn(model, FAMILIES[robot], rng))
     if robot == "servo_bench":
         values |= _gearbox(model, rng)
+    if knocked:
+        values |= dict(_drawn(model, BLOW, rng))
     terms = tuple(Term(targets=(name,), law=Point(values=(value,))) for name, value in values.items())
-    return Randomization(name=f"surrogate_{seed}", robot=robot, terms=terms)
+    return Randomization(name=f"surrogate_{KNOCKED if knocked else seed}", robot=robot, terms=terms)
+
+
+def _number(which: int | str) -> int:
+    if str(which).isdecimal() and int(which) < COUNT_OF_TRUTHS:
+        return int(which)
+    raise ConfigError(
+        f"driver option truth={which}: the truths are numbered 0 to {COUNT_OF_TRUTHS - 1}; one more is named {KNOCKED}."
+    )
 
 
 def _drawn(model: Model, traits: tuple[Trait, ...], rng: np.random.Generator) -> Iterator[tuple[str, float]]:

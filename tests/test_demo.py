@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 from robot import cli as onboard
+from robot import log as logs
 from transfer import cli
 
 pytest.importorskip("stable_baselines3")
@@ -28,6 +31,8 @@ KEYS = {
     "report": {"report"},
     "demo": {"stages", "summary", "bundle", "report"},
 }
+VISION_KEYS = {"encoder", "accepted", "why", "forgetting", "latency"}
+"""Of finetune, when it adapts a vision encoder."""
 ALWAYS = {"stage", "seconds", "seed", "budget", "inputs", "versions", "volatile"}
 
 
@@ -47,7 +52,8 @@ def test_every_stage_leaves_the_keys_of_the_contract(demo: Path) -> None:
     found = results(demo)
     assert {r["stage"] for r in found} == set(KEYS)
     for result in found:
-        assert ALWAYS | KEYS[result["stage"]] <= set(result), result["stage"]
+        keys = VISION_KEYS if result["stage"] == "finetune" and "candidates" not in result else KEYS[result["stage"]]
+        assert ALWAYS | keys <= set(result), result["stage"]
         assert set(result["volatile"]) <= set(result) | {"versions"}, result["stage"]
 
 
@@ -57,6 +63,8 @@ def test_the_summary_counts_what_the_trials_counted(demo: Path) -> None:
         ("zero_shot_success", "trials_zero-shot"),
         ("finetuned_success", "trials_fine-tuned"),
         ("from_scratch_success", "trials_from-scratch"),
+        ("pixels_zero_shot_success", "trials_pixels_zero-shot"),
+        ("pixels_adapted_success", "trials_pixels_adapted"),
     ):
         assert summary[key] == json.loads((demo / folder / "result.json").read_text())["success"]
     assert summary["gap_after_rad"]["mean"] < 0.5 * summary["gap_before_rad"]["mean"]
@@ -66,6 +74,23 @@ def test_the_log_of_a_run_goes_back_into_the_chain(demo: Path) -> None:
     ingested = json.loads((demo / "ingest_run" / "result.json").read_text())
     (episode,) = ingested["episodes"]
     assert episode["accepted"] and episode["source"].endswith("run/episode.mcap")
+
+
+def test_the_camera_alone_drives_the_robot_with_either_encoder(demo: Path) -> None:
+    """One policy: what its two bundles do not share is the encoder, and neither is given the joints."""
+    exported = [json.loads((demo / f"export_pixels_{n}" / "result.json").read_text()) for n in ("zero-shot", "adapted")]
+    assert [len(e["inputs"]) for e in exported] == [1, 2] and set(exported[0]["inputs"]) < set(exported[1]["inputs"])
+    manifest = yaml.safe_load((Path(exported[1]["bundle"]) / "manifest.yaml").read_text())
+    assert set(manifest["inputs"]) == {"observation", "state_memory", "image_side"}
+    assert manifest["observation"]["features"] == ["previous_action"]
+
+
+def test_the_encoder_was_adapted_to_pictures_with_joints_beside_them(demo: Path) -> None:
+    watched = logs.load(next((demo / "ingest_watched").glob("*.mcap")))
+    pictures = watched["camera.side"]
+    assert pictures.values.shape[1:] == (64, 64, 3) and np.ptp(pictures.values) > 20
+    assert abs(len(pictures.t_ns) - len(watched["joint.position"].t_ns) / 2) <= 2  # 50 beside 100 a second
+    assert (demo / "finetune_vision" / "encoder" / "encoder.safetensors").is_file()
 
 
 def test_a_replayed_run_gives_the_same_actions(demo: Path, tmp_path: Path) -> None:

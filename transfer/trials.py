@@ -53,6 +53,8 @@ class Trial:
     seed: int
     """Of a simulated driver; a real one has none."""
     posterior: Path | None = None
+    truth: int | str | None = None
+    """Which surrogate robot."""
     log: Path | None = None
     """Where the episode is kept."""
 
@@ -80,7 +82,12 @@ def run_trials(trials: Sequence[Trial]) -> list[Outcome]:
 def _run(trial: Trial, controller: Controller, task: Task) -> Outcome:
     spec = controller.spec
     known = driver_options(trial.driver)
-    options = {"seed": trial.seed, "posterior": trial.posterior, "cameras": controller.cameras or None}
+    options = {
+        "seed": trial.seed,
+        "posterior": trial.posterior,
+        "truth": trial.truth,
+        "cameras": controller.cameras or None,
+    }
     given = {k: v for k, v in options.items() if k in known and v is not None}
     with closing(open_driver(trial.driver, spec, **given)) as driver:
         safety = Safety(spec, controller.period_ns * 1e-9, controller.monitor)

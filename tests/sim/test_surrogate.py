@@ -142,6 +142,16 @@ def test_its_number_is_an_option_on_the_command_line_and_a_wrong_one_is_refused(
         SurrogateDriver.from_config(unknown, robot=pendulum)
 
 
+def test_the_knocked_one_is_number_0_with_its_camera_turned_in_half_of_the_light(pendulum: RobotConfig) -> None:
+    model = Model(pendulum)
+    zero, knocked = (truth(model, which).center(model) for which in ("0", "knocked"))
+    moved = {name for name in knocked if not np.array_equal(knocked[name], zero[name])}
+    assert moved and all(name.startswith(("camera/", "light/")) for name in moved)
+    assert abs(float(knocked["camera/side/roll"][0])) > 0.2  # more than the region of success forgives
+    with pytest.raises(ConfigError, match="one more is named knocked"):
+        open_driver("surrogate", pendulum.spec, truth="dropped")
+
+
 def test_nothing_that_it_hands_out_carries_the_truth(pendulum: RobotConfig) -> None:
     driver = SurrogateDriver.from_config(pendulum.spec)
     public = [name for name, _ in inspect.getmembers(driver) if not name.startswith("_")]

@@ -90,8 +90,10 @@ def _verdict(stages: Sequence[StageResult]) -> list[Section]:
             "zero_shot_success": "zero-shot",
             "finetuned_success": "fine-tuned",
             "from_scratch_success": "from scratch",
+            "pixels_zero_shot_success": "camera only",
+            "pixels_adapted_success": "camera, adapted",
         }
-        trials = {label: summary[name] for name, label in names.items()}
+        trials = {label: summary[name] for name, label in names.items() if name in summary}
     if not trials:
         return []
     rows = [(name, percent(rate)) for name, rate in trials.items()]

@@ -31,6 +31,8 @@ class Config(Common):
     driver: str = "sim"
     posterior: Path | None = None
     """What a simulated driver draws its robots from."""
+    truth: int | str | None = None
+    """Which of the surrogate robots; default: the demo's."""
     n: int = 100
     keep: bool = False
     """Whether the episodes' logs are kept."""
@@ -49,6 +51,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
             task=cfg.task.name,
             seed=cfg.seed * 100_000 + i,
             posterior=posterior,
+            truth=cfg.truth,
             log=run.out / f"{i:03d}.mcap" if cfg.keep else None,
         )
         for i in range(n)
