@@ -28,6 +28,7 @@ from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization
 from transfer.choices import TaskChoice, existing, parameters, same_task
 from transfer.cli import Common
+from transfer.sight import with_appearance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,7 @@ def on_video(cfg: Config, run: Run) -> dict[str, Any]:
 def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
     """Success and return of a policy or bundle over episodes with their own draws."""
     task = cfg.task.load()
-    law = parameters(cfg.robot, cfg.posterior, cfg.dr, run)
+    law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
     act, history = controller(cfg, task.name, run)
     n = min(cfg.n, 20) if cfg.quick else cfg.n
     stats = rollout_success(act, task, cfg.robot, law, n, cfg.seed, history=history)
