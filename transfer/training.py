@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 EVALUATION_SEED = 900_001
 """Start states and draws by which training picks its best policy; final figures use other seeds."""
-ROBOTS, RECORDED = 16, 1000
-"""Simulated robots whose inputs are recorded for golden vectors and the monitor, and rows that are kept."""
+ROBOTS, SEEN_ROBOTS, RECORDED = 16, 4, 1000
+"""Simulated robots whose inputs are recorded for golden vectors and the monitor, fewer where each has to be drawn, and
+rows that are kept."""
 
 
 def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCard:
@@ -79,14 +80,13 @@ def recorded_inputs(
     policy: Policy, task: Task, robot: RobotConfig, law: Randomization, seed: int
 ) -> dict[str, npt.NDArray[Any]]:
     """What a policy was given in simulation, its memory included: `RECORDED` rows from all along some episodes."""
-    history = policy.observation.history
-    env = BatchedEnv(task, robot, law, ROBOTS, history=history, seed=seed, start="evaluate", autoreset=False)
-    count = ROBOTS * task.steps
-    kept = np.sort(np.random.default_rng(seed).permutation(count)[:RECORDED])
+    history, n = policy.observation.history, SEEN_ROBOTS if task.observation.cameras else ROBOTS
+    env = BatchedEnv(task, robot, law, n, history=history, seed=seed, start="evaluate", autoreset=False)
+    kept = np.sort(np.random.default_rng(seed).permutation(n * task.steps)[:RECORDED])
     inputs, act, rows = env.reset(), policy.episode(), []
     for step in range(task.steps):
         action = act(inputs)
-        mine = kept[kept // ROBOTS == step] % ROBOTS
+        mine = kept[kept // n == step] % n
         rows.append({name: value[mine] for name, value in act.inputs.items()})
         inputs = env.step(action).inputs
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
