@@ -64,9 +64,9 @@ WORDS = {
 class Effort:
     """How much an examination may cost; the defaults are about 10 s of one core for the pendulum at 64 pixels."""
 
-    rows: int = 2000
+    rows: int = 1500
     """Pictures that probes are fitted on."""
-    scratch_updates: int = 60
+    scratch_updates: int = 30
     """Training of the supervised network beside the encoder, on batches of 32."""
     states: int = 8
     """Of each case of the robustness."""

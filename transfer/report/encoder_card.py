@@ -103,7 +103,8 @@ def _in_words(card: Mapping[str, Any]) -> list[str]:
         )
         lines.append(
             f"Its stated uncertainty is off for {len(off)} of {len(card['calibration'])} quantities, most for "
-            f"{html.escape(name)}: {inside:.0%} of the truths lie inside its {level:.0%} interval."
+            f"{html.escape(name)}: {inside:.0%} of the truths lie inside its {level:.0%} interval (too "
+            f"{'sure' if inside < level else 'cautious'})."
         )
     elif card["calibration"]:
         lines.append("Its stated uncertainty can be taken at its word (see the reliability figure).")
@@ -125,8 +126,9 @@ def _readout(card: Mapping[str, Any], folder: Path) -> list[Section]:
     note = _p(
         "A ridge regression on the encoder's output, judged on simulations that neither has seen; 0 is no better than "
         "the mean. Beside it the same regression on other features of the same rows: the input itself, an untrained "
-        f"network of this architecture, and one that was trained on these {effort['rows']} rows for "
-        f"{effort['scratch_updates']} updates to tell exactly these quantities. Intervals are bootstraps over "
+        f"network of this architecture, and one that was trained on these {effort['rows']} rows to tell exactly these "
+        f"quantities, for {effort['scratch_updates']} updates: far fewer than the encoder had, so that a card is cheap; "
+        f"what it reaches is a lower bound. Intervals are bootstraps over "
         "simulations, 95 %. " + card["words"]["readout"]
     )
     rows = [(n, *(interval(read[n].get(k), 2) for k in figures.BESIDE)) for n in figures.in_order(read)]

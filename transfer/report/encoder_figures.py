@@ -13,7 +13,7 @@ from transfer.report.page import interval
 
 BESIDE = {
     "encoder": ("this encoder", "#2c6fb3", "circle"),
-    "scratch": ("same network, trained for this alone", "#d98c21", "diamond"),
+    "scratch": ("same network, shortly trained for this alone", "#d98c21", "diamond"),
     "random": ("same network, untrained", "#7a7a7a", "square"),
     "raw": ("raw input", "#b3452c", "x"),
 }
