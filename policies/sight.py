@@ -19,6 +19,9 @@ from policies.network import NetworkConfig
 
 SIGHT = "sight"
 """Input of environments that tell, in place of pictures, what an encoder would: (n, states)."""
+SHORTEST = 0.5
+"""A cosine and sine shorter than this stay inside the circle: the encoder knows next to nothing, and bringing them to
+length 1 would make rounding errors as large as the tolerance between torch and ONNX."""
 
 
 class Sight(nn.Module):
@@ -44,7 +47,7 @@ class Sight(nn.Module):
         """Cosines and sines (B, S) brought to the unit circle, where those of training without pictures lie."""
         columns = list(state.unbind(dim=1))
         for i in self.cosines:
-            length = (columns[i].square() + columns[i + 1].square() + 1e-12).sqrt()
+            length = (columns[i].square() + columns[i + 1].square()).clamp(min=SHORTEST**2).sqrt()
             columns[i], columns[i + 1] = columns[i] / length, columns[i + 1] / length
         return torch.stack(columns, dim=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.vision import VisionEncoder
 from policies.policy import Policy, PolicyCard
+from policies.sight import Sight
 from robot.config import ConfigError
 from robot.observation import Observation
 
@@ -124,16 +126,18 @@ def test_the_memory_holds_what_was_shown_in_the_last_steps_and_nothing_before_th
         shown.append(inputs["observation"])
 
 
-def test_a_joints_cosine_and_sine_are_read_on_the_unit_circle(
+def test_a_joints_cosine_and_sine_are_read_on_the_unit_circle_unless_they_say_next_to_nothing(
     card: PolicyCard, vision: VisionEncoder, rng: np.random.Generator
 ) -> None:
-    policy = policy_with(card, None, vision, memory=1)
-    act = policy.episode()
-    for _ in range(2):
-        act({k: v for k, v in inputs_of(policy, 6, rng).items() if k != "state_memory"})
-    told = act.inputs["state_memory"][:, -1, 5:]
-    np.testing.assert_allclose(np.hypot(*told.T), 1.0, rtol=1e-5)
-    assert np.ptp(told[:, 0]) > 0.0
+    sure, unsure = (copy.deepcopy(vision) for _ in range(2))
+    with torch.no_grad():
+        sure.state[-1].bias[:2] = torch.tensor([3.0, 4.0])
+        for weights in (unsure.state[-1].weight[:2], unsure.state[-1].bias[:2]):
+            weights *= 1e-4
+    images = {"image_side": torch.from_numpy(rng.integers(0, 256, (6, 3, 64, 64), dtype=np.uint8))}
+    told, state = Sight(sure, card.network)(images), sure(*images.values()).state[:, :2]
+    np.testing.assert_allclose(told, state / state.norm(dim=1, keepdim=True), rtol=1e-5)
+    assert (Sight(unsure, card.network)(images).norm(dim=1) < 0.01).all()
 
 
 def test_what_an_encoder_would_tell_takes_the_place_of_pictures(
