@@ -47,7 +47,7 @@ REPLAYED, JUDGED = 4096, 1024
 REPLAY_SEED = 400_009
 """Other pictures than those of pretraining, whose seeds are small."""
 STRETCH_S = 1.0
-"""Pictures of a video without labels are held out in stretches of this length [s]."""
+"""Pictures of a log are held out in stretches of this length [s], where there are too few logs to hold one out."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
@@ -121,14 +121,13 @@ def footage_of(encoder: VisionEncoder, clip: Clip, labels: Labels | None, chosen
     angle = np.full(len(clip), np.nan)
     if labels is not None:
         angle[chosen] = labels.of(len(clip))[0][chosen]
-    stretches = np.floor(clip.seconds / STRETCH_S).astype(np.int64)
     return Footage(
         images=clip.images,
         seconds=clip.seconds,
         fresh=~repeats(clip.images),
         angle=angle,
         state=np.full((len(clip), len(encoder.card.states)), np.nan),
-        group=np.arange(len(clip)) if len(chosen) else stretches,
+        group=np.arange(len(clip)),
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from policies.encoders.consensus import COPIES, Consensus, agree, look
+from policies.encoders.consensus import COPIES, Consensus, agree, look, pose_shares
 from policies.encoders.guards import TuneConfig, tune
 from policies.encoders.vision import VisionEncoder, image_angle
 from policies.encoders.vision_data import ImageData
@@ -30,6 +30,8 @@ Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.bool_]
 LOOKS = 4
 """Copies of each held-out picture that are scored turned a little, and as many turned much, to stand for all poses."""
+STRETCH = 5
+"""Pictures without a label are held out in stretches of so many."""
 FEWEST = 20
 """Frames that can tell something together, without a label."""
 BEND = 0.05
@@ -77,7 +79,7 @@ class Footage:
     state: Array
     """(N, S) the card's states; NaN where nobody told them."""
     group: npt.NDArray[np.int64]
-    """(N,) pictures of one group are alike, and held out together: a stretch of time, or a recording."""
+    """(N,) told pictures of one group are alike, and held out together: a stretch of time, or a recording."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -122,10 +124,13 @@ def adapt(
     """
     check(encoder, footage, config)
     generator = torch.Generator().manual_seed(seed)
-    train, held = split(footage, config.held_out, np.random.default_rng(seed))
+    train, held, untold = split(footage, config.held_out, np.random.default_rng(seed))
     adapted = Steady(copy.deepcopy(encoder)).eval()
-    real = _Real(adapted.encoder, footage, train, ~held, config, generator)
-    truth = footage.angle if footage.told.any() or real.consensus is None else real.consensus.angle
+    real = _Real(adapted.encoder, footage, train, ~(held | untold), config, generator)
+    truth = footage.angle
+    if real.consensus is not None:
+        held |= untold
+        truth = np.where(np.isfinite(truth), truth, real.consensus.angle)
     tuned = tune(
         adapted,
         real,
@@ -170,30 +175,32 @@ def check(encoder: VisionEncoder, footage: Footage, config: VisionAdaptConfig) -
             f"pictures of {width} x {height}: the encoder takes {card.width} x {card.height} or a multiple."
         )
     told = int(footage.told.sum())
-    groups = len(np.unique(footage.group[footage.told] if told else footage.group))
-    if groups < 2 or (told == 0 and (config.rounds == 0 or len(footage) < FEWEST)):
+    groups = len(np.unique(footage.group[footage.told]))
+    if groups == 1 or (told == 0 and (config.rounds == 0 or len(footage) < FEWEST)):
         raise ConfigError(
             f"{told} labels on {len(footage)} pictures are too few to adapt to, as some must be held out; give two "
             f"labels or more, or {FEWEST} frames without."
         )
 
 
-def split(footage: Footage, held_out: float, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """(N,) told pictures to train on, and pictures to hold out: told ones, or any where there are none.
+def split(footage: Footage, held_out: float, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:
+    """(N,) told pictures to train on, told ones to hold out, and untold ones to hold out.
 
-    Every few groups one is held out, so that both parts span the motion.
+    Of the told ones every few groups one is held out, so that both parts span the motion; of the untold ones every few
+    stretches of STRETCH pictures.
     """
-    told = footage.told if footage.told.any() else np.ones(len(footage), dtype=bool)
+    told, step = footage.told, max(2, round(1.0 / held_out))
     groups = np.unique(footage.group[told])
-    step = max(2, min(round(1.0 / held_out), len(groups)))
-    held = told & np.isin(footage.group, groups[rng.integers(step) :: step])
-    return footage.told & ~held, held
+    every = max(2, min(step, len(groups)))
+    held = told & np.isin(footage.group, groups[rng.integers(every) :: every])
+    untold = ~told & (np.arange(len(footage)) // STRETCH % step == rng.integers(step))
+    return told & ~held, held, untold
 
 
 class Judge:
     """The held-out score: mean error [rad, or the states' units] on held-out pictures, in turned copies.
 
-    Where nothing is told, the consensus before adaptation stands for the truth.
+    Where nobody told the angle, the consensus before adaptation stands for it.
     """
 
     def __init__(
@@ -219,7 +226,7 @@ class Judge:
 
 
 class _Real:
-    """Loss on a batch of real pictures: half told ones, where there are any, and half that only their consensus tells.
+    """Loss on a batch of real pictures: against their consensus, which has the labels in it, or against labels alone.
 
     The consensus is made anew every so many batches.
     """
@@ -243,7 +250,8 @@ class _Real:
     def _agree(self) -> Consensus:
         turn = math.radians(self.config.look_deg)
         answers = look(self.encoder, self.footage.images, COPIES, turn, self.generator)
-        return agree(answers, self.footage.seconds, self.footage.fresh, self.aspect)
+        known = np.where(self.train, self.footage.angle, np.nan)
+        return agree(answers, self.footage.seconds, self.footage.fresh, known, self.aspect)
 
     def __call__(self) -> Tensor:
         tune = self.config.tune
@@ -256,11 +264,10 @@ class _Real:
         moved = motion.images(torch.from_numpy(footage.images[rows]), card.height, card.width)
         seen = self.encoder(pixels(relit(moved, self.generator)))
         told = torch.from_numpy(self.train[rows])
-        loss = angle_loss(seen.keypoints, _tensor(footage.angle[rows]) + motion.turn, told, self.aspect)
-        loss = loss + robust(seen.state, _tensor(footage.state[rows]), told)
         if self.consensus is not None:
-            loss = loss + self._apart(seen.keypoints, motion, rows)
-        return loss
+            return self._apart(seen.keypoints, motion, rows)
+        loss = angle_loss(seen.keypoints, _tensor(footage.angle[rows]) + motion.turn, told, self.aspect)
+        return loss + robust(seen.state, _tensor(footage.state[rows]), told)
 
     def _apart(self, keypoints: Tensor, motion: Motion, rows: npt.NDArray[np.intp]) -> Tensor:
         """Robust error against the consensus, of pivot and end and of the angle between, as far as it is trusted."""
@@ -273,10 +280,12 @@ class _Real:
         return (_tensor(self.consensus.weight[rows]) * apart).mean()
 
     def _rows(self, batch: int) -> npt.NDArray[np.intp]:
-        told = np.flatnonzero(self.train)
-        share = 0 if not len(told) else batch if self.consensus is None else batch // 2
-        parts = [told[_draw(len(told), share, self.generator)]] if share else []
-        return np.concatenate([*parts, self.free[_draw(len(self.free), batch - share, self.generator)]])
+        """Of told pictures; or of all, so that every pose comes as often, however long the body rests there."""
+        if self.consensus is None:
+            told = np.flatnonzero(self.train)
+            return told[_draw(len(told), batch, self.generator)]
+        share = torch.from_numpy(pose_shares(self.consensus.angle[self.free]))
+        return self.free[torch.multinomial(share, batch, replacement=True, generator=self.generator).numpy()]
 
 
 def angle_loss(keypoints: Tensor, wanted: Tensor, told: Tensor, aspect: float) -> Tensor:

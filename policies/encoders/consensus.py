@@ -4,7 +4,8 @@ Three things are known of a body that turns about a pivot, without any label: a 
 turned answer; the end runs on a circle about the pivot, which itself hardly moves in the picture; and the angle is
 smooth in time. What the encoder says is averaged over the copies, robustly, and forced to agree with the other two; a
 frame where they disagree counts little. The circle is worth most: an encoder that looks for the pivot a little beside
-it errs by degrees, and the same way in every copy. Keypoints 0 and 1 are pivot and end.
+it errs by degrees, and the same way in every copy. Labels of some frames tell where the pivot is, too: taken alone
+they would teach how to correct their own poses. Keypoints 0 and 1 are pivot and end.
 """
 
 from __future__ import annotations
@@ -75,15 +76,17 @@ def look(encoder: VisionEncoder, images: Images, copies: int, turn: float, gener
     return torch.stack(out).numpy().astype(np.float64)
 
 
-def agree(answers: Array, seconds: Array, fresh: npt.NDArray[np.bool_], aspect: float = 1.0) -> Consensus:
+def agree(answers: Array, seconds: Array, fresh: npt.NDArray[np.bool_], known: Array, aspect: float = 1.0) -> Consensus:
     """The consensus of look()'s answers (copies, N, K, 2) on frames at `seconds` (N,), in order.
 
     `fresh` (N,) is False where a frame repeats the one before: it has the place of that one, and says nothing of time.
+    `known` (N,) are labels [rad], NaN where there is none; they are taken as they are.
     """
     scale = np.array([aspect, 1.0])
     points = answers[:, :, :2] * scale
     pivot = _slow(np.median(points[:, :, 0], axis=0), seconds)
-    beside, length = _circle(np.median(points[:, :, 1], axis=0) - pivot)
+    beside, length = _circle(np.median(points[:, :, 1], axis=0) - pivot, known)
+    told = np.isfinite(known)
     pivot = pivot + beside
     arm = points[:, :, 1] - pivot
     reach = np.hypot(arm[..., 0], arm[..., 1])
@@ -92,34 +95,46 @@ def agree(answers: Array, seconds: Array, fresh: npt.NDArray[np.bool_], aspect: 
     spread = np.median(np.abs(np.angle(unit * middle.conj())), axis=0)
     stretch = np.log(np.maximum(np.median(reach, axis=0), 1e-9) / length)
     trust = 1.0 / (1.0 + np.square(spread / TRUSTED)) / (1.0 + np.square(stretch / 0.15))
-    angle = np.angle(middle)
+    trust[told] = 1.0
+    angle = np.where(told, known, np.angle(middle))
     smooth = np.array([_of_neighbours(i, seconds, angle, trust, fresh) for i in range(len(angle))])
     apart = np.abs(np.angle(np.exp(1j * (angle - smooth))))
     share = 1.0 / (1.0 + np.square(apart / TRUSTED))
+    share[told] = 1.0
     blended = np.angle(share * np.exp(1j * angle) + (1.0 - share) * np.exp(1j * smooth))
     end = pivot + length * np.stack([np.sin(blended), np.cos(blended)], axis=1)
     keypoints = np.stack([pivot, end], axis=1) / scale
     return Consensus(keypoints, blended, trust * share, spread)
 
 
-def _circle(arm: Array) -> tuple[Array, float]:
+def _circle(arm: Array, known: Array) -> tuple[Array, float]:
     """Of ends (N, 2) about where the pivot is looked for: the true pivot (2,), and the radius of the ends' circle.
 
-    Least squares of |arm| = radius + direction . pivot, with an expectation on the pivot (BESIDE, OFF): without much
-    motion it stays where it is looked for. Robust: what is off by more counts less.
+    Least squares of |arm| = radius + direction . pivot, and where the angle is `known` (N,) [rad] or NaN of
+    across . arm = across . pivot, with an expectation on the pivot (BESIDE, OFF): without motion or labels it stays
+    where it is looked for. Robust: what is off by more counts less.
     """
     reach = np.maximum(np.hypot(arm[:, 0], arm[:, 1]), 1e-9)
     direction = arm / reach[:, None]
-    pose = np.round(np.arctan2(arm[:, 0], arm[:, 1]) / POSE).astype(np.intp)
-    _, which, count = np.unique(pose, return_inverse=True, return_counts=True)
-    design = np.concatenate([direction, np.ones((len(arm), 1))], axis=1)
+    told = np.isfinite(known)
+    across = np.stack([np.cos(known[told]), -np.sin(known[told]), np.zeros(told.sum())], axis=1)
+    design = np.concatenate([np.concatenate([direction, np.ones((len(arm), 1))], axis=1), across])
+    wanted = np.concatenate([reach, (across[:, :2] * arm[told]).sum(axis=1)])
+    share = np.concatenate([pose_shares(np.arctan2(arm[:, 0], arm[:, 1])), np.ones(told.sum())])
     found = np.array([0.0, 0.0, np.median(reach)])
     prior = np.diag([1.0 / BESIDE**2, 1.0 / BESIDE**2, 0.0])
     for _ in range(8):
-        apart = (reach - design @ found) / OFF
-        weights = 1.0 / count[which] / (1.0 + np.square(apart)) / OFF**2
-        found = np.linalg.solve(design.T @ (weights[:, None] * design) + prior, design.T @ (weights * reach))
+        apart = (wanted - design @ found) / OFF
+        weights = share / (1.0 + np.square(apart)) / OFF**2
+        found = np.linalg.solve(design.T @ (weights[:, None] * design) + prior, design.T @ (weights * wanted))
     return found[:2], float(found[2])
+
+
+def pose_shares(angle: Array) -> Array:
+    """(N,) one over the number of frames in about the same pose."""
+    pose = np.round(angle / POSE).astype(np.intp)
+    _, which, count = np.unique(pose, return_inverse=True, return_counts=True)
+    return np.asarray(1.0 / count[which])
 
 
 def _robust_direction(unit: npt.NDArray[np.complex128]) -> npt.NDArray[np.complex128]:
