@@ -26,14 +26,14 @@ from policies.encoders.physics import EncoderConfig, PhysicsEncoder
 from policies.encoders.probes import contexts, prediction_errors
 from policies.encoders.windows import WindowData, cut
 from robot.observation import Observation
-from robot.result import mean_ci
+from robot.result import Budget, mean_ci
 from sim.model import Model, RobotConfig
 from sim.open_loop import OpenLoop
 from sim.randomization import Randomization
 from sim.rollouts import roll_out
 from sim.tasks import Task
 from sim.vecenv import BatchedEnv
-from transfer.robustness import BEYOND, NOMINAL, PRIOR, Case, Cases, arrange, ranking
+from transfer.robustness import BEYOND, NOMINAL, PRIOR, Cases, arrange, ranking
 from transfer.windows import base_of, simulated_windows
 
 Array = npt.NDArray[np.float64]
@@ -76,8 +76,11 @@ class Effort:
     """Windows behind the attribution."""
 
 
-QUICK = Effort(rows=1000, scratch_updates=10, simulations=2, seconds=1.8, explained=4)
-DEMO = Effort(rows=3000, scratch_updates=60, simulations=6, seconds=1.8, explained=12)
+EFFORTS: dict[Budget, Effort] = {
+    "full": Effort(),
+    "demo": Effort(rows=3000, scratch_updates=60, simulations=6, seconds=1.8, explained=12),
+    "quick": Effort(rows=1000, scratch_updates=10, simulations=2, seconds=1.8, explained=4),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,13 @@ def examine(
     *,
     held_out: float,
     seed: int,
-    effort: Effort | None = None,
+    budget: Budget = "full",
 ) -> dict[str, Any]:
     """Examine the encoder in `folder`, pretrained on `data` with this `held_out` share and `seed`.
 
     Returns what card.json holds, and leaves the novelty files beside the encoder.
     """
-    effort = effort or Effort()
+    effort = EFFORTS[budget]
     encoder, rng = PhysicsEncoder.load(folder), np.random.default_rng([seed, 1])
     heads = Heads.load(folder, encoder.card).eval()
     train, test = data.split(held_out, np.random.default_rng(seed))
@@ -150,7 +153,7 @@ def _readout(
         lambda network, inputs: network(*inputs),
         encoder.card.context,
         arrays,
-        train.parameters,
+        train.parameters if train.names else targets.train,
         updates=effort.scratch_updates,
         batch=128,
         seed=seed,
@@ -395,6 +398,3 @@ def _attribution(
         "gap": found.gap,
         "windows": len(rows),
     }
-
-
-__all__ = ["DEMO", "QUICK", "Case", "Effort", "Subject", "examine", "faults"]

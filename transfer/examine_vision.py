@@ -7,7 +7,7 @@ examine(), its section there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from policies.encoders.novelty import Part, verdict
 from policies.encoders.vision import COSINE, VisionCard, VisionConfig, VisionEncoder
 from policies.encoders.vision_data import ImageData
 from policies.encoders.vision_probes import joint_errors, look
-from robot.result import mean_ci
+from robot.result import Budget, mean_ci
 from sim.model import RobotConfig
 from sim.randomization import Randomization
 from sim.render import choose
@@ -72,8 +72,11 @@ class Effort:
     """Of each case of the robustness."""
 
 
-QUICK = Effort(rows=120, scratch_updates=2, states=2)
-DEMO = Effort(rows=600, scratch_updates=10, states=3)
+EFFORTS: dict[Budget, Effort] = {
+    "full": Effort(),
+    "demo": Effort(rows=600, scratch_updates=10, states=3),
+    "quick": Effort(rows=120, scratch_updates=2, states=2),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +88,12 @@ class Subject:
     config: VisionConfig
 
 
-def examine(
-    folder: Path, data: ImageData, subject: Subject, *, seed: int, effort: Effort | None = None
-) -> dict[str, Any]:
+def examine(folder: Path, data: ImageData, subject: Subject, *, seed: int, budget: Budget = "full") -> dict[str, Any]:
     """Examine the encoder in `folder`, pretrained on `data` with this configuration and `seed`.
 
     Returns what card.json holds, and leaves the novelty file and the sheets of pictures beside the encoder.
     """
-    effort = effort or Effort()
+    effort = EFFORTS[budget]
     encoder, rng = VisionEncoder.load(folder), np.random.default_rng([seed, 1])
     train, test = data.split(subject.config.held_out, np.random.default_rng(seed))
     train, test = (d.take(np.sort(rng.permutation(len(d))[: effort.rows])) for d in (train, test))
@@ -347,6 +348,3 @@ def nearest(encoder: VisionEncoder, known: ImageData, images: Pictures, count: i
     some = known.take(np.arange(min(len(known), NEIGHBOURHOOD)))
     features = _features(encoder, some)
     return Part.fit(features, np.arange(len(features)), features[:1]).nearest(_features(encoder, asked), count)[0]
-
-
-__all__: Sequence[str] = ("DEMO", "QUICK", "Effort", "Subject", "examine", "faults", "nearest", "region_maps")

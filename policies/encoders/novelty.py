@@ -1,9 +1,9 @@
 """Is this window, or this picture, inside what the encoder has seen? A distance to training data in feature space.
 
 Features come in parts (what the encoder tells, what the input looks like). Each part is whitened, and what counts is
-the mean distance to the K nearest training rows, in the unit of held-out simulated rows; the part in which a row is
-strangest decides, for many parts at once would drown the one that notices. Held-out rows then turn the score into a
-rank: 0.99 says that only one simulated row in a hundred is as strange. Which features, and how real windows and
+the mean distance to the K nearest training rows, as a rank among held-out simulated rows; the part in which a row is
+strangest decides, for many parts at once would drown the one that notices. Held-out rows turn that score into a rank
+again: 0.99 says that only one simulated row in a hundred is as strange. Which features, and how real windows and
 frames are judged: policies/encoders/signatures.py.
 Source of the distance: Sun et al., Out-of-Distribution Detection with Deep Nearest Neighbors, ICML 2022.
 """
@@ -48,7 +48,7 @@ class Part:
     reference: Array
     """(R, F) whitened training rows."""
     usual: Array
-    """(2,) mean and deviation of the logarithm of the distance, over held-out simulated rows."""
+    """(M,) distances of held-out simulated rows, ascending."""
 
     @classmethod
     def fit(cls, train: Array, kept: Ids, held_out: Array) -> Part:
@@ -58,14 +58,18 @@ class Part:
         values, vectors = np.linalg.eigh(scaled.T @ scaled / len(train))
         deviation = np.sqrt(np.maximum(values, 0.0))
         whitening = vectors / np.maximum(deviation, max(_FLOOR * deviation.max(), _TINY)) / unit[:, None]
-        bare = cls(mean, whitening, (train[kept] - mean) @ whitening, np.array([0.0, 1.0]))
-        logarithm = bare.strangeness(held_out)
-        return cls(mean, whitening, bare.reference, np.array([logarithm.mean(), max(float(logarithm.std()), _TINY)]))
+        bare = cls(mean, whitening, (train[kept] - mean) @ whitening, np.zeros(0))
+        return cls(mean, whitening, bare.reference, np.sort(bare.distance(held_out)))
+
+    def distance(self, features: Array) -> Array:
+        """(N,) mean distance to the nearest training rows."""
+        return np.concatenate([self.nearest(part)[1].mean(axis=1) for part in _parts(features)])
 
     def strangeness(self, features: Array) -> Array:
-        """(N,) logarithm of the mean distance to the nearest training rows, standardized by held-out rows."""
-        distance = np.concatenate([self.nearest(part)[1].mean(axis=1) for part in _parts(features)])
-        return np.asarray((np.log(distance + _TINY) - self.usual[0]) / self.usual[1])
+        """(N,) share of held-out rows that are nearer; 1 and more beyond the farthest of them."""
+        distance, farthest = self.distance(features), max(float(self.usual[-1]), _TINY)
+        rank = np.searchsorted(self.usual, distance, side="left") / len(self.usual)
+        return np.asarray(rank + np.log(np.maximum(distance / farthest, 1.0)))
 
     def nearest(self, features: Array, count: int = NEIGHBOURS) -> tuple[Ids, Array]:
         """((N, count) rows of the reference, nearest first, (N, count) distances)."""

@@ -28,6 +28,8 @@ RECORDING = 16
 """Windows that are averaged into one signature of a recording."""
 WINDOWS, RECORDINGS, IMAGES = "novelty_windows", "novelty_recordings", "novelty_images"
 """Names of the fitted files."""
+STILL = 0.03
+"""Of a channel's deviation: whatever moves less than that lies as still as anything."""
 _TINY = 1e-4
 _CHUNK = 256
 
@@ -41,7 +43,7 @@ def of_windows(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> list[
     rows = data.history * data.mask[..., None] / encoder.scale.deviation.numpy()
     count = np.sqrt(np.maximum(data.mask.sum(axis=1), 1.0))[:, None]
     shapes = [np.diff(rows, n=order, axis=1) if order else rows for order in range(3)]
-    sizes = [np.log(np.linalg.norm(s, axis=1) / count + _TINY**0.5) for s in shapes]
+    sizes = [np.log(np.linalg.norm(s, axis=1) / count + STILL) for s in shapes]
     return [contexts(encoder, data), np.stack(errors, axis=1), np.concatenate(sizes, axis=1)]
 
 

@@ -127,9 +127,9 @@ def _readout(card: Mapping[str, Any], folder: Path) -> list[Section]:
         "A ridge regression on the encoder's output, judged on simulations that neither has seen; 0 is no better than "
         "the mean. Beside it the same regression on other features of the same rows: the input itself, an untrained "
         f"network of this architecture, and one that was trained on these {effort['rows']} rows to tell exactly these "
-        f"quantities, for {effort['scratch_updates']} updates: far fewer than the encoder had, so that a card is cheap; "
-        f"what it reaches is a lower bound. Intervals are bootstraps over "
-        "simulations, 95 %. " + card["words"]["readout"]
+        f"quantities, for {effort['scratch_updates']} updates: far fewer than the encoder had, for a card must be "
+        "cheap, so what it reaches is a lower bound. Intervals are bootstraps over simulations, 95 %. "
+        + card["words"]["readout"]
     )
     rows = [(n, *(interval(read[n].get(k), 2) for k in figures.BESIDE)) for n in figures.in_order(read)]
     head = ("quantity", *(title for title, _, _ in figures.BESIDE.values()))
