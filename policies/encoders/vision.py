@@ -68,7 +68,7 @@ class VisionConfig:
     """Length of the vector that policies read."""
     backbone: Path | None = None
     """A safetensors file on this machine whose tensors, where they fit, the eyes begin with."""
-    images: int = 32768
+    images: int = 24576
     """Pictures that are made for training, of each camera."""
     samples: int = 4
     """Draws of which each picture is the mean: smooth edges, and the blur of what moves."""
@@ -78,7 +78,7 @@ class VisionConfig:
     map_weight: float = 0.0
     """Of learning, beside everything else, where the robot is and how near things are; 0: these maps are not made."""
     state_weight: float = 0.1
-    updates: int = 2000
+    updates: int = 2400
     processes: int = 2
     """That train together, each on batches of its own; the result depends on their number."""
     batch: int = 48
@@ -250,10 +250,10 @@ class Eye(nn.Module):
         x = (8.0 * torch.arange(columns) + 1.0) / card.width - 1.0
         grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1])
         self.register_buffer("grid", grid.flatten(1), persistent=False)
-        self.size = 2 * self.keypoints + 2 * self.points + levels[-1]
+        self.size = 4 * self.keypoints - 2 + 2 * self.points
 
-    def maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """image (B, 3, h, w) uint8 -> the finest level (B, C, h / 4, w / 4), and the mean of the top (B, C')."""
+    def maps(self, image: Tensor) -> Tensor:
+        """image (B, 3, h, w) uint8 -> the finest level of the pyramid (B, C, h / 4, w / 4)."""
         x = image.float() / 255.0
         # colour and brightness of the light are divided out: what counts is how the picture differs from its mean
         x = x - x.mean(dim=(2, 3), keepdim=True)
@@ -263,12 +263,11 @@ class Eye(nn.Module):
         for level in self.down:
             x = level(x)
             fine.append(x)
-        top = x.mean(dim=(2, 3))
         for beside, narrow, mix in zip(fine[-2::-1], self.up, self.mix, strict=True):
             x = mix(beside + functional.interpolate(narrow(x), size=beside.shape[-2:], mode="nearest"))
-        return x, top
+        return x
 
-    def read(self, fine: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(self, fine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """maps() -> summary (B, size), keypoints (B, K, 2), spread (B, K)."""
         out = self.out(fine).flatten(2)
         k = self.keypoints
@@ -277,11 +276,12 @@ class Eye(nn.Module):
         found = agreed(weights[:, :k], votes)
         spread = (weights[:, :k] * (votes - found[..., None]).square().sum(dim=2)).sum(dim=2)
         places = weights[:, k:] @ self.grid.T
-        return torch.cat([found.flatten(1), places.flatten(1), top], dim=1), found, (spread + 1e-8).sqrt()
+        summary = [found.flatten(1), directions(found).flatten(1), places.flatten(1)]
+        return torch.cat(summary, dim=1), found, (spread + 1e-8).sqrt()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See read()."""
-        return self.read(*self.maps(image))
+        return self.read(self.maps(image))
 
 
 def agreed(weights: Tensor, votes: Tensor) -> Tensor:
@@ -298,15 +298,21 @@ def agreed(weights: Tensor, votes: Tensor) -> Tensor:
     return place[..., 0]
 
 
+def directions(keypoints: Tensor) -> Tensor:
+    """(B, K - 1, 2) from each keypoint (B, K, 2) to the next, of length 1 unless they are very near to each other."""
+    step = keypoints[:, 1:] - keypoints[:, :-1]
+    return step / (step.square().sum(dim=2, keepdim=True) + 1e-4).sqrt()
+
+
 class VisionEncoder(nn.Module):
     """Pictures (B, 3, h, w) uint8 RGB, one a camera of the card -> Seen."""
 
     def __init__(self, card: VisionCard) -> None:
         super().__init__()
         self.card = card
-        self.eyes = nn.ModuleList(Eye(card) for _ in card.cameras)
-        inputs = len(self.eyes) * (2 * len(card.keypoints) + 2 * card.points + card.channels[-1])
-        self.compress = nn.Linear(inputs, card.features)
+        eyes = [Eye(card) for _ in card.cameras]
+        self.eyes = nn.ModuleList(eyes)
+        self.compress = nn.Linear(sum(eye.size for eye in eyes), card.features)
         self.state = mlp(card.features, (64,), 2 * len(card.states), nn.ReLU)
 
     def forward(self, *images: Tensor) -> Seen:

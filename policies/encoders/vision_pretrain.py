@@ -207,9 +207,9 @@ class Training:
         for camera, points in enumerate(self._split(keypoints)):
             eye = cast(Eye, self.encoder.eyes[camera])
             with torch.autocast("cpu", torch.bfloat16, enabled=self._halved):
-                fine, top = eye.maps(images[:, camera, :3].contiguous(memory_format=torch.channels_last))
-            fine, top = fine.float(), top.float()
-            looked.append(eye.read(fine, top))
+                fine = eye.maps(images[:, camera, :3].contiguous(memory_format=torch.channels_last))
+            fine = fine.float()
+            looked.append(eye.read(fine))
             total = total + located(eye, fine, looked[-1][1], points)
             if self.heads is not None:
                 total = total + self.config.map_weight * self.heads.loss(camera, fine, images[:, camera, 3:])

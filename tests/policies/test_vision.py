@@ -20,6 +20,8 @@ from policies.encoders.vision import (
     VisionCard,
     VisionConfig,
     VisionEncoder,
+    agreed,
+    directions,
     image_angle,
     joint_angles,
     state_names,
@@ -115,6 +117,20 @@ def test_a_shift_moves_picture_and_keypoints_alike() -> None:
     seen = (2.0 * spots[:, [2, 1]] + 1.0) / SIDE - 1.0
     assert len(spots) == 40 and torch.allclose(seen, places[:, 0], atol=1e-6)
     assert len({tuple(s) for s in spots[:, 1:].tolist()}) > 20
+
+
+def test_the_votes_of_a_minority_do_not_pull() -> None:
+    """Two places are likely: what is told lies at the likelier one, and not between them."""
+    votes = torch.tensor([[[-0.5, -0.52, 0.6], [0.1, 0.12, 0.1]]])[:, None]
+    found = agreed(torch.tensor([[[0.35, 0.25, 0.4]]]), votes)
+    assert found[0, 0].tolist() == pytest.approx([0.6, 0.1], abs=1e-3)
+    found = agreed(torch.tensor([[[0.4, 0.25, 0.35]]]), votes)
+    assert found[0, 0].tolist() == pytest.approx([-0.508, 0.108], abs=2e-3)
+
+
+def test_directions_are_of_length_one_and_finite_for_equal_points() -> None:
+    points = torch.tensor([[[0.0, 0.0], [0.3, 0.4], [0.3, 0.4]]])
+    assert torch.allclose(directions(points), torch.tensor([[[0.6, 0.8], [0.0, 0.0]]]), atol=1e-3)
 
 
 def test_strong_changes_looks_and_follows_its_generator() -> None:
