@@ -17,7 +17,14 @@ from transfer import cli
 from transfer.images import free_bodies, own_geoms, simulated_images, vision_card
 
 CONFIG = VisionConfig(width=48, height=48, images=24, samples=2, appearances=2, map_weight=0.1)
-WORDS = ["encoder=vision", "robot=simple_pendulum", "quick=true", "encoder.width=32", "encoder.height=32"]
+WORDS = [
+    "encoder=vision",
+    "robot=simple_pendulum",
+    "quick=true",
+    "encoder.width=32",
+    "encoder.height=32",
+    "encoder.processes=1",
+]
 
 
 def test_the_pendulums_angle_is_that_of_its_keypoints(tmp_path: Path) -> None:
