@@ -17,6 +17,14 @@ from transfer.stages import synthesize as stage
 ASKED = ["robot=simple_pendulum", "camera=side", "renderer=ray", "size=[32,24]", "workers=1", "shard=8", "quick=true"]
 
 
+def test_the_command_line_reaches_samples_and_appearances(tmp_path: Path) -> None:
+    words = [*ASKED, "dr=simple_pendulum_handheld", "samples=3", "appearances=2", "n=8", f"out={tmp_path}"]
+    result = json.loads(cli.call("synthesize", words).read_text())
+    samples = list(load(Path(result["dataset"])))
+    assert all((a.labels["qpos"] == b.labels["qpos"]).all() for a, b in zip(samples[::2], samples[1::2], strict=True))
+    assert len({s.labels["qpos"].tobytes() for s in samples}) == 4
+
+
 def test_it_writes_what_the_contract_says_and_goes_on(tmp_path: Path) -> None:
     words = [*ASKED, "dr=simple_pendulum_appearance", f"out={tmp_path}"]
     result = json.loads(cli.call("synthesize", [*words, "n=10"]).read_text())

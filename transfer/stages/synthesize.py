@@ -53,6 +53,10 @@ class Config(Common):
     """joint/NAME, site/NAME, body/NAME; default: joints, sites, and ends of the robot."""
     image: Literal["jpeg", "png", "raw"] = "jpeg"
     """How pictures are stored; png and raw lose nothing, and cost more."""
+    samples: int = 1
+    """Draws of which a picture is the mean: with some, edges are smooth, and what moves is smeared (camera shutter)."""
+    appearances: int = 1
+    """Samples in a row that show the same state, each in an appearance of its own."""
     shard: int = 128
     """Samples in a file, and what a killed run loses at most of each worker."""
     workers: int = 0
@@ -106,5 +110,7 @@ def job_of(cfg: Config) -> Job:
         events=cfg.events,
         keypoints=cfg.keypoints,
         image=cfg.image,
+        samples=cfg.samples,
+        appearances=cfg.appearances,
         shard=cfg.shard,
     )
