@@ -1,7 +1,7 @@
 """Rollouts of randomized robots under mixed excitation: what encoders are pretrained on.
 
-Each simulation keeps one draw of the parameters and one kind of excitation for its whole rollout, so every
-window of it has one set of labels.
+Each simulation keeps one draw of the parameters for its whole rollout, so every window of it has one set of labels;
+its episodes begin anew, each with an excitation of its own, wherever the task's training does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ KINDS = ("ornstein_uhlenbeck", "chirp", "prbs", "pump", "quiet")
 SHARES = (0.25, 0.2, 0.15, 0.35, 0.05)
 
 
+EPISODE_S = 3.0
+"""Mean time after which a simulation begins anew [s]."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rollouts:
     """n simulations over T control steps, as the policy would see them."""
@@ -34,9 +38,9 @@ class Rollouts:
     action: npt.NDArray[np.float32]
     """(n, T, A) in [-1, 1], what followed each observation."""
     start: npt.NDArray[np.bool_]
-    """(n, T) where an episode begins; every row after an episode that ended counts, so that nothing is cut there."""
+    """(n, T) where an episode begins."""
     parameters: Array
-    """(n, P) the randomized targets, those that vary."""
+    """(n, P) the randomized targets, as labels() chooses them."""
     names: tuple[str, ...]
     units: tuple[str, ...]
     watched: npt.NDArray[np.float32] | None = None
@@ -44,21 +48,33 @@ class Rollouts:
 
 
 class Excitation:
-    """Actions that move the robots in many ways; each simulation has its own kind, size and speed."""
+    """Actions that move the robots in many ways; each episode has its own kind, size and speed."""
 
     def __init__(self, n: int, width: int, period_s: float, rng: np.random.Generator) -> None:
-        self.kind = rng.choice(len(KINDS), n, p=SHARES)
-        self._rng, self._period, self._t = rng, period_s, 0.0
-        self._size = rng.uniform(0.2, 1.0, (n, width))
-        self._pull = period_s / np.exp(rng.uniform(np.log(0.05), np.log(0.8), (n, 1)))  # step over correlation time
-        self._state = rng.standard_normal((n, width))
-        self._low = rng.uniform(0.1, 0.5, (n, width))  # chirp [Hz], swept up and down
-        self._high = rng.uniform(1.0, 5.0, (n, width))
-        self._phase = rng.uniform(0.0, 2.0 * np.pi, (n, width))
-        self._sweep_s = rng.uniform(2.0, 6.0, (n, width))
-        self._hold_s = np.exp(rng.uniform(np.log(0.05), np.log(0.6), (n, 1)))  # mean time between PRBS switches
-        self._level = rng.choice([-1.0, 1.0], (n, width))
-        self._pump = rng.choice([-1.0, 1.0], (n, 1), p=[0.2, 0.8])
+        self._rng, self._period = rng, period_s
+        self.kind, self._t = np.zeros(n, dtype=np.intp), np.zeros((n, 1))
+        self._size, self._state, self._low, self._high, self._phase, self._sweep_s, self._level = np.zeros(
+            (7, n, width)
+        )
+        self._pull, self._hold_s, self._pump = np.zeros((3, n, 1))
+        self.redraw(np.arange(n, dtype=np.intp))
+
+    def redraw(self, ids: npt.NDArray[np.intp]) -> None:
+        """Another excitation for some simulations."""
+        rng, each, one = self._rng, (len(ids), self._size.shape[1]), (len(ids), 1)
+        self.kind[ids], self._t[ids] = rng.choice(len(KINDS), len(ids), p=SHARES), 0.0
+        self._size[ids] = rng.uniform(0.2, 1.0, each)
+        self._pull[ids] = self._period / np.exp(
+            rng.uniform(np.log(0.05), np.log(0.8), one)
+        )  # step over correlation time
+        self._state[ids] = rng.standard_normal(each)
+        self._low[ids] = rng.uniform(0.1, 0.5, each)  # chirp [Hz], swept up and down
+        self._high[ids] = rng.uniform(1.0, 5.0, each)
+        self._phase[ids] = rng.uniform(0.0, 2.0 * np.pi, each)
+        self._sweep_s[ids] = rng.uniform(2.0, 6.0, each)
+        self._hold_s[ids] = np.exp(rng.uniform(np.log(0.05), np.log(0.6), one))  # mean time between PRBS switches
+        self._level[ids] = rng.choice([-1.0, 1.0], each)
+        self._pump[ids] = rng.choice([-1.0, 1.0], one, p=[0.2, 0.8])
 
     def next(self, velocity: Array) -> Array:
         """(n, width) actions in [-1, 1] for the next control step; `velocity` (n, width) of the driven joints."""
@@ -98,10 +114,18 @@ def roll_out(
     excitation on top. `watch` (env -> (n, k)) is asked at each observation for what only the simulator knows.
     """
     steps = round(seconds / task.control_period_s)
-    # a rollout may last longer than the task's episode: nothing is reset on the way
+    # episodes end where the robot fails or by chance, not where the task's time is up
     longer = replace(task, episode_s=seconds + task.control_period_s)
     env = BatchedEnv(
-        longer, robot, randomization, simulations, history=history, seed=seed, autoreset=False, nthread=nthread
+        longer,
+        robot,
+        randomization,
+        simulations,
+        history=history,
+        seed=seed,
+        autoreset=False,
+        redraw=False,
+        nthread=nthread,
     )
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])
     excitation = Excitation(simulations, env.observation.action_size, task.control_period_s, rng)
@@ -113,27 +137,36 @@ def roll_out(
     start[:, 0] = True
     inputs = env.reset()
     watched: list[npt.NDArray[np.floating]] = []
-    ended = np.zeros(simulations, dtype=bool)
     for t in range(steps):
         command = excitation.next(env.plant.velocity[:, driven])
         if act is not None:
             command[acting] = np.clip(act(inputs) + 0.3 * command, -1.0, 1.0)[acting]
         observation[:, t], action[:, t] = inputs["observation"], command
-        start[:, t] |= ended
         if watch is not None:
             watched.append(np.array(watch(env), dtype=np.float32))
         step = env.step(command)
-        inputs = step.inputs
-        ended |= step.terminated
-    names, values = env.parameters
-    varies = values.std(axis=0) > 0.0 if simulations > 1 else np.ones(len(names), dtype=bool)
-    kept = tuple(n for n, v in zip(names, varies, strict=True) if v)
+        over = np.flatnonzero(step.terminated | (rng.random(simulations) < task.control_period_s / EPISODE_S))
+        inputs = env.reset(over) if len(over) else step.inputs
+        excitation.redraw(over)
+        start[over, t + 1 : t + 2] = True
+    names, parameters = labels(*env.parameters)
     return Rollouts(
         observation=observation,
         action=action,
         start=start,
-        parameters=values[:, varies],
-        names=kept,
-        units=tuple(unit_of(n) for n in kept),
+        parameters=parameters,
+        names=names,
+        units=tuple(unit_of(n) for n in names),
         watched=np.stack(watched, axis=1) if watched else None,
     )
+
+
+def labels(names: tuple[str, ...], values: Array) -> tuple[tuple[str, ...], Array]:
+    """Of targets with their values (n, P), those that vary; of targets that vary as one, the first."""
+    kept: list[int] = []
+    shares = values / np.maximum(np.abs(values).max(axis=0, initial=0.0), 1e-300)
+    for i in range(len(names)):
+        tied = any(np.allclose(shares[:, i], shares[:, k], rtol=0.0, atol=1e-9) for k in kept)
+        if len(values) == 1 or (np.ptp(values[:, i]) > 0.0 and not tied):
+            kept.append(i)
+    return tuple(names[i] for i in kept), values[:, kept]

@@ -25,6 +25,7 @@ from sim.plant import MAX_DELAY_S
 from sim.randomization import Randomization
 from sim.rollouts import roll_out
 from sim.tasks import Task
+from transfer.rigid import equations_of_motion
 
 Array = npt.NDArray[np.float64]
 
@@ -146,9 +147,11 @@ def simulated_windows(
         names=rollouts.names,
         units=rollouts.units,
     )
+    middle = {name: float(value[0]) for name, value in randomization.center(Model(robot)).items()}
+    if encoder.equations:
+        windows = replace(windows, equations=equations_of_motion(robot, task.observation, task.action, middle))
     if base is not None or not encoder.base or missing(robot, task.observation, task.action):
         return with_base(windows, base)
-    middle = {name: float(value[0]) for name, value in randomization.center(Model(robot)).items()}
     period = task.control_period_s
     return with_base(windows, OpenLoop(robot, task.observation, task.action, period, middle, nthread))
 

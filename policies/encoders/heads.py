@@ -101,16 +101,17 @@ class Predictor(nn.Module):
 
 
 class ParameterHead(nn.Module):
-    """Context -> mean and log variance of each physical parameter, in scaled units."""
+    """Context -> mean and log variance of each physical parameter, in scaled units; the mean is linear."""
 
     def __init__(self, card: EncoderCard) -> None:
         super().__init__()
-        self.scale = Scale(max(len(card.parameters), 1))
-        self.net = mlp(card.context, (32,), 2 * max(len(card.parameters), 1), nn.ReLU)
+        count = max(len(card.parameters), 1)
+        self.scale = Scale(count)
+        self.mean = nn.Linear(card.context, count)
+        self.uncertainty = mlp(card.context, (32,), count, nn.ReLU)
 
     def forward(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.net(context).chunk(2, dim=1)
-        return mean, log_variance.clamp(-8.0, 4.0)
+        return self.mean(context), self.uncertainty(context).clamp(-8.0, 4.0)
 
     def loss(self, context: Tensor, parameters: Tensor) -> Tensor:
         """Gaussian negative log likelihood, a mean over windows and parameters (B, P)."""

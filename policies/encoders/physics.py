@@ -13,21 +13,27 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from policies import tensors
-from policies.network import CLIP, Scale, mlp
+from policies.encoders.evidence import Evidence
+from policies.network import Scale
 from robot import config
 from robot.config import ConfigError
 from robot.observation import Observation
 from robot.spec import RobotSpec
 
 VERSION = 2
-BLOCK = 4
-"""Rows of a block; features and changes are averaged over spans of two blocks, and spans begin one block apart."""
-RIDGE = 3e-3
-"""Regularization of the regression, beside features of unit size: what a window does not excite stays near 0."""
+REACH = 3.0
+"""Latents beyond this many of their deviations are cut, and the context is their share of it."""
 WEIGHTS, CARD = "encoder.safetensors", "encoder.yaml"
+
+
+def check_size(history: int, span: int, context: int) -> None:
+    """ConfigError where a window has no stretch to compare, or the context no two halves."""
+    if span < 1 or history < 4 * span + 1:
+        raise ConfigError(f"encoder.history is {history}; with a span of {span} it must be at least {4 * span + 1}.")
+    if context < 2 or context % 2:
+        raise ConfigError(f"encoder.context is {context}; it must be even and at least 2.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,14 +43,16 @@ class EncoderConfig:
     kind: Literal["physics"] = "physics"
     history: int = 128
     """Past control steps in the window."""
-    context: int = 8
-    """Length of the context vector."""
-    features: int = 3
-    """Learned nonlinear features of each row, on which the changes are regressed beside the row itself."""
+    context: int = 24
+    """Length of the context vector: estimates of half as many latents, and how surely each is known."""
+    span: int = 2
+    """Rows between two that are compared; several make up for the sensors' noise, few show fast motion."""
     hidden: tuple[int, ...] = (64, 64)
-    """Widths of the network that reads the coefficients."""
+    """Widths of the network that knows what to expect."""
     horizon: int = 32
     """Future steps [control steps] over which the prediction loss runs open loop."""
+    equations: bool = True
+    """Whether the nominal robot's equations of motion are given, where they are known (transfer/rigid.py)."""
     predictor: tuple[int, ...] = (64, 64)
     """Widths of the prediction head."""
     base: bool = True
@@ -55,12 +63,18 @@ class EncoderConfig:
     """Length of each rollout [s]."""
     windows: int = 64
     """Windows cut from each rollout."""
+    grounding: int = 1500
+    """Gradient steps with the true parameters, before those without."""
     updates: int = 1500
     """Most gradient steps; training stops earlier when the held-out loss no longer falls."""
     batch: int = 256
     learning_rate: float = 1e-3
     parameter_weight: float = 0.5
     """Weight of the parameter regression beside the prediction loss."""
+    agreement_weight: float = 0.1
+    """Weight of the agreement of two windows of one robot beside the prediction loss."""
+    lost: float = 0.02
+    """Share of rows that are lost on the way in half of the windows of training."""
     held_out: float = 0.15
     """Share of the simulated robots that is kept for validation and for the probes."""
     patience: int = 6
@@ -70,8 +84,9 @@ class EncoderConfig:
         for name in ("history", "context", "horizon", "simulations", "windows", "updates", "batch", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"encoder.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.history < 4 * BLOCK:
-            raise ConfigError(f"encoder.history is {self.history}; it must be at least {4 * BLOCK}.")
+        check_size(self.history, self.span, self.context)
+        if not 0.0 <= self.lost < 1.0 or self.grounding < 0:
+            raise ConfigError("encoder.lost must lie in [0, 1), and encoder.grounding be at least 0.")
         if not 0.0 < self.held_out < 1.0:
             raise ConfigError(f"encoder.held_out is {self.held_out}; it must lie between 0 and 1.")
 
@@ -92,11 +107,13 @@ class EncoderCard:
     """Names of the actions that follow each observation in a history row."""
     history: int
     context: int
-    features: int
+    span: int
     hidden: tuple[int, ...]
     predictor: tuple[int, ...]
     base: dict[str, float] | None = None
     """Target -> value of the simulator on which predictions stand; None: they stand on the last state."""
+    equations: bool = False
+    """Whether the nominal robot's equations of motion are inside."""
     parameters: tuple[str, ...] = ()
     """Physical quantities that the parameter head estimates."""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -108,6 +125,7 @@ class EncoderCard:
             raise ConfigError(
                 f"the encoder's version is {self.version}; this terrafirma knows {VERSION}: pretrain it again."
             )
+        check_size(self.history, self.span, self.context)
 
     @classmethod
     def of(cls, observation: Observation, config: EncoderConfig, control_period_s: float) -> EncoderCard:
@@ -120,7 +138,7 @@ class EncoderCard:
             actuators=observation.action.actuators,
             history=config.history,
             context=config.context,
-            features=config.features,
+            span=config.span,
             hidden=config.hidden,
             predictor=config.predictor,
         )
@@ -155,78 +173,30 @@ class EncoderCard:
 
 
 class PhysicsEncoder(nn.Module):
-    """(history, mask) -> context in (-1, 1).
+    """(history, mask) -> context in [-1, 1].
 
-    A regression inside a network. Physical parameters are the coefficients that relate how fast the state changes to
-    state and action, so the window is first reduced to them: features of the rows (themselves and some learned
-    nonlinear ones) are averaged over spans of rows, far above the sensors' noise, the changes over the same rows are
-    regressed on them, and a small network reads coefficients and excitation. A longer window makes them more
-    certain; an empty one gives one fixed context: "nothing known yet".
+    The first half of the context are estimates of latents that tell one robot from another, the second half is how
+    surely each is known: 0 for not at all. A longer window makes them more certain; an empty one gives zeros.
     """
-
-    change: Tensor
-    ridge: Tensor
-    unit: Tensor
-    triangle: Tensor
 
     def __init__(self, card: EncoderCard) -> None:
         super().__init__()
         self.card = card
-        self.measured = card.measured
         self.scale = Scale(card.row)
-        # deviation of the changes over spans, in scaled units
-        self.register_buffer("change", torch.ones(len(self.measured)))
-        self.nonlinear = nn.Linear(card.row, card.features)
-        self.size = card.row + card.features
-        self.register_buffer("ridge", RIDGE * torch.eye(self.size, dtype=torch.float64), persistent=False)
-        self.register_buffer("unit", torch.eye(self.size, dtype=torch.float64), persistent=False)
-        known = self.size * len(self.measured) + self.size * (self.size + 1) // 2 + card.row
-        self.register_buffer("triangle", torch.triu_indices(self.size, self.size), persistent=False)
-        self.known = Scale(known)
-        self.net = mlp(known, card.hidden, card.context, nn.ReLU)
+        self.evidence = Evidence(
+            card.components,
+            len(card.actuators),
+            span=card.span,
+            latents=card.context // 2,
+            hidden=card.hidden,
+            period_s=card.control_period_s,
+            known=card.equations,
+        )
 
     def forward(self, history: Tensor, mask: Tensor) -> Tensor:
         """history (B, H, K) raw, mask (B, H) of 0 and 1, newest row last; returns the context (B, Z)."""
-        return torch.tanh(self.net(self.known(self.reduce(history, mask))))
-
-    def reduce(self, history: Tensor, mask: Tensor) -> Tensor:
-        """What the network reads: the regression's coefficients, the features' moments, and the newest row."""
-        rows = self.scale(history) * mask.unsqueeze(-1)
-        return torch.cat([*self._regress(rows, mask.unsqueeze(-1)), rows[:, -1]], dim=1)
-
-    def _regress(self, rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Coefficients (B, size x measured) and second moments of the features (B, size (size + 1) / 2).
-
-        In double precision from the means on: a regression amplifies rounding, and the exported file must give
-        the same numbers.
-        """
-        first = (rows.shape[1] - 1) % BLOCK
-        state = rows[:, first::BLOCK, self.measured].double()
-        whole = mask[:, first::BLOCK][:, :-2].double()  # a span is real when its oldest row is
-        y = ((state[:, 2:] - state[:, :-2]) / self.change).clamp(-CLIP, CLIP) * whole
-        # the mean over [t, t + span): what acted while the state changed from t to t + span
-        means = (
-            sum((rows[:, first + k : -1 : BLOCK] for k in range(1, BLOCK)), rows[:, first:-1:BLOCK]).double() / BLOCK
-        )
-        nonlinear = functional.linear(means, self.nonlinear.weight.double(), self.nonlinear.bias.double())
-        means = torch.cat([means, torch.tanh(nonlinear)], dim=2)
-        x = 0.5 * (means[:, 1:] + means[:, :-1]) * whole
-        weight = whole.sum(dim=1, keepdim=True).clamp(min=1.0).rsqrt()
-        x, y = x * weight, y * weight
-        moments = x.transpose(1, 2) @ x
-        coefficients = self._solve(moments + self.ridge, x.transpose(1, 2) @ y)
-        return coefficients.flatten(1).float(), moments[:, self.triangle[0], self.triangle[1]].float()
-
-    def _solve(self, matrix: Tensor, right: Tensor) -> Tensor:
-        """matrix (B, m, m), positive definite by the ridge, and right (B, m, r) -> matrix^-1 right (B, m, r).
-
-        Gauss-Jordan without pivoting, unrolled, because ONNX has no operator that solves.
-        """
-        system = torch.cat([matrix, right], dim=2)
-        for i in range(self.size):
-            pivot = system[:, i : i + 1] / system[:, i : i + 1, i : i + 1]
-            system = system - (system[:, :, i : i + 1] - self.unit[:, i : i + 1]) * pivot
-        return system[:, :, self.size :]
+        mean, variance = self.evidence(history, mask)
+        return torch.cat([(mean / REACH).clamp(-1.0, 1.0), 1.0 - variance], dim=1)
 
     def save(self, folder: Path) -> Path:
         """Write weights and card."""

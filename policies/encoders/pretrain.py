@@ -1,24 +1,39 @@
-"""Pretraining of the physics encoder on windows of randomized rollouts."""
+"""Pretraining of the physics encoder on windows of randomized rollouts.
+
+Two stages. Grounding (grounding.py) teaches what to expect of a robot whose parameters are known; then the whole runs
+as it will run later, from windows alone, on the losses of objectives.py. The best by held-out loss is kept. Every
+validation writes a checkpoint, from which `resume` goes on.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from policies import tensors
+from policies.encoders import checkpoint
+from policies.encoders.grounding import Grounding
 from policies.encoders.heads import Heads
-from policies.encoders.physics import BLOCK, EncoderCard, EncoderConfig, PhysicsEncoder
-from policies.encoders.probes import earlier_actions, prediction_errors, probe
+from policies.encoders.objectives import Batches, disagreement, losses
+from policies.encoders.physics import EncoderCard, EncoderConfig, PhysicsEncoder
+from policies.encoders.probes import prediction_errors, probe
 from policies.encoders.windows import WindowData
 from policies.progress import Meter, Report, silent
 
-_VALIDATIONS = 20
-_MAX_LOSS = 25.0
-"""Squared errors are flattened here, so that one impact or wrap does not dominate a batch."""
+__all__ = ["Batches", "PretrainResult", "losses", "pretrain", "set_statistics"]
+
+VALIDATIONS = 20
+"""In each of the two stages."""
+FINAL_RATE = 0.02
+"""Share of the learning rate that is left at the end of a stage."""
+SOME = 4096
+"""Windows that the statistics of the evidence are taken from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,21 +49,35 @@ class PretrainResult:
 
 
 def pretrain(
-    data: WindowData, card: EncoderCard, config: EncoderConfig, out: Path, *, seed: int, report: Report = silent
+    data: WindowData,
+    card: EncoderCard,
+    config: EncoderConfig,
+    out: Path,
+    *,
+    seed: int,
+    resume: bool = False,
+    report: Report = silent,
 ) -> PretrainResult:
-    """Train encoder and heads, keep the best by held-out error, probe it and write its folder to `out`."""
+    """Train encoder and heads, keep the best by held-out loss, probe it and write its folder to `out`.
+
+    With `resume` a run that stopped on the way goes on from its checkpoint in `out`, given the same data and settings.
+    ConfigError when the checkpoint there is of another encoder.
+    """
     torch.manual_seed(seed)
     train, test = data.split(config.held_out, np.random.default_rng(seed))
     base = None if data.simulator is None else dict(data.simulator)
-    encoder = PhysicsEncoder(replace(card, parameters=data.names, base=base))
+    card = replace(card, parameters=data.names, base=base, equations=data.equations is not None)
+    encoder = PhysicsEncoder(card)
     heads = Heads(encoder.card, config.horizon)
     set_statistics(encoder, heads, train)
-    curve = _fit(encoder, heads, train, test, config, report)
+    training = _Training(encoder, heads, train, test, config, out / checkpoint.FILE, report)
+    curve = training.run(resume)
     encoder.eval(), heads.eval()
     probes = probe(encoder, heads, train, test)
     encoder.card = replace(encoder.card, scores=probes)
     encoder.save(out)
     heads.save(out)
+    (out / checkpoint.FILE).unlink(missing_ok=True)
     return PretrainResult(encoder=encoder, heads=heads, probes=probes, curve=tuple(curve))
 
 
@@ -56,82 +85,126 @@ def set_statistics(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> N
     """Scale inputs and targets by the training windows' statistics."""
     real = data.history[data.mask > 0]
     encoder.scale.set(real.mean(axis=0), real.std(axis=0))
-    scaled = data.history[data.mask.all(axis=1)] / encoder.scale.deviation.numpy()
-    change = (scaled[:, 2 * BLOCK :] - scaled[:, : -2 * BLOCK]).std(axis=(0, 1))
-    encoder.change.copy_(torch.from_numpy(change[encoder.measured]).clamp(min=1e-3))
-    with torch.no_grad():
-        some = slice(None, None, max(len(data) // 4096, 1))
-        known = encoder.reduce(torch.from_numpy(data.history[some]), torch.from_numpy(data.mask[some])).numpy()
-    encoder.known.set(known.mean(axis=0), known.std(axis=0))
+    some = slice(None, None, max(len(data) // SOME, 1))
+    if encoder.evidence.motion is not None and data.equations is not None:
+        encoder.evidence.motion.set(data.equations)
+    encoder.evidence.set_statistics(torch.from_numpy(data.history[some]), torch.from_numpy(data.mask[some]))
     heads.predictor.set_statistics(data)
     heads.blind.set_statistics(data)
     if data.names:
         heads.parameters_head.scale.set(data.parameters.mean(axis=0), data.parameters.std(axis=0))
 
 
-class Batches:
-    """Random batches of windows as tensors."""
+class _Training:
+    """One pretraining: its networks, its batches, its place."""
 
-    def __init__(self, data: WindowData, size: int, generator: torch.Generator) -> None:
-        self._arrays = [torch.from_numpy(a) for a in (data.history, data.mask, data.observation)]
-        self._arrays += [earlier_actions(data), torch.from_numpy(data.action), torch.from_numpy(data.future)]
-        self._arrays += [torch.zeros(len(data), 0) if data.base is None else torch.from_numpy(data.base)]
-        self._arrays.append(torch.from_numpy(data.parameters.astype(np.float32)))
-        self._size, self._count, self._generator = size, len(data), generator
-
-    def draw(self) -> list[Tensor]:
-        """history, mask, observation, earlier actions, actions, future, base (empty without one), parameters."""
-        rows = torch.randint(self._count, (self._size,), generator=self._generator)
-        return [array[rows] for array in self._arrays]
-
-
-def losses(encoder: PhysicsEncoder, heads: Heads, batch: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Prediction loss with context, prediction loss without, and the context (B, Z) of one batch."""
-    history, mask, observation, earlier, actions, future, foretold, _ = batch
-    base = foretold if heads.predictor.use_base and foretold.numel() else None
-    context = encoder(history, mask)
-    seeing = heads.predictor.unexplained(heads.predictor(observation, earlier, actions, context, base), future)
-    blind = heads.blind.unexplained(heads.blind(observation, earlier, actions, context, base), future)
-    return seeing.clamp(max=_MAX_LOSS).mean(), blind.clamp(max=_MAX_LOSS).mean(), context
-
-
-def _fit(
-    encoder: PhysicsEncoder, heads: Heads, train: WindowData, test: WindowData, config: EncoderConfig, report: Report
-) -> list[dict[str, float]]:
-    batches = Batches(train, config.batch, torch.Generator().manual_seed(torch.initial_seed()))
-    weights = [*encoder.parameters(), *heads.parameters()]
-    optimizer = torch.optim.Adam(weights, lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.updates, config.learning_rate * 0.02)
-    meter = Meter("pretrain", config.updates, "updates", report)
-    every = max(config.updates // _VALIDATIONS, 1)
-    best, best_state, since = float("inf"), _state(encoder, heads), 0
-    curve: list[dict[str, float]] = []
-    for update in range(1, config.updates + 1):
-        batch = batches.draw()
-        seeing, blind, context = losses(encoder, heads, batch)
-        loss = seeing + blind
+    def __init__(
+        self,
+        encoder: PhysicsEncoder,
+        heads: Heads,
+        train: WindowData,
+        test: WindowData,
+        config: EncoderConfig,
+        path: Path,
+        report: Report,
+    ) -> None:
+        self.encoder, self.heads, self.train, self.test, self.config = encoder, heads, train, test, config
+        self.path, self.report = path, report
+        self.grounding = Grounding(max(len(train.names), 1), encoder.evidence.latents)
         if train.names:
-            loss = loss + config.parameter_weight * heads.parameters_head.loss(context, batch[-1])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        schedule.step()
-        if update % every and update != config.updates:
-            continue
-        error = float(prediction_errors(encoder, heads.predictor, test).mean())
-        curve.append({"update": update, "train_loss": float(seeing.detach()), "held_out_error": error})
-        meter(update, train_loss=curve[-1]["train_loss"], held_out_error=error)
-        if error < best:
-            best, best_state, since = error, _state(encoder, heads), 0
-        else:
-            since += 1
-        if since >= config.patience:
-            break
-    encoder.load_state_dict(best_state[0])
-    heads.load_state_dict(best_state[1])
-    return curve
+            self.grounding.set_statistics(train)
+        self.parts: dict[str, nn.Module] = {"encoder": encoder, "heads": heads, "grounding": self.grounding}
+        self.best: dict[str, nn.Module] = {"best_encoder": copy.deepcopy(encoder), "best_heads": copy.deepcopy(heads)}
+        self.generator = torch.Generator().manual_seed(torch.initial_seed())
+        self.batches = Batches(train, config.batch, self.generator, config.lost)
+        self.grounded = config.grounding if train.names else 0
+        self.total = self.grounded + config.updates
+        self.done, self.least, self.since = 0, float("inf"), 0
+        self.curve: list[dict[str, float]] = []
+        self.weights = [w for part in self.parts.values() for w in part.parameters()]
+        self.optimizer = torch.optim.Adam(self.weights, lr=config.learning_rate)
 
+    def run(self, resume: bool) -> list[dict[str, float]]:
+        """Train to the end, or until the held-out loss falls no more; returns the curve."""
+        if resume and self.path.is_file():
+            self._restore()
+        meter = Meter("pretrain", self.total, "updates", self.report, done=self.done)
+        for update in self._updates():
+            self.optimizer.zero_grad()
+            loss = self._loss(update)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.weights, 1.0)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate(update)
+            self.optimizer.step()
+            self.done = update + 1
+            if self._validates():
+                self._validate(float(loss.detach()))
+                self._save()
+                meter(self.done, **{k: v for k, v in self.curve[-1].items() if k != "update"})
+        if self.done > self.grounded:
+            for part, module in (("best_encoder", self.encoder), ("best_heads", self.heads)):
+                module.load_state_dict(self.best[part].state_dict())
+        return self.curve
 
-def _state(encoder: PhysicsEncoder, heads: Heads) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    return copy.deepcopy(encoder.state_dict()), copy.deepcopy(heads.state_dict())
+    def _updates(self) -> Iterator[int]:
+        for update in range(self.done, self.total):
+            if self.since >= self.config.patience:
+                return
+            yield update
+
+    def _loss(self, update: int) -> Tensor:
+        batch = self.batches.draw()
+        if update < self.grounded:
+            return self.grounding.loss(self.encoder.evidence, batch[0], batch[1], batch[-1])
+        seeing, blind, context = losses(self.encoder, self.heads, batch)
+        loss = seeing + blind
+        if self.train.names:
+            loss = loss + self.config.parameter_weight * self.heads.parameters_head.loss(context, batch[-1])
+        if self.config.agreement_weight:
+            loss = loss + self.config.agreement_weight * disagreement(context)
+        return loss
+
+    def _rate(self, update: int) -> float:
+        """A cosine in each stage, after a short rise."""
+        first, length = (0, self.grounded) if update < self.grounded else (self.grounded, self.config.updates)
+        place = (update - first) / length
+        fall = FINAL_RATE + (1.0 - FINAL_RATE) * 0.5 * (1.0 + np.cos(np.pi * place))
+        return float(self.config.learning_rate * min(fall, (update - first + 1) / (0.05 * length + 1.0)))
+
+    def _validates(self) -> bool:
+        stages = ((self.done, self.grounded), (self.done - self.grounded, self.config.updates))
+        return any(0 < d <= n and (d % max(n // VALIDATIONS, 1) == 0 or d == n) for d, n in stages)
+
+    def _validate(self, train_loss: float) -> None:
+        if self.done <= self.grounded:
+            self.curve.append({"update": self.done, "grounding_loss": train_loss})
+            return
+        error = float(prediction_errors(self.encoder, self.heads.predictor, self.test).mean())
+        self.curve.append({"update": self.done, "train_loss": train_loss, "held_out_error": error})
+        self.since += 1
+        if error < self.least:
+            self.least, self.since = error, 0
+            self.best["best_encoder"].load_state_dict(self.encoder.state_dict())
+            self.best["best_heads"].load_state_dict(self.heads.state_dict())
+
+    def _save(self) -> None:
+        named = checkpoint.collect(self.parts | self.best, self.optimizer)
+        named["random"] = self.generator.get_state()
+        named["place"] = torch.tensor([self.done, self.least, self.since], dtype=torch.float64)
+        for name in ("grounding_loss", "train_loss", "held_out_error"):
+            rows = [(row["update"], row[name]) for row in self.curve if name in row]
+            named[f"curve.{name}"] = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2)
+        tensors.save(self.path, named)
+
+    def _restore(self) -> None:
+        named = tensors.load(self.path)
+        checkpoint.restore(named, self.parts | self.best, self.optimizer, self.path)
+        self.generator.set_state(named["random"])
+        done, self.least, since = named["place"].tolist()
+        self.done, self.since = int(done), int(since)
+        rows: dict[int, dict[str, float]] = {}
+        for name in ("grounding_loss", "train_loss", "held_out_error"):
+            for update, value in named[f"curve.{name}"].tolist():
+                rows.setdefault(int(update), {"update": int(update)})[name] = value
+        self.curve = [rows[update] for update in sorted(rows)]

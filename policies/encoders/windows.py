@@ -42,6 +42,8 @@ class WindowData:
     units: tuple[str, ...] = ()
     simulator: Mapping[str, float] | None = None
     """Target -> value of the simulator that made `base`; those not named are at the robot's nominal."""
+    equations: Mapping[str, npt.NDArray[np.float64]] | None = None
+    """Buffer of policies.encoders.motion.Motion -> coefficients, of the nominal robot; None where not known."""
 
     def __len__(self) -> int:
         return len(self.observation)
@@ -52,7 +54,11 @@ class WindowData:
 
     def arrays(self) -> dict[str, Any]:
         """Field -> array of N rows, of those that are there."""
-        rows = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("names", "units", "simulator")}
+        rows = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("names", "units", "simulator", "equations")
+        }
         return {name: array for name, array in rows.items() if array is not None}
 
     def earlier(self, count: int) -> tuple[Float, Float]:

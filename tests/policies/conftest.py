@@ -57,8 +57,8 @@ def wide() -> Randomization:
 @pytest.fixture(scope="session")
 def small() -> EncoderConfig:
     return EncoderConfig(
-        history=48, context=4, horizon=16, hidden=(32, 32), predictor=(32,), simulations=160, seconds=2.0, windows=24,
-        updates=400, batch=256, learning_rate=3e-3,
+        history=48, context=8, horizon=16, hidden=(32, 32), predictor=(32,), simulations=128, seconds=3.0, windows=24,
+        grounding=200, updates=120, batch=96, learning_rate=4e-3,
     )  # fmt: skip
 
 
