@@ -66,13 +66,13 @@ class Effort:
 
     rows: int = 6000
     """Windows that probes are fitted on."""
-    scratch_updates: int = 600
+    scratch_updates: int = 400
     """Training of the supervised network beside the encoder."""
     simulations: int = 16
     """Of each case of the robustness."""
     seconds: float = 2.5
     """Length of their rollouts."""
-    explained: int = 24
+    explained: int = 12
     """Windows behind the attribution."""
 
 
