@@ -9,7 +9,7 @@ from a bootstrap over windows within files, since the rows of one window are not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mujoco
@@ -77,6 +77,11 @@ class Prediction:
     def position_rmse(self, horizon: int, windows: npt.NDArray[Any] | slice = slice(None)) -> float:
         """Pooled position RMSE [rad] at horizon number `horizon`, over some windows."""
         return float(_rmse(self.position[horizon], self.rows[horizon])(windows))
+
+    def of(self, windows: npt.NDArray[np.intp]) -> Prediction:
+        """Those of some windows; files without any keep their place."""
+        rows, position, velocity = self.rows[:, windows], self.position[:, windows], self.velocity[:, windows]
+        return replace(self, file=self.file[windows], rows=rows, position=position, velocity=velocity)
 
     def result(self, rng: np.random.Generator) -> dict[str, Any]:
         """The keys that `evaluate` writes: prediction, files, joints, windows."""
@@ -185,12 +190,23 @@ def evaluate(
     for i, log in enumerate(logs):
         if zeros is not None and log.name in zeros:
             offset[shots.episode == i] = zeros[log.name]
+    return open_loop(
+        shots, model, {name: np.full(len(shots), v) for name, v in values.items()}, offset, metric, nthread
+    )
+
+
+def open_loop(
+    shots: Shots, model: Model, values: Mapping[str, Array], zeros: Array, metric: Metric, nthread: int = 0
+) -> Prediction:
+    """Score each window with parameters (W,) and joint zeros (W, J) [rad] of its own; those of the way of commands
+    (`timing/...`) must be the same in all windows. The model's timestep and integrator are set for scoring.
+    """
     model.mj.opt.integrator = mujoco.mjtIntegrator.mjINT_RK4
     plant = Plant(model, len(shots), timestep_s=TIMESTEP_S, period_s=TIMESTEP_S, nthread=nthread)
-    plant.set({name: np.full(len(shots), v) for name, v in values.items()})
+    plant.set(values)
     torque = shots.torque(TIMESTEP_S, round(plant.shift[0]), float(plant.delay[0]), float(plant.lag[0]))
-    position, velocity = simulate(plant, shots.position - offset, shots.velocity, torque)
-    q, v = shots.at_rows(position + offset[:, None], velocity, TIMESTEP_S)
+    position, velocity = simulate(plant, shots.position - zeros, shots.velocity, torque)
+    q, v = shots.at_rows(position + zeros[:, None], velocity, TIMESTEP_S)
     return _score(shots, metric, model.spec, q - shots.row_position, v - shots.row_velocity)
 
 

@@ -59,6 +59,8 @@ class AdaptResult:
     """of_recordings(): what adaptation does to the held-out error; negative is better."""
     kept: bool
     """False: rolled back, because `change` is not below 0 with its whole interval."""
+    tried: tuple[PhysicsEncoder, Heads]
+    """The adapted ones, kept or not: for whoever studies what guards are worth."""
     tuned: Tuned
 
 
@@ -98,16 +100,15 @@ def adapt(
     after = prediction_errors(mine, its.predictor, held_out)
     change = of_recordings(after - before, held_out.group, np.random.default_rng(seed))
     kept = change["ci95"][1] < 0.0
-    if not kept:
-        mine, its = copy.deepcopy(encoder).eval(), copy.deepcopy(heads).eval()
     return AdaptResult(
-        encoder=mine,
-        heads=its,
+        encoder=mine if kept else copy.deepcopy(encoder).eval(),
+        heads=its if kept else copy.deepcopy(heads).eval(),
         before=before,
         after=after,
         group=held_out.group,
         change=change,
         kept=kept,
+        tried=(mine, its),
         tuned=tuned,
     )
 

@@ -1,10 +1,12 @@
 """How good is a model on logs, or a controller in simulation:
 
     terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml
+    terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml encoder=runs/pretrain/encoder
     terrafirma evaluate policy=runs/train/policy task=pendulum_swingup posterior=posterior.yaml n=200
     terrafirma evaluate encoder=runs/pretrain/encoder video=clip.mp4 labels=clip.csv
 
-Reads   a data set and a parameter file (or `nominal`); or a policy or bundle, a task and what to draw robots from; or
+Reads   a data set and a parameter file (or `nominal`), and perhaps an encoder that reads each recording's past and
+        says how it differs from the model; or a policy or bundle, a task and what to draw robots from; or
         a vision encoder, a video, and perhaps labels of its frames (CSV with the columns frame and angle_rad).
 Writes  result.json: open-loop prediction errors with bootstrap intervals; or success and return; or errors of the
         angle in the picture, with frames.csv and a figure of the angle over time.
@@ -55,13 +57,15 @@ class Config(Common):
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
     given = [k for k in ("logs", "policy", "bundle", "encoder") if getattr(cfg, k) is not None]
+    if given == ["logs", "encoder"]:  # an encoder that reads the logs beside the model
+        given = ["logs"]
     if len(given) != 1:
         raise ConfigError(
             f"evaluate needs one of logs=, policy=, bundle=, encoder=; found {', '.join(given) or 'none'}."
         )
-    if cfg.encoder is not None:
-        return on_video(cfg, run)
-    return on_logs(cfg, run) if cfg.logs is not None else in_simulation(cfg, run)
+    if cfg.logs is not None:
+        return on_logs(cfg, run)
+    return on_video(cfg, run) if cfg.encoder is not None else in_simulation(cfg, run)
 
 
 def on_logs(cfg: Config, run: Run) -> dict[str, Any]:
@@ -73,6 +77,12 @@ def on_logs(cfg: Config, run: Run) -> dict[str, Any]:
     if cfg.model != "nominal":
         chosen = randomization.load(run.input(existing(Path(cfg.model), "model", "identify")))
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
+    if cfg.encoder is not None:
+        from transfer.context_prediction import evaluate_with_context, load
+
+        pair = load(run.input(existing(cfg.encoder, "encoder", "pretrain encoder=recordings")))
+        both = evaluate_with_context(logs, Model(cfg.robot), chosen, *pair)
+        return {"model": cfg.model, **both.result(np.random.default_rng(cfg.seed))}
     prediction = evaluate(logs, Model(cfg.robot), chosen)
     return {"model": cfg.model, **prediction.result(np.random.default_rng(cfg.seed))}
 

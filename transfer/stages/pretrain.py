@@ -3,9 +3,11 @@
     terrafirma pretrain encoder=physics robot=simple_pendulum
     terrafirma pretrain encoder=vision robot=simple_pendulum
     terrafirma pretrain encoder=vision robot=simple_pendulum study=data_efficiency
+    terrafirma pretrain encoder=recordings robot=double_pendulum_c1 logs=runs/logs posterior=posterior.yaml
 
 Reads   nothing but configs: the robot, its prior (dr=NAME) and the encoder's size. What pictures vary in is by default
-        <robot>_handheld or <robot>_appearance, where there is one; physics varies by <robot>_default.
+        <robot>_handheld or <robot>_appearance, where there is one; physics varies by <robot>_default. An encoder of
+        recordings reads a data set and the simulator identified on it (evaluate logs= encoder= uses it).
 Writes  encoder/ (safetensors and a card), curve.jsonl and result.json with the probe scores.
 Costs   on two cores about a minute for the pendulum's physics, and three minutes for its pictures. Killed at any
         moment, it goes on with resume=true. A study trains some fifty encoders more, a dozen seconds each.
@@ -17,7 +19,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from policies.progress import Meter
 from robot import files
@@ -25,11 +27,15 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from robot.result import Run
 from sim import tasks
-from sim.model import RobotConfig
+from sim.model import Model, RobotConfig
 from sim.randomization import Randomization
-from transfer.choices import TaskChoice, parameters
+from transfer.choices import TaskChoice, existing, parameters
 from transfer.cli import Common
 from transfer.progress import terminal
+
+if TYPE_CHECKING:
+    from policies.encoders.physics import EncoderCard, EncoderConfig
+    from policies.encoders.windows import WindowData
 
 VOLATILE = ("encoder",)
 KINDS = ("physics", "vision")
@@ -43,6 +49,9 @@ class Config(Common):
     task: TaskChoice | None = None
     """Whose observations the physics encoder will see; default: the first task of the robot."""
     dr: Randomization | None = None
+    logs: Path | None = None
+    """Recordings of the kind that an encoder of recordings is to read; it wants posterior= too."""
+    posterior: Path | None = None
     study: str | None = None
     """data_efficiency: what pretraining is worth, against training from scratch, on surrogates."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -71,6 +80,10 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None) -> tuple[Any
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:
         encoder = replace(encoder, simulations=48, seconds=3.0, windows=16, updates=60)
+    if cfg.logs is not None:
+        data, card = _recordings(cfg, run, encoder)
+        result = pretrain(data, card, encoder, run.out / "encoder", seed=cfg.seed, report=terminal())
+        return result.curve, result.probes
     task = task or (cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name))
     prior = parameters(cfg.robot, None, cfg.dr)
     data = simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
@@ -78,6 +91,18 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None) -> tuple[Any
     card = EncoderCard.of(observation, encoder, task.control_period_s)
     result = pretrain(data, card, encoder, run.out / "encoder", seed=cfg.seed, report=terminal())
     return result.curve, result.probes
+
+
+def _recordings(cfg: Config, run: Run, encoder: EncoderConfig) -> tuple[WindowData, EncoderCard]:
+    """Windows along recordings around the simulator that was identified on them, and the card of their encoder."""
+    from sim import randomization
+    from transfer.dataset import load_dataset
+    from transfer.innovations import card_of, innovation_windows
+
+    law = randomization.load(run.input(existing(cfg.posterior, "posterior", "identify")))
+    logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
+    data = innovation_windows(logs, Model(cfg.robot), law, encoder, seed=cfg.seed)
+    return data, card_of(cfg.robot.spec, encoder)
 
 
 def _vision(cfg: Config, run: Run, _: tasks.Task | None = None) -> tuple[Any, Any]:
