@@ -42,7 +42,7 @@ Rows = npt.NDArray[np.intp]
 
 ENCODER = "encoder"
 """Folder of the encoder that is kept."""
-REPLAYED, JUDGED = 4096, 1024
+REPLAYED, JUDGED = 2048, 1024
 """Simulated pictures that are replayed, and others that say what was forgotten."""
 REPLAY_SEED = 400_009
 """Other pictures than those of pretraining, whose seeds are small."""

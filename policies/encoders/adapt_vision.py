@@ -28,7 +28,7 @@ from robot.config import ConfigError
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.bool_]
-LOOKS = 4
+LOOKS = 3
 """Copies of each held-out picture that are scored turned a little, and as many turned much, to stand for all poses."""
 STRETCH = 5
 """Pictures without a label are held out in stretches of so many."""
@@ -43,7 +43,7 @@ class VisionAdaptConfig:
     """How a vision encoder is adapted."""
 
     tune: TuneConfig = field(
-        default_factory=lambda: TuneConfig(updates=160, batch=32, learning_rate=5e-4, validations=8, patience=4)
+        default_factory=lambda: TuneConfig(updates=100, batch=32, learning_rate=7e-4, validations=5, patience=3)
     )
     """Updates, batch (real pictures), and the guard against forgetting."""
     rounds: int = 2

@@ -23,7 +23,7 @@ from policies.encoders.warp import Motion, pixels, reduced
 Array = npt.NDArray[np.float64]
 Images = npt.NDArray[np.uint8]
 
-COPIES = 12
+COPIES = 8
 """Turned copies of each picture."""
 SPAN = 3
 """Frames before and after that say how a frame's angle should go on."""

@@ -13,6 +13,7 @@ of them for the baseline networks.
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import sys
@@ -36,7 +37,7 @@ from robot import files
 from robot.config import ConfigError
 from robot.result import mean_ci
 from transfer import filmed
-from transfer.finetune_vision import explained, footage_of, simulated
+from transfer.finetune_vision import JUDGED, REPLAYED, explained, footage_of, simulated
 from transfer.video import Clip, Labels, angle_errors, change, read_clip, summary
 
 Array = npt.NDArray[np.float64]
@@ -93,9 +94,10 @@ class Bench:
             baselines.save_cnn(baselines.train_cnn(self.seconds, seed), path)
         return baselines.load_cnn(path)
 
-    def simulated(self, seed: int) -> tuple[ImageData, ImageData]:
-        """Pictures to replay, and others to judge by."""
-        return simulated(self.encoder(seed), 4096, 1024, seed)
+    @functools.cached_property
+    def simulated(self) -> tuple[ImageData, ImageData]:
+        """Pictures to replay, and others to judge by; those of one prior, for all runs."""
+        return simulated(self.encoder(0), REPLAYED, JUDGED, 0)
 
 
 Outcome = tuple[Array, Rows, dict[str, Any]]
@@ -155,7 +157,7 @@ def adapted(labels: bool, guard: str = "replay", spread: bool = False, **setting
 
     def run(bench: Bench, seed: int) -> Outcome:
         rows = bench.chosen(seed, spread) if labels else np.zeros(0, np.intp)
-        encoder, (replay, source) = bench.encoder(seed), bench.simulated(seed)
+        encoder, (replay, source) = bench.encoder(seed), bench.simulated
         config = VisionAdaptConfig(**settings)
         config = replace(config, tune=replace(config.tune, guard=GuardConfig(method=guard)))  # type: ignore[arg-type]
         result = adapt(encoder, footage_of(encoder, bench.clip, bench.known, rows), replay, config, seed=seed)
