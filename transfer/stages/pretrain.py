@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 VOLATILE = ("encoder",)
 KINDS = ("physics", "vision")
-DEMO_IMAGES, DEMO_UPDATES = 8192, 700
+DEMO_IMAGES, DEMO_UPDATES = 6144, 600
 
 
 @dataclass(frozen=True, kw_only=True)
