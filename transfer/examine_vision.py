@@ -26,7 +26,7 @@ from policies.encoders.vision import COSINE, VisionCard, VisionConfig, VisionEnc
 from policies.encoders.vision_data import ImageData
 from policies.encoders.vision_probes import joint_errors, look
 from robot.result import Budget, mean_ci
-from sim.model import RobotConfig
+from sim.model import Model, RobotConfig
 from sim.randomization import Randomization
 from sim.render import choose
 from sim.synthesize import Job, Synthesizer
@@ -52,8 +52,8 @@ WORDS = {
     "axis": "mean joint error",
     "robustness": "Each term of the prior alone at its low and its high end, all else nominal, the same states in "
     "every case: mean error of the joints over pictures, and of the keypoints in shares of the picture's height.",
-    "novelty": "Distance of a picture's features (and of how sure the encoder is of them) to the nearest of training, "
-    "against pictures of a kind that the encoder never saw: each term one width beyond the prior, and faults of the "
+    "novelty": "Distance of a picture (what the encoder tells of it, how surely, and what it looks like) to the nearest "
+    "of training, against pictures of a kind that the encoder never saw: each term one width beyond the prior, and faults of the "
     "camera. A frame is called strange when only 1 % of held-out simulated ones are stranger. What the prior itself "
     "covers (colours, say, or any pose) cannot be noticed, and need not be.",
 }
@@ -221,8 +221,6 @@ def _calibration(encoder: VisionEncoder, test: ImageData) -> dict[str, Any]:
 
 def _cases(card: VisionCard, subject: Subject, effort: Effort, seed: int) -> tuple[ImageData, Cases]:
     """Pictures of every case of the robustness, the same states in each; their group is the number of the picture."""
-    from sim.model import Model
-
     cases = arrange(subject.prior, Model(subject.robot), effort.states, np.random.default_rng([seed, 2]))
     mixed = cases.mixed()
     data, _ = _draw(card, subject, mixed.randomization, len(mixed.of), len(mixed.cases), seed + 1)

@@ -73,7 +73,7 @@ def task() -> Task:
 def size() -> EncoderConfig:
     return replace(
         EncoderConfig(), history=48, horizon=16, hidden=(32, 32), predictor=(32,), simulations=96, seconds=1.5,
-        windows=16, updates=150, batch=128, learning_rate=3e-3,
+        windows=16, grounding=80, updates=80, batch=128, learning_rate=3e-3,
     )  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def test_an_encoder_of_one_robot_only_has_a_card_too(
     pendulum: RobotConfig, task: Task, size: EncoderConfig, tmp_path: Path
 ) -> None:
     """Without a prior there is nothing to read, to calibrate or to be robust against."""
-    few = replace(size, simulations=24, updates=2)
+    few = replace(size, simulations=24, grounding=0, updates=2)
     data = simulated_windows(task, pendulum, NOMINAL, few, seed=1, nthread=1)
     layout = Observation(pendulum.spec, replace(task.observation, history=size.history), task.action)
     pretrain(data, EncoderCard.of(layout, few, task.control_period_s), few, tmp_path, seed=0)
