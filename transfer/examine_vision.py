@@ -52,10 +52,10 @@ WORDS = {
     "axis": "mean joint error",
     "robustness": "Each term of the prior alone at its low and its high end, all else nominal, the same states in "
     "every case: mean error of the joints over pictures, and of the keypoints in shares of the picture's height.",
-    "novelty": "Distance of a picture (what the encoder tells of it, how surely, and what it looks like) to the nearest "
-    "of training, against pictures of a kind that the encoder never saw: each term one width beyond the prior, and faults of the "
-    "camera. A frame is called strange when only 1 % of held-out simulated ones are stranger. What the prior itself "
-    "covers (colours, say, or any pose) cannot be noticed, and need not be.",
+    "novelty": "Distance of a picture (what the encoder tells of it, how surely, and what it looks like) to the "
+    "nearest of training, against pictures of a kind that the encoder never saw: each term one width beyond the prior, "
+    "and faults of the camera. A frame is called strange when only 1 % of held-out simulated ones are stranger. What "
+    "the prior itself covers (colours, say, or any pose) cannot be noticed, and need not be.",
 }
 """How the card speaks of these measurements."""
 
