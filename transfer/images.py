@@ -88,20 +88,22 @@ def _counted(report: Callable[[int, int], None], before: int, total: int, done: 
 def read(folder: Path, card: VisionCard, robot: RobotConfig, config: VisionConfig) -> ImageData:
     """One camera's pictures."""
     model, layout = Model(robot), shards.layout_of(folder)
-    bodies, samples = free_bodies(model), list(shards.load(folder))
-    own = own_geoms(layout, model)
-    size = np.array([layout.width, layout.height])
-    keypoints = np.stack([s.keypoints for s in samples]) / size * 2.0 - 1.0
+    bodies, own, count = free_bodies(model), own_geoms(layout, model), config.images
+    side = layout.height, layout.width
+    images = np.empty((count, 1, 3, *side), dtype=np.uint8)
+    maps = np.empty((count, 1, 2, *side), dtype=np.uint8) if config.map_weight else None
+    state = np.empty((count, len(card.states)), dtype=np.float32)
+    keypoints = np.empty((count, len(card.keypoints), 2))
+    for i, sample in enumerate(shards.load(folder)):  # one by one: depths and segmentations would fill the memory
+        images[i, 0] = sample.rgb.transpose(2, 0, 1)
+        state[i] = state_of(sample.labels["joint_position"], sample.labels["qpos"], card, robot.spec, bodies)
+        keypoints[i] = sample.keypoints
+        if maps is not None:
+            maps[i, 0] = _maps(sample, own)
+    keypoints = keypoints / side[::-1] * 2.0 - 1.0
     keypoints[(np.abs(keypoints) > BEYOND).any(axis=2)] = np.nan
-    return ImageData(
-        images=np.stack([s.rgb.transpose(2, 0, 1) for s in samples])[:, None],
-        state=np.stack(
-            [state_of(s.labels["joint_position"], s.labels["qpos"], card, robot.spec, bodies) for s in samples]
-        ),
-        keypoints=keypoints.astype(np.float32),
-        group=np.arange(len(samples)) // config.appearances,
-        maps=np.stack([_maps(s, own) for s in samples])[:, None] if config.map_weight else None,
-    )
+    group = np.arange(count) // config.appearances
+    return ImageData(images=images, state=state, keypoints=keypoints.astype(np.float32), group=group, maps=maps)
 
 
 def joined(parts: list[ImageData], appearances: int) -> ImageData:
