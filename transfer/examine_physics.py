@@ -66,19 +66,19 @@ class Effort:
 
     rows: int = 6000
     """Windows that probes are fitted on."""
-    scratch_updates: int = 400
+    scratch_updates: int = 120
     """Training of the supervised network beside the encoder."""
     simulations: int = 16
     """Of each case of the robustness."""
     seconds: float = 2.5
     """Length of their rollouts."""
-    explained: int = 12
+    explained: int = 8
     """Windows behind the attribution."""
 
 
 EFFORTS: dict[Budget, Effort] = {
     "full": Effort(),
-    "demo": Effort(rows=3000, scratch_updates=60, simulations=6, seconds=1.8, explained=12),
+    "demo": Effort(rows=3000, scratch_updates=30, simulations=6, seconds=1.8, explained=4),
     "quick": Effort(rows=1000, scratch_updates=10, simulations=2, seconds=1.8, explained=4),
 }
 
@@ -247,6 +247,7 @@ def _cases(
         context=card.context,
         horizon=horizon,
         base=False,
+        equations=False,
         simulations=len(cases.of),
         seconds=max(effort.seconds, (horizon + 0.75 * card.history) * card.control_period_s),
         windows=signatures.RECORDING,

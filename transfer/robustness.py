@@ -53,8 +53,8 @@ class Arranged(Randomization):
 
     @classmethod
     def of(cls, name: str, values: Mapping[str, Array]) -> Arranged:
-        """From target -> (n,) values to be set."""
-        terms = tuple(Term(targets=(target,), law=Point(values=(0.0,))) for target in values)
+        """From target -> (n,) values to be set; its center is their median."""
+        terms = tuple(Term(targets=(t,), law=Point(values=(float(np.median(v)),))) for t, v in values.items())
         return cls(name=name, terms=terms, rows=tuple(v[:, None] for v in values.values()))
 
     def draw_laws(self, rng: np.random.Generator, n: int) -> list[Array]:
