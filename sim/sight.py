@@ -101,6 +101,12 @@ class Sight(Shutter):
         self.inputs: dict[str, npt.NDArray[Any]] = {SIGHT: np.zeros((n, len(errors.states)), np.float32)}
         """sight -> (n, S): what is told now. Replaced, not written into, by update()."""
         self._fresh = np.ones(n, dtype=bool)
+        self._error = np.zeros((n, self._errors.shape[2]))
+
+    @property
+    def believed(self) -> npt.NDArray[np.float32]:
+        """(n, S) the present state, off by the error of the newest picture: told by an encoder without latency."""
+        return self._coordinates.to_state(self._coordinates.of(self._past[0]) + self._error)
 
     def reset(self, qpos: Array, ids: Ids) -> None:
         """Some simulations begin anew in these states, (len(ids), nq)."""
@@ -115,7 +121,7 @@ class Sight(Shutter):
             self._episode[fresh], self._begin[fresh] = rng.integers(0, [[episodes], [steps]], (2, len(fresh)))
             self._fresh[fresh] = False
         for _, new, qpos in self.taken(age, outer):
-            error = self._errors[self._episode[new], (self._begin[new] + age[new]) % steps]
+            self._error[new] = self._errors[self._episode[new], (self._begin[new] + age[new]) % steps]
             told = self.inputs[SIGHT].copy()
-            told[new] = self._coordinates.to_state(self._coordinates.of(qpos) + error)
+            told[new] = self._coordinates.to_state(self._coordinates.of(qpos) + self._error[new])
             self.inputs[SIGHT] = told

@@ -177,6 +177,12 @@ class BatchedEnv:
         return self._frames.pictured
 
     @property
+    def believed(self) -> npt.NDArray[np.float32]:
+        """(num_envs, S) the state that an encoder without latency would tell now; only where `sight` was given."""
+        assert isinstance(self._frames, Sight)
+        return self._frames.believed
+
+    @property
     def parameters(self) -> tuple[tuple[str, ...], Array]:
         """Randomized targets and their values in force, (num_envs, n_targets): labels, never an input of a policy."""
         names = self.randomization.targets
