@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from policies.encoders.consensus import COPIES, Consensus, agree, look, pose_shares
-from policies.encoders.guards import TuneConfig, tune
+from policies.encoders.guards import GuardConfig, TuneConfig, tune
 from policies.encoders.vision import VisionEncoder, image_angle
 from policies.encoders.vision_data import ImageData
 from policies.encoders.warp import Motion, pixels, reduced, relit
@@ -43,7 +43,9 @@ class VisionAdaptConfig:
     """How a vision encoder is adapted."""
 
     tune: TuneConfig = field(
-        default_factory=lambda: TuneConfig(updates=100, batch=32, learning_rate=7e-4, validations=5, patience=3)
+        default_factory=lambda: TuneConfig(
+            guard=GuardConfig(weight=2.0), updates=100, batch=32, learning_rate=3e-4, validations=5, patience=3
+        )
     )
     """Updates, batch (real pictures), and the guard against forgetting."""
     rounds: int = 2

@@ -159,7 +159,8 @@ def adapted(labels: bool, guard: str = "replay", spread: bool = False, **setting
         rows = bench.chosen(seed, spread) if labels else np.zeros(0, np.intp)
         encoder, (replay, source) = bench.encoder(seed), bench.simulated
         config = VisionAdaptConfig(**settings)
-        config = replace(config, tune=replace(config.tune, guard=GuardConfig(method=guard)))  # type: ignore[arg-type]
+        if guard != config.tune.guard.method:
+            config = replace(config, tune=replace(config.tune, guard=GuardConfig(method=guard)))  # type: ignore[arg-type]
         result = adapt(encoder, footage_of(encoder, bench.clip, bench.known, rows), replay, config, seed=seed)
         notes = {"accepted": result.accepted, "why": result.why} | _simulation(encoder, result.encoder, replay, source)
         return filmed.see(result.encoder, bench.clip.images).angle, rows, notes
