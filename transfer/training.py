@@ -28,6 +28,10 @@ ROBOTS, SEEN_ROBOTS, RECORDED = 16, 4, 1000
 rows that are kept."""
 
 
+COUNTED = {False: {"quick": 20, "demo": 100, "full": 100}, True: {"quick": 4, "demo": 20, "full": 100}}
+"""Whether a policy sees -> budget -> episodes of a stage's final figure: pictures have to be drawn."""
+
+
 def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCard:
     """The card of a policy for a task; training adds the encoders and the history."""
     from policies.policy import PolicyCard

@@ -29,7 +29,6 @@ from transfer.choices import existing, parameters
 from transfer.cli import Common
 
 VOLATILE = ("bundle", "variants")
-EPISODES, QUICK = 100, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     from policies.policy import Policy
     from transfer.export import export
     from transfer.sight import with_appearance
-    from transfer.training import recorded_inputs
+    from transfer.training import COUNTED, recorded_inputs
 
     source = run.input(existing(cfg.policy, "policy", "train"))
     policy = Policy.load(source)
@@ -58,7 +57,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         policy = policy.with_vision(VisionEncoder.load(run.input(existing(cfg.vision, "vision", "pretrain"))))
     task, robot = tasks.load_task(policy.task), robot_of(policy)
     law = with_appearance(parameters(robot, cfg.posterior, cfg.dr or default_prior(robot), run), task)
-    n = QUICK if cfg.quick or (cfg.demo and policy.vision is not None) else EPISODES
+    n = COUNTED[policy.vision is not None][cfg.budget]
     history = policy.observation.history
     stats = rollout_success(policy.episode(), task, robot, law, n, cfg.seed, history=history)
     success, value = wilson(int(stats.success.sum()), n), mean_ci(stats.returns)

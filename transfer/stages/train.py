@@ -38,8 +38,6 @@ from transfer.cli import Common
 from transfer.progress import terminal
 
 VOLATILE = ("policy", "env_steps_per_s")
-EPISODES = 100
-"""Of the final figure."""
 EPISODES_SEEN = 64
 """Rendered, in which a vision encoder's errors are measured."""
 
@@ -71,7 +69,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
 
     from policies.network import NetworkConfig
     from transfer.sight import with_appearance
-    from transfer.training import card_of
+    from transfer.training import COUNTED, card_of
 
     torch.set_num_threads(1)  # networks this small are slower on two
     task = cfg.task.load()
@@ -87,7 +85,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     for name, folder in (("encoder", cfg.physics), ("vision", cfg.vision)):
         if folder is not None:  # with its heads, by which fine-tuning adapts it to recordings
             shutil.copytree(folder, run.out / "policy" / name, dirs_exist_ok=True)
-    n = 20 if cfg.quick or (cfg.demo and vision is not None) else EPISODES
+    n = COUNTED[vision is not None][cfg.budget]
     stats = rollout_success(policy.episode(), task, cfg.robot, law, n, cfg.seed, history=policy.observation.history)
     return {
         "policy": str(run.out / "policy"),
