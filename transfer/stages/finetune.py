@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robot import config
+from robot.config import ConfigError
 from robot.log import EpisodeLog
 from robot.result import Run
 from sim import randomization, tasks
@@ -104,6 +105,11 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         return finetune_vision.run(cfg, run)
     folder = run.input(existing(cfg.policy, "policy", "train"))
     source = Policy.load(folder)
+    if source.observation.cameras:
+        raise ConfigError(
+            f"policy={folder}: it sees through cameras; adapt its vision encoder (terrafirma finetune encoder=DIR "
+            "logs=DATASET), and export the policy with it (terrafirma export policy=DIR vision=DIR)."
+        )
     robot = robot_of(source)
     settings = config.convert(FinetuneConfig, cfg.finetune, "terrafirma finetune", "finetune")
     if cfg.quick:
