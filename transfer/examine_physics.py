@@ -64,22 +64,22 @@ WORDS = {
 class Effort:
     """How much an examination may cost; the defaults are about 10 s of one core for the pendulum."""
 
-    rows: int = 6000
+    rows: int = 3000
     """Windows that probes are fitted on."""
-    scratch_updates: int = 120
+    scratch_updates: int = 80
     """Training of the supervised network beside the encoder."""
-    simulations: int = 16
+    simulations: int = 10
     """Of each case of the robustness."""
     seconds: float = 2.5
     """Length of their rollouts."""
-    explained: int = 8
+    explained: int = 6
     """Windows behind the attribution."""
 
 
 EFFORTS: dict[Budget, Effort] = {
     "full": Effort(),
-    "demo": Effort(rows=3000, scratch_updates=30, simulations=6, seconds=1.8, explained=4),
-    "quick": Effort(rows=1000, scratch_updates=10, simulations=2, seconds=1.8, explained=4),
+    "demo": Effort(rows=1200, scratch_updates=15, simulations=4, seconds=1.8, explained=3),
+    "quick": Effort(rows=600, scratch_updates=4, simulations=2, seconds=1.8, explained=2),
 }
 
 
