@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from robot.observation import Observation
 from sim.actuator import units_per_effort
-from sim.rollouts import Excitation
 from sim.model import Model, RobotConfig, unit_of
 from sim.plant import Plant
 from sim.randomization import Randomization
+from sim.rollouts import Excitation
 from sim.state import Start
 from sim.tasks import Task
 

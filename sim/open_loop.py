@@ -63,11 +63,9 @@ class OpenLoop:
             )
         self.parameters, self.period_s = dict(parameters), control_period_s
         self._model = Model(robot)
-        self._layout = Observation(robot.spec, replace(observation, history=0, cameras=()), action, CHUNK)
-        self._plant = Plant(self._model, CHUNK, period_s=control_period_s, nthread=nthread)
-        self._plant.set({name: np.full(CHUNK, value) for name, value in parameters.items()})
+        self._config, self._action, self._nthread = replace(observation, history=0, cameras=()), action, nthread
         self._units = units_per_effort(self._model)
-        self._offset = self._plant.outer["sensor", "offset"]
+        self._prepare(1)
 
     def __call__(self, observation: Float, earlier: Float, given: Float, action: Float) -> Float:
         """(N, F, D) observations after each action, as sensors without noise would read them.
@@ -75,13 +73,21 @@ class OpenLoop:
         observation (N, D) at the present; earlier (N, L, A) the actions before it, oldest first, and given (N, L)
         1 where there was one; action (N, F, A) from the present on.
         """
+        self._prepare(min(max(len(action), 1), CHUNK))
         out = np.empty((len(action), action.shape[1], observation.shape[1]), np.float32)
         for start in range(0, len(action), CHUNK):
             rows = slice(start, start + CHUNK)
             count = len(action[rows])
-            arrays = (_filled(a[rows]) for a in (observation, earlier, given, action))
+            arrays = (_filled(a[rows], self._layout.batch) for a in (observation, earlier, given, action))
             out[rows] = self._predict(*arrays)[:count]
         return out
+
+    def _prepare(self, count: int) -> None:
+        """`count` simulations side by side."""
+        self._layout = Observation(self._model.spec, self._config, self._action, count)
+        self._plant = Plant(self._model, count, period_s=self.period_s, nthread=self._nthread)
+        self._plant.set({name: np.full(count, value) for name, value in self.parameters.items()})
+        self._offset = self._plant.outer["sensor", "offset"]
 
     def _predict(self, observation: Array, earlier: Array, given: Array, action: Array) -> Float:
         position, velocity = self._read_joints(observation)
@@ -115,6 +121,6 @@ class OpenLoop:
         return position, velocity
 
 
-def _filled(rows: npt.NDArray[np.floating]) -> Array:
-    """Repeated up to CHUNK rows."""
-    return np.asarray(np.resize(rows, (CHUNK, *rows.shape[1:])), dtype=np.float64)
+def _filled(rows: npt.NDArray[np.floating], count: int) -> Array:
+    """Repeated up to `count` rows."""
+    return np.asarray(np.resize(rows, (count, *rows.shape[1:])), dtype=np.float64)

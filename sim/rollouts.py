@@ -25,7 +25,7 @@ KINDS = ("ornstein_uhlenbeck", "chirp", "prbs", "pump", "quiet")
 SHARES = (0.25, 0.2, 0.15, 0.35, 0.05)
 
 
-EPISODE_S = 3.0
+EPISODE_S = 6.0
 """Mean time after which a simulation begins anew [s]."""
 
 
@@ -50,8 +50,11 @@ class Rollouts:
 class Excitation:
     """Actions that move the robots in many ways; each episode has its own kind, size and speed."""
 
-    def __init__(self, n: int, width: int, period_s: float, rng: np.random.Generator) -> None:
-        self._rng, self._period = rng, period_s
+    def __init__(
+        self, n: int, width: int, period_s: float, rng: np.random.Generator, fast: npt.ArrayLike = np.inf
+    ) -> None:
+        """Joints that are faster than `fast`, (width,) [rad/s], are braked where they would be pumped up."""
+        self._rng, self._period, self._fast = rng, period_s, np.asarray(fast)
         self.kind, self._t = np.zeros(n, dtype=np.intp), np.zeros((n, 1))
         self._size, self._state, self._low, self._high, self._phase, self._sweep_s, self._level = np.zeros(
             (7, n, width)
@@ -63,7 +66,7 @@ class Excitation:
         """Another excitation for some simulations."""
         rng, each, one = self._rng, (len(ids), self._size.shape[1]), (len(ids), 1)
         self.kind[ids], self._t[ids] = rng.choice(len(KINDS), len(ids), p=SHARES), 0.0
-        self._size[ids] = rng.uniform(0.2, 1.0, each)
+        self._size[ids] = np.exp(rng.uniform(np.log(0.1), 0.0, each))
         self._pull[ids] = self._period / np.exp(
             rng.uniform(np.log(0.05), np.log(0.8), one)
         )  # step over correlation time
@@ -88,7 +91,7 @@ class Excitation:
         # with the motion it pumps energy in, against it it brakes: weak motors get everywhere
         turn = self._rng.random(self._pump.shape) < self._period / np.where(self._pump > 0, 2.0, 0.5)
         self._pump = np.where(turn, -self._pump, self._pump)
-        pump = self._pump * np.tanh(velocity / 0.2) + 0.2 * noise
+        pump = np.where(np.abs(velocity) > self._fast, -1.0, self._pump) * np.tanh(velocity / 0.2) + 0.2 * noise
         made = np.stack([self._state, np.sin(self._phase), self._level, pump, 0.05 * noise])
         chosen = np.take_along_axis(made, self.kind[None, :, None], axis=0)[0]
         return np.clip(self._size * chosen, -1.0, 1.0)
@@ -128,8 +131,9 @@ def roll_out(
         nthread=nthread,
     )
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(3)[2])
-    excitation = Excitation(simulations, env.observation.action_size, task.control_period_s, rng)
     driven = [env.spec.joint_names.index(a.joint) for a in env.spec.actuators if a.name in task.action.actuators]
+    fast = 0.4 * np.array([env.spec.joints[i].velocity_limit for i in driven])
+    excitation = Excitation(simulations, len(driven), task.control_period_s, rng, fast)
     acting = np.arange(simulations) < round(act_share * simulations)
     observation = np.empty((simulations, steps, env.observation.size), np.float32)
     action = np.empty((simulations, steps, env.observation.action_size), np.float32)

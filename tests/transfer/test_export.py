@@ -49,7 +49,7 @@ def make_policy(*, encoder: bool = False, camera: bool = False) -> Policy:
         vision=VisionCard.of(spec, size, ("joint/shoulder", "body/pendulum")) if camera else None,
     )
     if encoder:
-        config = EncoderConfig(history=24, context=3, hidden=(16,), predictor=(16,), features=2)
+        config = EncoderConfig(history=24, context=4, hidden=(16,), predictor=(16,))
         card = card.with_encoder(EncoderCard.of(card.layout(), config, task.control_period_s))
     torch.manual_seed(0)
     policy = Policy(card)
