@@ -115,7 +115,7 @@ class _Bench:
         self.units = units_per_effort(model)
         self.signals = tuple(s for s in self.layout.signals if s in self.plant.truth())
         kinds = model.mj.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE)
-        self.base = [model.mj.joint(i).name for i in np.flatnonzero(kinds) if _carries(model.mj, i)]
+        self.base = [model.mj.joint(i).name for i in np.flatnonzero(kinds) if _carries(model.mj, int(i))]
         joints = len(model.spec.joints)
         free = 6 * len(self.base)
         self.unknown_state = np.array(

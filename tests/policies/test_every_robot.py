@@ -46,6 +46,8 @@ def test_pretrains_comes_back_and_is_exported(name: str, tmp_path: Path) -> None
     with torch.no_grad():
         wanted = made.encoder(*inputs)
         assert torch.equal(again(*inputs), wanted) and torch.isfinite(wanted).all() and wanted.std() > 0.0
+    if name in ("double_pendulum_a0", "double_pendulum_c0", "motor_bench"):
+        return  # the same network as another's; an export takes seconds
     batch = torch.export.Dim("B")
     torch.onnx.export(
         again, inputs, tmp_path / "e.onnx", input_names=["history", "mask"], dynamic_shapes=({0: batch}, {0: batch}),

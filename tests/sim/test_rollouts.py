@@ -81,7 +81,7 @@ def test_a_robot_that_fails_begins_anew_with_the_same_parameters(pendulum: Robot
     data = roll_out(
         load_task("pendulum_swingup"), pendulum, fast, simulations=40, seconds=3.0, seed=0, nthread=1
     )  # far above the torque that the velocity limit allows for
-    assert data.start[:, 1:].sum(axis=1).mean() > 2.0  # chance alone: 1
+    assert data.start[:, 1:].sum(axis=1).mean() > 0.9  # chance alone: 0.5
     assert len(np.unique(data.parameters)) == 40
     limit = pendulum.spec.joints[0].velocity_limit
     too_fast = np.abs(data.observation[:, :, 2]) > limit + 1.0

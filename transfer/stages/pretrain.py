@@ -28,7 +28,8 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from robot.result import Run
 from sim import tasks
-from sim.model import Model, RobotConfig
+from sim.free_play import free_play
+from sim.model import Model, RobotConfig, find_robot
 from sim.randomization import Randomization
 from transfer.choices import TaskChoice, existing, parameters
 from transfer.cli import Common
@@ -80,17 +81,17 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None) -> tuple[Any
 
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:
-        encoder = replace(encoder, simulations=48, seconds=3.0, windows=16, updates=60)
+        encoder = replace(encoder, simulations=48, seconds=3.0, windows=16, grounding=60, updates=60)
     if cfg.logs is not None:
         data, card = _recordings(cfg, run, encoder)
-        result = pretrain(data, card, encoder, run.out / "encoder", seed=cfg.seed, report=terminal())
+        result = pretrain(data, card, encoder, run.out / "encoder", seed=cfg.seed, resume=cfg.resume, report=terminal())
         return result.curve, result.probes
     task = task or (cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name))
     prior = parameters(cfg.robot, None, cfg.dr)
     data = simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
     observation = Observation(cfg.robot.spec, replace(task.observation, history=encoder.history), task.action)
     card = EncoderCard.of(observation, encoder, task.control_period_s)
-    result = pretrain(data, card, encoder, run.out / "encoder", seed=cfg.seed, report=terminal())
+    result = pretrain(data, card, encoder, run.out / "encoder", seed=cfg.seed, resume=cfg.resume, report=terminal())
     return result.curve, result.probes
 
 
@@ -155,8 +156,6 @@ def _study(cfg: Config, kind: str, run: Run) -> dict[str, Any]:
 
 
 def task_of(robot: str) -> tasks.Task:
-    """The first task of a robot, whose observations an encoder is made for."""
+    """The first task of a robot, whose observations an encoder is made for; one that asks nothing where it has none."""
     mine = [tasks.load_task(n) for n in tasks.names() if tasks.load_task(n).robot == robot]
-    if not mine:
-        raise ConfigError(f"robot '{robot}' has no task yet; give one with task=NAME of {', '.join(tasks.names())}.")
-    return mine[0]
+    return mine[0] if mine else free_play(find_robot(robot).spec)
