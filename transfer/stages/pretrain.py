@@ -8,7 +8,7 @@
 Reads   nothing but configs: the robot, its prior (dr=NAME) and the encoder's size. What pictures vary in is by default
         <robot>_handheld or <robot>_appearance, where there is one; physics varies by <robot>_default. An encoder of
         recordings reads a data set and the simulator identified on it (evaluate logs= encoder= uses it).
-Writes  encoder/ (safetensors and a card), curve.jsonl and result.json with the probe scores.
+Writes  encoder/ (safetensors, encoder.yaml, and card.html to look at), curve.jsonl and result.json with the probe scores.
 Costs   on two cores about a minute for the pendulum's physics, less than three for its pictures, and a quarter of an
         hour for those of so101's two cameras. Killed at any moment, it goes on with resume=true. A study trains some
         fifty encoders more, a dozen seconds each.
@@ -73,10 +73,12 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     return {"encoder": str(run.out / "encoder"), "probes": probes}
 
 
-def _physics(cfg: Config, run: Run, task: tasks.Task | None = None) -> tuple[Any, Any]:
+def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bool = True) -> tuple[Any, Any]:
     from policies.encoders.physics import EncoderCard, EncoderConfig
     from policies.encoders.pretrain import pretrain
     from robot import config
+    from transfer import examine_physics
+    from transfer.report import encoder_card
     from transfer.windows import simulated_windows
 
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
@@ -90,8 +92,12 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None) -> tuple[Any
     prior = parameters(cfg.robot, None, cfg.dr)
     data = simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
     observation = Observation(cfg.robot.spec, replace(task.observation, history=encoder.history), task.action)
-    card = EncoderCard.of(observation, encoder, task.control_period_s)
-    result = pretrain(data, card, encoder, run.out / "encoder", seed=cfg.seed, resume=cfg.resume, report=terminal())
+    card, out = EncoderCard.of(observation, encoder, task.control_period_s), run.out / "encoder"
+    result = pretrain(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=terminal())
+    if examined:
+        subject, held_out = examine_physics.Subject(task, cfg.robot, prior), encoder.held_out
+        found = examine_physics.examine(out, data, subject, held_out=held_out, seed=cfg.seed, budget=cfg.budget)
+        encoder_card.write(out, found)
     return result.curve, result.probes
 
 
@@ -107,11 +113,13 @@ def _recordings(cfg: Config, run: Run, encoder: EncoderConfig) -> tuple[WindowDa
     return data, card_of(cfg.robot.spec, encoder)
 
 
-def _vision(cfg: Config, run: Run, _: tasks.Task | None = None) -> tuple[Any, Any]:
+def _vision(cfg: Config, run: Run, _: tasks.Task | None = None, examined: bool = True) -> tuple[Any, Any]:
     from policies.encoders.vision import VisionConfig
     from policies.encoders.vision_pretrain import pretrain_vision
     from robot import config
+    from transfer import examine_vision
     from transfer.images import simulated_images, vision_card
+    from transfer.report import encoder_card
 
     encoder = config.convert(VisionConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:
@@ -132,6 +140,9 @@ def _vision(cfg: Config, run: Run, _: tasks.Task | None = None) -> tuple[Any, An
     out = run.out / "encoder"
     card = replace(card, lineage={"randomization": prior.name, "images": str(encoder.images)})
     result = pretrain_vision(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=terminal())
+    if examined:
+        subject = examine_vision.Subject(cfg.robot, prior, encoder)
+        encoder_card.write(out, examine_vision.examine(out, data, subject, seed=cfg.seed, budget=cfg.budget))
     shutil.rmtree(folder)  # the seed makes them again
     return result.curve, result.probes
 
@@ -148,7 +159,7 @@ def _study(cfg: Config, kind: str, run: Run) -> dict[str, Any]:
     def pretrained(seed: int, out: Path) -> Path:
         if not (out / "encoder" / "encoder.yaml").is_file():
             own = replace(cfg, seed=seed, study=None, resume=True)
-            (_physics if kind == "physics" else _vision)(own, Run("pretrain", out, seed=seed), task)
+            (_physics if kind == "physics" else _vision)(own, Run("pretrain", out, seed=seed), task, examined=False)
         return out / "encoder"
 
     prior = parameters(cfg.robot, None, cfg.dr)
