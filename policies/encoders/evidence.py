@@ -129,7 +129,7 @@ class Evidence(nn.Module):
         weighted = slopes * certainty.flatten(1).unsqueeze(-1).double()
         information = weighted.transpose(1, 2) @ slopes + self.unit
         evidence = weighted.transpose(1, 2) @ residual.flatten(1).unsqueeze(-1).double()
-        unit = self.unit.expand(len(information), -1, -1)
+        unit = self.unit.expand(information.shape[0], -1, -1)  # len() would fix the batch in an exported file
         solved = self._solve(information, torch.cat([evidence, unit], dim=2))
         return solved[..., 0].float(), (solved[..., 1:] * self.unit).sum(dim=2).float()
 

@@ -95,3 +95,5 @@ def test_the_exported_encoder_agrees(encoder: PhysicsEncoder, windows: WindowDat
     with torch.no_grad():
         wanted = encoder(*inputs).numpy()
     assert np.isfinite(made).all() and np.abs(made - wanted).max() <= 1e-5
+    (one,) = session.run(None, {"history": some.history[:1], "mask": some.mask[:1]})
+    assert np.abs(one - wanted[:1]).max() <= 1e-5
