@@ -44,7 +44,7 @@ class VisionAdaptConfig:
 
     tune: TuneConfig = field(
         default_factory=lambda: TuneConfig(
-            guard=GuardConfig(weight=2.0), updates=100, batch=32, learning_rate=3e-4, validations=5, patience=3
+            guard=GuardConfig(weight=2.0), updates=100, batch=32, learning_rate=6e-4, validations=5, patience=5
         )
     )
     """Updates, batch (real pictures), and the guard against forgetting."""
