@@ -8,7 +8,7 @@
 Reads   nothing but configs: the robot, its prior (dr=NAME) and the encoder's size. What pictures vary in is by default
         <robot>_handheld or <robot>_appearance, where there is one; physics varies by <robot>_default. An encoder of
         recordings reads a data set and the simulator identified on it (evaluate logs= encoder= uses it).
-Writes  encoder/ (safetensors, encoder.yaml, and card.html to look at), curve.jsonl and result.json with the probe scores.
+Writes  encoder/ (safetensors, encoder.yaml, and card.html to look at), curve.jsonl, and result.json with the scores.
 Costs   on two cores about a minute for the pendulum's physics, less than three for its pictures, and a quarter of an
         hour for those of so101's two cameras. Killed at any moment, it goes on with resume=true. A study trains some
         fifty encoders more, a dozen seconds each.
