@@ -25,7 +25,7 @@ from robot.observation import Observation
 from sim.model import RobotConfig
 from sim.randomization import NOMINAL, Randomization, Term, Uniform
 from sim.tasks import Task, load_task
-from transfer import examine_physics, examine_vision, novelty
+from transfer import examine_novelty, examine_physics, examine_vision, novelty
 from transfer.images import simulated_images, vision_card
 from transfer.report import encoder_card
 from transfer.windows import simulated_windows
@@ -142,7 +142,7 @@ def test_a_noisy_robot_is_strange_and_a_simulated_one_is_not(
     fresh = simulated_windows(task, pendulum, WIDE, replace(size, simulations=24), seed=7, nthread=1)
     usual = signatures.judge_windows(physics.folder, encoder, heads, fresh)
     assert usual["windows"]["strange_share"] < 0.1
-    noisy = examine_physics.faults(fresh, len(encoder.card.components), np.random.default_rng(0))
+    noisy = examine_novelty.faults(fresh, len(encoder.card.components), np.random.default_rng(0))
     found = signatures.judge_windows(physics.folder, encoder, heads, noisy["noise of 20 % on every sensor"])
     assert found["windows"]["strange_share"] > 0.4 and not found["recordings"]["verdict"].startswith("inside")
 
@@ -186,7 +186,7 @@ def test_an_encoder_of_one_robot_only_has_a_card_too(
 def test_faults_change_what_they_say_and_leave_padding_alone(physics: Examined) -> None:
     data: WindowData = physics.data
     width = data.observation.shape[1]
-    found = examine_physics.faults(data, width, np.random.default_rng(0))
+    found = examine_novelty.faults(data, width, np.random.default_rng(0))
     for name, broken in found.items():
         padding = data.mask == 0.0
         assert np.abs(broken.history[padding]).max(initial=0.0) == 0.0, name
