@@ -1,7 +1,7 @@
 """What a physics encoder finds strange: how well it tells shifted robots and broken wiring from what it was trained on.
 
-Part of the examination for its card (examine_physics.py); the files that are fitted here are read by transfer/novelty.py.
-To add a fault: a row in faults().
+Part of the examination for its card (examine_physics.py); transfer/novelty.py reads the files that are fitted here. To
+add a fault: a row in faults().
 """
 
 from __future__ import annotations
