@@ -43,6 +43,8 @@ PIXELS, CAMERA, KNOCKED = "pendulum_swingup_pixels", "side", "truth=knocked"
 WATCHED = {31: 0.0, 32: -2.4, 33: 2.4, 34: -1.2, 35: 1.2, 36: 3.0}
 """Seeds of the episodes that the camera watches, and the angle [rad] at which somebody lets the pendulum go."""
 WATCHED_S = 4.0
+ADAPT = {"updates": 300, "batch": 32, "learning_rate": 6e-4, "validations": 6, "patience": 6}
+"""More updates than the default, which is for a few labels: here every one of 1200 pictures has its joint's angle."""
 VOLATILE = ("stages", "bundle", "report")
 
 
@@ -134,11 +136,12 @@ def see(chain: Chain, encoder: str, driver: dict[str, str], trials: int) -> tupl
     given = (f"task={PIXELS}", f"vision={encoder}", f"teacher={driver['policy']}")
     policy = chain.run("train_pixels", "train", *given)["policy"]
     watched = watch(chain, driver["bundle"])
-    adapted = chain.run("finetune_vision", "finetune", f"encoder={encoder}", f"logs={watched}")["encoder"]
+    words = (f"encoder={encoder}", f"logs={watched}", *(f"adapt.tune.{key}={value}" for key, value in ADAPT.items()))
+    adapted = chain.run("finetune_vision", "finetune", *words)["encoder"]
     rates: dict[str, Any] = {}
     encoders: dict[str, list[str]] = {"zero-shot": [], "adapted": [f"vision={adapted}"]}
-    for name, words in encoders.items():
-        bundle = chain.run(f"export_pixels_{name}", "export", f"policy={policy}", *words)["bundle"]
+    for name, more in encoders.items():
+        bundle = chain.run(f"export_pixels_{name}", "export", f"policy={policy}", *more)["bundle"]
         key = f"pixels_{name.replace('-', '_')}_success"
         rates[key] = trial(chain, f"pixels_{name}", bundle, trials, f"task={PIXELS}", KNOCKED)
     return rates, chain.rows
