@@ -37,6 +37,8 @@ LEAST = 1e-3
 """Least variance of a piece's estimate that is believed, as a share of the prior's."""
 REACH = 2.5
 """Estimates are cut at this many deviations of the prior."""
+READABLE = 0.3
+"""Parameters of which the encoder's probe on simulated robots explains a smaller share stay as identified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +119,16 @@ class Reader:
     def values(self, told: Told) -> dict[str, Array]:
         """Target -> (W,) what the simulator is to be set to.
 
-        Quantities above 0 change in proportion, so none becomes negative.
+        Only what the encoder can read of robots that it has not seen, as its card tells, is changed. Quantities above 0
+        change in proportion, so none becomes negative.
         """
         scale = self.heads.parameters_head.scale.deviation.numpy()
         center = self.foreteller.center
         out = {name: np.full(len(told.mean), value) for name, value in center.items()}
+        scores = self.encoder.card.scores
         for i, name in enumerate(told.names):
+            if scores.get(f"parameter/{name}", {}).get("score", 0.0) < READABLE:
+                continue
             middle, step = center.get(name, 0.0), scale[i] * told.mean[:, i]
             out[name] = middle * np.exp(step / middle) if middle > 0.0 else middle + step
         return out
