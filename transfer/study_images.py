@@ -37,8 +37,8 @@ AMPLITUDE = 1.0
 AMOUNTS = (5, 20, 80)
 MORE = (320,)
 """What training from scratch gets beyond, so that the ratio need not be a bound."""
-UPDATES = 300
-SCRATCH_UPDATES, SCRATCH_RATE = 600, 1e-3
+UPDATES = 150
+SCRATCH_UPDATES, SCRATCH_RATE = 400, 1e-3
 SHIFT = 4
 """Most pixels of the random shift."""
 QUICK_UPDATES = 10
