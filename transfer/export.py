@@ -26,7 +26,7 @@ from robot import bundle
 from robot.config import ConfigError
 from robot.controller import Controller, open_session
 from robot.monitor import Monitor
-from robot.verification import TOLERANCE, difference
+from robot.verification import difference, tolerance
 from transfer.cli import GateRefused
 
 Inputs = Mapping[str, npt.NDArray[Any]]
@@ -77,8 +77,9 @@ def export(
     )
     expected = run_torch(policy, recorded)
     error = max(parity(policy, controller, part) for part in (recorded, *random_inputs(inputs, RANDOM, rng)))
-    if not error <= TOLERANCE:
-        raise GateRefused(f"export: the ONNX graph differs from the policy by {error:.2g}; {TOLERANCE:g} is allowed.")
+    allowed = tolerance(policy.output_names)
+    if not error <= allowed:
+        raise GateRefused(f"export: the ONNX graph differs from the policy by {error:.2g}; {allowed:g} is allowed.")
     bundle.write(
         out,
         onnx=graph,
