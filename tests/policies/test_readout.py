@@ -77,7 +77,7 @@ def test_a_supervised_network_learns_what_its_features_could_not_tell(rng: np.ra
     torch.manual_seed(0)
     fresh = torch.nn.Sequential(torch.nn.Linear(3, 32), torch.nn.Tanh(), torch.nn.Linear(32, 2), torch.nn.Tanh())
     inputs = [torch.from_numpy(x[:800].astype(np.float32))]
-    trained = supervised(fresh, lambda n, i: n(i[0]), 2, inputs, y[:800], updates=150, batch=64, seed=0,
+    trained = supervised(fresh, lambda n, i: n(i[0]), 2, inputs, y[:800], updates=300, batch=64, seed=0,
                          learning_rate=1e-2)  # fmt: skip
     wanted = Targets(("product",), y[:800], y[800:], np.arange(400))
 
