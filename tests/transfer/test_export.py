@@ -104,8 +104,8 @@ def seeing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Policy, Export]:
 def test_every_output_agrees_on_recorded_and_random_inputs(
     plain: tuple[Policy, Export], seeing: tuple[Policy, Export]
 ) -> None:
-    for _, made in (plain, seeing):
-        assert 0.0 < made.parity_max_error <= 1e-5
+    for (_, made), most in ((plain, 1e-5), (seeing, 1e-4)):  # the second one has a memory
+        assert 0.0 < made.parity_max_error <= most
         assert made.bytes == (made.bundle / "policy.onnx").stat().st_size
         assert 0.0 < made.latency_us_p50 <= made.latency_us_p99
         assert all(c["ok"] for c in bundle.checks(made.bundle))
@@ -126,7 +126,7 @@ def test_names_shapes_and_batch_axis_are_as_agreed(seeing: tuple[Policy, Export]
     }
     assert shapes(model.graph.output) == {
         "action": ["batch", 1],
-        "context": ["batch", 3],
+        "context": ["batch", 4],
         "state_memory_next": ["batch", 3, 7],
     }
 

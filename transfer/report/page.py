@@ -157,6 +157,8 @@ def _parameters(stages: Sequence[StageResult], nominal: Nominal) -> list[Section
 def _candidates(stages: Sequence[StageResult]) -> list[Section]:
     sections = []
     for stage in _of(stages, "finetune"):
+        if "candidates" not in stage.result:
+            continue  # of an encoder
         selected = stage.result["selected"]
         rows = [
             (
