@@ -50,7 +50,19 @@ class Gate(nn.Module):
         self.value, self.gate = nn.Linear(inputs, outputs), nn.Linear(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.value(x) * nn.functional.silu(self.gate(x))
+        gate = _linear(self.gate, x)
+        return _linear(self.value, x) * (gate * torch.sigmoid(gate))
+
+
+class Last(nn.Linear):
+    """A layer that works in the precision of what it reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _linear(self, x)
+
+
+def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    return nn.functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
 
 
 class Stretches(NamedTuple):
@@ -114,29 +126,33 @@ class Evidence(nn.Module):
         self.inputs, self.results = Scale(size + (len(pairs) if known else 0)), Scale(self.outcomes)
         widths = [len(self.inputs.mean), *hidden]
         gates = [Gate(i, o) for i, o in pairwise(widths)]
-        self.net = nn.Sequential(*gates, nn.Linear(widths[-1], self.outcomes * (2 + latents)))
+        self.net = nn.Sequential(*gates, Last(widths[-1], self.outcomes * (2 + latents)))
         self.weight = nn.Parameter(torch.zeros(self.outcomes))  # log; stretches overlap and so are not independent
         self.register_buffer("ramp", (torch.arange(span) + 0.5) / span**2, persistent=False)
         self.register_buffer("unit", torch.eye(latents, dtype=torch.float64), persistent=False)
 
     def forward(self, history: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (B, Z) and variance (B, Z) of the latents after the window."""
+        """Mean (B, Z) and variance (B, Z) of the latents after the window.
+
+        In double precision throughout: what slightly explains a residual is divided by little, which shows every
+        rounding, and the exported file must give the same numbers.
+        """
         seen = self.stretches(history, mask)
         foretold = self.foretell(seen.inputs)
         certainty = torch.exp(self.weight - foretold.log_variance) * seen.real.unsqueeze(-1)
         residual = self.results(seen.outcomes) - foretold.mean
-        slopes = foretold.slopes.flatten(1, 2).double()
-        weighted = slopes * certainty.flatten(1).unsqueeze(-1).double()
+        slopes = foretold.slopes.flatten(1, 2)
+        weighted = slopes * certainty.flatten(1).unsqueeze(-1)
         information = weighted.transpose(1, 2) @ slopes + self.unit
-        evidence = weighted.transpose(1, 2) @ residual.flatten(1).unsqueeze(-1).double()
+        evidence = weighted.transpose(1, 2) @ residual.flatten(1).unsqueeze(-1)
         unit = self.unit.expand(information.shape[0], -1, -1)  # len() would fix the batch in an exported file
         solved = self._solve(information, torch.cat([evidence, unit], dim=2))
         return solved[..., 0].float(), (solved[..., 1:] * self.unit).sum(dim=2).float()
 
     def stretches(self, history: Tensor, mask: Tensor) -> Stretches:
-        """Cut a window into overlapping stretches, the newest ending at the newest row."""
+        """Cut a window into overlapping stretches, the newest ending at the newest row; in double precision."""
         span, first = self.span, (history.shape[1] - 1) % self.span
-        history = history * mask.unsqueeze(-1)
+        history = history.double() * mask.unsqueeze(-1)
         rows = history[:, first::span, : self.width]
         before, here, after = rows[:, 1:-2], rows[:, 2:-1], rows[:, 3:]
         late, early = self._moved(here, after), self._moved(before, here)
@@ -170,7 +186,7 @@ class Evidence(nn.Module):
         return torch.cat(made, dim=2)
 
     def foretell(self, inputs: Tensor) -> Foretold:
-        """(B, n, inputs) -> what is expected of the outcomes."""
+        """(B, n, inputs) -> what is expected of the outcomes, in the precision of the inputs."""
         made = self.net(self.inputs(inputs)).unflatten(2, (self.outcomes, 2 + self.latents))
         return Foretold(made[..., 0], made[..., 1].clamp(MOST_CERTAIN, LEAST_CERTAIN), 0.1 * made[..., 2:])
 

@@ -55,8 +55,8 @@ class Grounding(nn.Module):
     def loss(self, evidence: Evidence, history: Tensor, mask: Tensor, parameters: Tensor) -> Tensor:
         """Gaussian negative log likelihood of the outcomes, a mean over real stretches."""
         seen = evidence.stretches(history, mask)
-        foretold = evidence.foretell(seen.inputs)
+        foretold = evidence.foretell(seen.inputs.float())
         expected = foretold.mean + (foretold.slopes * self.latents(parameters)[:, None, None]).sum(dim=-1)
-        error = (evidence.results(seen.outcomes) - expected).square() * torch.exp(-foretold.log_variance)
+        error = (evidence.results(seen.outcomes).float() - expected).square() * torch.exp(-foretold.log_variance)
         losses = 0.5 * (foretold.log_variance + error).mean(dim=2)
         return (losses * seen.real).sum() / seen.real.sum().clamp(min=1.0)

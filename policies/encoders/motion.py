@@ -63,9 +63,10 @@ class Motion(nn.Module):
     def forward(self, cosine: Tensor, sine: Tensor, velocity: Tensor, action: Tensor) -> Tensor:
         """(..., J) each and action (..., A) in [-1, 1] -> (..., J)."""
         still = terms(cosine, sine)
-        torque = action @ self.drive - products(still, velocity) @ self.bias
+        drive, bias, matrix = (b.to(still.dtype) for b in (self.drive, self.bias, self.mass))
+        torque = action @ drive - products(still, velocity) @ bias
         torque = torque - self.damping * velocity - self.friction * torch.tanh(velocity / SLIP)
-        mass = still @ self.mass
+        mass = still @ matrix
         if self.joints == 1:
             return torque / _apart_from_zero(mass)
         a, b, c, d = (mass[..., i : i + 1] for i in range(4))

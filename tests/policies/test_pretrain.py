@@ -209,7 +209,7 @@ def test_adaptation_lowers_the_error_on_another_robot_and_replay_limits_the_loss
 
 
 def test_the_encoder_is_fast_enough_for_a_batch_of_environments(encoder_card: EncoderCard) -> None:
-    """1 ms for 128 robots on an idle core; the limit here leaves room for a busy one."""
+    """5 ms for 128 robots on an idle core, in double precision; the limit leaves room for a busy one."""
     encoder = PhysicsEncoder(replace(encoder_card, history=EncoderConfig().history)).eval()
     history, mask = (
         torch.zeros(128, EncoderConfig().history, encoder.card.row),
@@ -221,7 +221,7 @@ def test_the_encoder_is_fast_enough_for_a_batch_of_environments(encoder_card: En
             start = time.process_time()
             encoder(history, mask)
             times.append(time.process_time() - start)
-    assert np.median(times) < 5e-3
+    assert np.median(times) < 15e-3
 
 
 def test_a_linear_probe_finds_what_is_linear() -> None:
