@@ -84,7 +84,7 @@ class Run:
             "budget": self.budget,
             "inputs": self.inputs,
             "versions": versions,
-            "volatile": sorted({*VOLATILE, *volatile}),
+            "volatile": sorted({*VOLATILE, *(name for name in volatile if name in keys)}),
             **keys,
         }
         path = self.out / "result.json"

@@ -16,7 +16,8 @@ def test_result_has_the_common_keys_and_its_inputs_by_hash(tmp_path: Path) -> No
     (tmp_path / "in.csv").write_text("x")
     run = Run("train", tmp_path / "out", seed=4, budget="quick", settings={"a": 1, "where": Path("x")})
     run.input(tmp_path / "in.csv")
-    path = run.finish({"success": wilson(3, 4), "array": np.array([1.5])}, volatile=("rate",))
+    keys = {"success": wilson(3, 4), "array": np.array([1.5]), "rate": 2.0}
+    path = run.finish(keys, volatile=("rate", "of another way to run the stage"))
     result = json.loads(path.read_text())
     assert {k: result[k] for k in ("stage", "seed", "budget", "array")} == {
         "stage": "train",
