@@ -4,7 +4,7 @@
 
 Reads   nothing; the surrogate is reached only as a driver and through the logs recorded on it.
 Writes  one folder a stage, result.json and report.html; with resume=true it goes on where it was stopped.
-Costs   about seven minutes on two cores.
+Costs   some minutes on two cores; the table that it ends with has the seconds of each stage.
 Pretrain an encoder and train a policy in simulation, record logs, correct the simulation with them, fine-tune,
 export, verify, and count successes on the surrogate: zero-shot, fine-tuned, and trained from scratch.
 Beside this, in a process of its own: the same task with a camera in place of the joints' sensors, on a surrogate whose

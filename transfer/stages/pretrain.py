@@ -9,9 +9,8 @@ Reads   nothing but configs: the robot, its prior (dr=NAME) and the encoder's si
         <robot>_handheld or <robot>_appearance, where there is one; physics varies by <robot>_default. An encoder of
         recordings reads a data set and the simulator identified on it (evaluate logs= encoder= uses it).
 Writes  encoder/ (safetensors, encoder.yaml, and card.html to look at), curve.jsonl, and result.json with the scores.
-Costs   on two cores about a minute for the pendulum's physics, less than three for its pictures, and a quarter of an
-        hour for those of so101's two cameras. Killed at any moment, it goes on with resume=true. A study trains some
-        fifty encoders more, a dozen seconds each.
+Costs   for the pendulum about a minute of processor time for physics and six for pictures, on which two processes work.
+        Killed at any moment, it goes on with resume=true. A study trains some forty encoders more.
 """
 
 from __future__ import annotations
@@ -66,6 +65,8 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     kind = cfg.encoder.get("kind")
     if kind not in KINDS:
         raise ConfigError(f"encoder.kind is '{kind}'. {nearest(str(kind), list(KINDS))}")
+    if (cfg.logs is None) != (cfg.posterior is None):
+        raise ConfigError("an encoder of recordings needs both logs= and posterior=; other encoders read neither.")
     if cfg.study is not None:
         return _study(cfg, kind, run)
     curve, probes = (_physics if kind == "physics" else _vision)(cfg, run)
@@ -113,7 +114,7 @@ def _recordings(cfg: Config, run: Run, encoder: EncoderConfig) -> tuple[WindowDa
     return data, card_of(cfg.robot.spec, encoder)
 
 
-def _vision(cfg: Config, run: Run, _: tasks.Task | None = None, examined: bool = True) -> tuple[Any, Any]:
+def _vision(cfg: Config, run: Run, examined: bool = True) -> tuple[Any, Any]:
     from policies.encoders.vision import VisionConfig
     from policies.encoders.vision_pretrain import pretrain_vision
     from robot import config
@@ -159,7 +160,10 @@ def _study(cfg: Config, kind: str, run: Run) -> dict[str, Any]:
     def pretrained(seed: int, out: Path) -> Path:
         if not (out / "encoder" / "encoder.yaml").is_file():
             own = replace(cfg, seed=seed, study=None, resume=True)
-            (_physics if kind == "physics" else _vision)(own, Run("pretrain", out, seed=seed), task, examined=False)
+            if kind == "physics":
+                _physics(own, Run("pretrain", out, seed=seed), task, examined=False)
+            else:
+                _vision(own, Run("pretrain", out, seed=seed), examined=False)
         return out / "encoder"
 
     prior = parameters(cfg.robot, None, cfg.dr)
