@@ -33,7 +33,14 @@ Judge = Callable[[Policy], Episodes]
 ADAPTED = "adapted_encoder"
 """Folder of the adapted encoder and its heads."""
 
-ON_POSTERIOR = TrainConfig(env_steps=270_000, std_start=0.5, critic_rollouts=1, evaluate_segments=2)
+ON_POSTERIOR = TrainConfig(
+    env_steps=270_000,
+    learning_rate=6e-4,
+    learning_rate_end=1e-4,
+    std_start=0.5,
+    critic_rollouts=1,
+    evaluate_segments=2,
+)
 """Settings for a policy that starts from another: less noise, and a critic that adapts before the actor moves."""
 
 

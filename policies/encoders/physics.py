@@ -40,7 +40,8 @@ def check_size(history: int, span: int, context: int) -> None:
 class EncoderConfig:
     """configs/encoder/physics.yaml: the encoder's size and how it is pretrained."""
 
-    kind: Literal["physics"] = "physics"
+    kind: Literal["physics", "recordings"] = "physics"
+    """Of simulations, or of innovations (transfer/innovations.py)."""
     history: int = 128
     """Past control steps in the window."""
     context: int = 24

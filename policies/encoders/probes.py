@@ -16,7 +16,8 @@ from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.windows import WindowData
 
 Array = npt.NDArray[np.float64]
-_CHUNK = 8192
+_CHUNK = 512
+"""Windows at a time; with many latents each one takes megabytes."""
 
 
 def contexts(encoder: PhysicsEncoder, data: WindowData) -> Array:

@@ -19,7 +19,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from policies.progress import Meter
 from robot import files
@@ -34,13 +34,10 @@ from transfer.choices import TaskChoice, existing, parameters
 from transfer.cli import Common
 from transfer.progress import terminal
 
-if TYPE_CHECKING:
-    from policies.encoders.physics import EncoderCard, EncoderConfig
-    from policies.encoders.windows import WindowData
-
 VOLATILE = ("encoder",)
-KINDS = ("physics", "vision")
+KINDS = ("physics", "vision", "recordings")
 DEMO_IMAGES, DEMO_UPDATES = 6144, 600
+QUICK: dict[str, Any] = {"simulations": 48, "seconds": 3.0, "windows": 16, "grounding": 60, "updates": 60}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +62,15 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     kind = cfg.encoder.get("kind")
     if kind not in KINDS:
         raise ConfigError(f"encoder.kind is '{kind}'. {nearest(str(kind), list(KINDS))}")
-    if (cfg.logs is None) != (cfg.posterior is None):
-        raise ConfigError("an encoder of recordings needs both logs= and posterior=; other encoders read neither.")
+    given = [key for key in ("logs", "posterior") if getattr(cfg, key) is not None]
+    if len(given) != (2 if kind == "recordings" else 0):
+        got = " and ".join(f"{key}=" for key in given) or "neither logs= nor posterior="
+        raise ConfigError(
+            f"encoder={kind} with {got}: encoder=recordings needs logs= and posterior=, and the others read neither."
+        )
     if cfg.study is not None:
         return _study(cfg, kind, run)
-    curve, probes = (_physics if kind == "physics" else _vision)(cfg, run)
+    curve, probes = {"physics": _physics, "vision": _vision, "recordings": _recordings}[kind](cfg, run)
     files.write_text(run.out / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in curve))
     return {"encoder": str(run.out / "encoder"), "probes": probes}
 
@@ -84,11 +85,7 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bo
 
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:
-        encoder = replace(encoder, simulations=48, seconds=3.0, windows=16, grounding=60, updates=60)
-    if cfg.logs is not None:
-        data, card = _recordings(cfg, run, encoder)
-        result = pretrain(data, card, encoder, run.out / "encoder", seed=cfg.seed, resume=cfg.resume, report=terminal())
-        return result.curve, result.probes
+        encoder = replace(encoder, **QUICK)
     task = task or (cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name))
     prior = parameters(cfg.robot, None, cfg.dr)
     data = simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
@@ -102,16 +99,24 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bo
     return result.curve, result.probes
 
 
-def _recordings(cfg: Config, run: Run, encoder: EncoderConfig) -> tuple[WindowData, EncoderCard]:
-    """Windows along recordings around the simulator that was identified on them, and the card of their encoder."""
+def _recordings(cfg: Config, run: Run) -> tuple[Any, Any]:
+    """Windows along recordings around the simulator that was identified on them, and their encoder."""
+    from policies.encoders.physics import EncoderConfig
+    from policies.encoders.pretrain import pretrain
+    from robot import config
     from sim import randomization
     from transfer.dataset import load_dataset
     from transfer.innovations import card_of, innovation_windows
 
+    encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
+    if cfg.quick:
+        encoder = replace(encoder, **QUICK)
     law = randomization.load(run.input(existing(cfg.posterior, "posterior", "identify")))
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
     data = innovation_windows(logs, Model(cfg.robot), law, encoder, seed=cfg.seed)
-    return data, card_of(cfg.robot.spec, encoder)
+    card, out = card_of(cfg.robot.spec, encoder), run.out / "encoder"
+    result = pretrain(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=terminal())
+    return result.curve, result.probes
 
 
 def _vision(cfg: Config, run: Run, examined: bool = True) -> tuple[Any, Any]:
