@@ -26,6 +26,7 @@ from policies.encoders.probes import contexts, prediction_errors
 from policies.encoders.windows import WindowData, cut
 from robot.observation import Observation
 from robot.result import Budget, mean_ci
+from sim.identifiability import attainable
 from sim.model import Model, RobotConfig
 from sim.open_loop import OpenLoop
 from sim.randomization import Randomization
@@ -74,12 +75,14 @@ class Effort:
     """Length of their rollouts."""
     explained: int = 6
     """Windows behind the attribution."""
+    sensitive: int = 16
+    """Windows behind what is attainable; 0: it is not worked out."""
 
 
 EFFORTS: dict[Budget, Effort] = {
     "full": Effort(),
-    "demo": Effort(rows=1200, scratch_updates=15, simulations=4, seconds=1.8, explained=3),
-    "quick": Effort(rows=600, scratch_updates=4, simulations=2, seconds=1.8, explained=2),
+    "demo": Effort(rows=1200, scratch_updates=15, simulations=4, seconds=1.8, explained=3, sensitive=0),
+    "quick": Effort(rows=600, scratch_updates=4, simulations=2, seconds=1.8, explained=2, sensitive=2),
 }
 
 
@@ -120,6 +123,7 @@ def examine(
         "kind": "physics",
         "readout": read,
         "readable": readable,
+        "attainable": _attainable(subject, encoder.card.history, effort, seed) if train.names else {},
         "units": dict(zip(train.names, train.units, strict=True)),
         "calibration": _calibration(encoder, heads, train, test),
         "robustness": _robustness(encoder, heads, simulated, cases, readable),
@@ -171,6 +175,18 @@ def _raw(data: WindowData) -> Array:
     return readout.narrowed(np.concatenate([data.history, data.mask[..., None]], axis=2))
 
 
+def _attainable(subject: Subject, history: int, effort: Effort, seed: int) -> dict[str, float]:
+    """Parameter -> R squared of a full window at best; empty where contacts make readings jump with parameters."""
+    if not effort.sensitive or _touches(Model(subject.robot).mj):
+        return {}
+    best = attainable(subject.task, subject.robot, subject.prior, history=history, windows=effort.sensitive, seed=seed)
+    return dict(zip(best.names, best.median.tolist(), strict=True))
+
+
+def _touches(mj: mujoco.MjModel) -> bool:
+    return not mj.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT.value and bool(mj.geom_contype.any())
+
+
 def _contacts(
     encoder: PhysicsEncoder, subject: Subject, effort: Effort, seed: int
 ) -> tuple[WindowData, WindowData] | None:
@@ -180,8 +196,7 @@ def _contacts(
     def touching(env: BatchedEnv) -> Array:
         return np.asarray(env.plant.batch.bind("ncon"), dtype=np.float64).reshape(-1, 1)
 
-    mj = Model(subject.robot).mj
-    if mj.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_CONTACT.value or not mj.geom_contype.any():
+    if not _touches(Model(subject.robot).mj):
         return None
     rollouts = roll_out(
         task,

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 
 import numpy as np
 import numpy.typing as npt
 
 from policies.encoders.physics import EncoderCard, EncoderConfig
 from policies.encoders.windows import WindowData, cut, join
+from robot.config import ConfigError
 from robot.log import Channel, EpisodeLog
 from robot.observation import ActionConfig, Observation, ObservationConfig
 from robot.spec import RobotSpec
@@ -135,6 +137,9 @@ def simulated_windows(
         seed=seed,
         nthread=nthread,
     )
+    told = [i for i, name in enumerate(rollouts.names) if any(fnmatch(name, pattern) for pattern in encoder.told)]
+    if rollouts.names and not told:
+        raise ConfigError(f"encoder.told={list(encoder.told)} names none of {list(rollouts.names)}.")
     windows = cut(
         rollouts.observation,
         rollouts.action,
@@ -143,9 +148,9 @@ def simulated_windows(
         horizon=encoder.horizon,
         count=encoder.windows,
         rng=np.random.default_rng(seed),
-        parameters=rollouts.parameters,
-        names=rollouts.names,
-        units=rollouts.units,
+        parameters=rollouts.parameters[:, told],
+        names=tuple(rollouts.names[i] for i in told),
+        units=tuple(rollouts.units[i] for i in told),
     )
     middle = {name: float(value[0]) for name, value in randomization.center(Model(robot)).items()}
     if encoder.equations:

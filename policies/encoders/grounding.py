@@ -57,6 +57,6 @@ class Grounding(nn.Module):
         seen = evidence.stretches(history, mask)
         foretold = evidence.foretell(seen.inputs.float())
         expected = foretold.mean + (foretold.slopes * self.latents(parameters)[:, None, None]).sum(dim=-1)
-        error = (evidence.results(seen.outcomes).float() - expected).square() * torch.exp(-foretold.log_variance)
-        losses = 0.5 * (foretold.log_variance + error).mean(dim=2)
+        residual = evidence.stretches.results(seen.outcomes).float() - expected
+        losses = 0.5 * (foretold.log_variance + residual.square() * torch.exp(-foretold.log_variance)).mean(dim=2)
         return (losses * seen.real).sum() / seen.real.sum().clamp(min=1.0)

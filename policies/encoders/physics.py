@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from policies import tensors
 from policies.encoders.evidence import Evidence
+from policies.encoders.votes import Votes
 from policies.network import Scale
 from robot import config
 from robot.config import ConfigError
 from robot.observation import Observation
 from robot.spec import RobotSpec
 
-VERSION = 2
+VERSION = 3
 REACH = 3.0
 """Latents beyond this many of their deviations are cut, and the context is their share of it."""
 WEIGHTS, CARD = "encoder.safetensors", "encoder.yaml"
@@ -52,12 +53,16 @@ class EncoderConfig:
     """Widths of the network that knows what to expect."""
     horizon: int = 32
     """Future steps [control steps] over which the prediction loss runs open loop."""
+    weighing: Literal["regression", "votes"] = "regression"
+    """How stretches are put together: as evidence to be explained (evidence.py), or as votes (votes.py)."""
     equations: bool = True
     """Whether the nominal robot's equations of motion are given, where they are known (transfer/rigid.py)."""
     predictor: tuple[int, ...] = (64, 64)
     """Widths of the prediction head."""
     base: bool = True
     """Whether predictions stand on a simulator's, where the observation shows the state that it must start from."""
+    told: tuple[str, ...] = ("*",)
+    """Patterns of the parameters that the context is to tell; the others only vary."""
     simulations: int = 512
     """Randomized robots that are rolled out for training."""
     seconds: float = 4.0
@@ -113,6 +118,7 @@ class EncoderCard:
     predictor: tuple[int, ...]
     base: dict[str, float] | None = None
     """Target -> value of the simulator on which predictions stand; None: they stand on the last state."""
+    weighing: Literal["regression", "votes"] = "regression"
     equations: bool = False
     """Whether the nominal robot's equations of motion are inside."""
     parameters: tuple[str, ...] = ()
@@ -140,6 +146,7 @@ class EncoderCard:
             history=config.history,
             context=config.context,
             span=config.span,
+            weighing=config.weighing,
             hidden=config.hidden,
             predictor=config.predictor,
         )
@@ -184,7 +191,7 @@ class PhysicsEncoder(nn.Module):
         super().__init__()
         self.card = card
         self.scale = Scale(card.row)
-        self.evidence = Evidence(
+        self.evidence = (Votes if card.weighing == "votes" else Evidence)(
             card.components,
             len(card.actuators),
             span=card.span,

@@ -1,8 +1,8 @@
 """Pretraining of the physics encoder on windows of randomized rollouts.
 
-Two stages. Grounding (grounding.py) teaches what to expect of a robot whose parameters are known; then the whole runs
-as it will run later, from windows alone, on the losses of objectives.py. The best by held-out loss is kept. Every
-validation writes a checkpoint, from which `resume` goes on.
+Two stages. Grounding (grounding.py) teaches what to expect of a robot whose parameters are known; where stretches vote
+(votes.py), to tell them. Then the whole runs as it will run later, from windows alone, on the losses of objectives.py.
+The best by held-out loss is kept. Every validation writes a checkpoint, from which `resume` goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from policies.encoders.heads import Heads
 from policies.encoders.objectives import Batches, disagreement, losses
 from policies.encoders.physics import EncoderCard, EncoderConfig, PhysicsEncoder
 from policies.encoders.probes import prediction_errors, probe
+from policies.encoders.votes import Votes
 from policies.encoders.windows import WindowData
 from policies.progress import Meter, Report, silent
 
@@ -86,9 +87,10 @@ def set_statistics(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> N
     real = data.history[data.mask > 0]
     encoder.scale.set(real.mean(axis=0), real.std(axis=0))
     some = slice(None, None, max(len(data) // SOME, 1))
-    if encoder.evidence.motion is not None and data.equations is not None:
-        encoder.evidence.motion.set(data.equations)
-    encoder.evidence.set_statistics(torch.from_numpy(data.history[some]), torch.from_numpy(data.mask[some]))
+    stretches = encoder.evidence.stretches
+    if stretches.motion is not None and data.equations is not None:
+        stretches.motion.set(data.equations)
+    stretches.set_statistics(torch.from_numpy(data.history[some]), torch.from_numpy(data.mask[some]))
     heads.predictor.set_statistics(data)
     heads.blind.set_statistics(data)
     if data.names:
@@ -156,7 +158,10 @@ class _Training:
     def _loss(self, update: int) -> Tensor:
         batch = self.batches.draw()
         if update < self.grounded:
-            return self.grounding.loss(self.encoder.evidence, batch[0], batch[1], batch[-1])
+            evidence = self.encoder.evidence
+            if isinstance(evidence, Votes):
+                return self.heads.parameters_head.loss(self.encoder(batch[0], batch[1]), batch[-1])
+            return self.grounding.loss(evidence, batch[0], batch[1], batch[-1])
         seeing, blind, context = losses(self.encoder, self.heads, batch)
         loss = seeing + blind
         if self.train.names:

@@ -109,7 +109,16 @@ TASKS: dict[str, Task] = {
             *(f"touch/{leg}" for leg in LEGS),
         ),
         observation=ObservationConfig(
-            features=("imu_gyro", "imu_gravity", "goal", "joint_position", "joint_velocity", "previous_action"),
+            features=(
+                "imu_gyro",
+                "imu_gravity",
+                "imu_accel",
+                "goal",
+                "joint_position",
+                "joint_velocity",
+                "joint_effort",
+                "previous_action",
+            ),
             goal=("forward", "sideways", "turning"),
         ),
         action=ActionConfig(kind="position", actuators=JOINTS, scale=(0.3, 0.5, 0.5) * 4),

@@ -60,7 +60,7 @@ def test_a_grounded_model_gives_the_latents_of_a_made_up_robot() -> None:
     history = torch.from_numpy(np.stack([place, velocity, action], axis=2).astype(np.float32))
     mask, parameters = torch.ones(count, rows), torch.from_numpy(latent[:, None].astype(np.float32))
     evidence = Evidence(("position/x", "velocity/x"), 1, span=2, latents=1, hidden=(32,), period_s=1.0, known=False)
-    evidence.set_statistics(history, mask)
+    evidence.stretches.set_statistics(history, mask)
     grounding = Grounding(1, 1)
     empty = np.zeros((count, 0), np.float32)
     grounding.set_statistics(

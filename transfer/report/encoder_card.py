@@ -132,7 +132,14 @@ def _readout(card: Mapping[str, Any], folder: Path) -> list[Section]:
         + card["words"]["readout"]
     )
     rows = [(n, *(interval(read[n].get(k), 2) for k in figures.BESIDE)) for n in figures.in_order(read)]
-    head = ("quantity", *(title for title, _, _ in figures.BESIDE.values()))
+    head: tuple[str, ...] = ("quantity", *(title for title, _, _ in figures.BESIDE.values()))
+    if best := card.get("attainable"):
+        note += _p(
+            "At best: what a full window with these sensors' noise can tell of this prior at all, from the simulator's "
+            "sensitivities. Probes also see the shorter windows of starts."
+        )
+        head = (*head, "at best")
+        rows = [(*row, f"{best[row[0]]:.2f}" if row[0] in best else "") for row in rows]
     label = "R² (contact: area under the ROC curve)" if "contact" in read else "R²"
     return [("What can be linearly read", note + embed(figures.figure_readout(read, label)) + table(head, rows))]
 

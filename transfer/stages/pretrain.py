@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         )
     if cfg.study is not None:
         return _study(cfg, kind, run)
-    curve, probes = {"physics": _physics, "vision": _vision, "recordings": _recordings}[kind](cfg, run)
+    made_of: dict[str, Callable[[Config, Run], tuple[Any, Any]]]
+    made_of = {"physics": _physics, "vision": _vision, "recordings": _recordings}
+    curve, probes = made_of[kind](cfg, run)
     files.write_text(run.out / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in curve))
     return {"encoder": str(run.out / "encoder"), "probes": probes}
 
