@@ -34,14 +34,15 @@ ADAPTED = "adapted_encoder"
 """Folder of the adapted encoder and its heads."""
 
 ON_POSTERIOR = TrainConfig(
-    env_steps=270_000,
+    env_steps=200_000,
     learning_rate=6e-4,
     learning_rate_end=1e-4,
-    std_start=0.5,
+    std_start=1.0,
     critic_rollouts=1,
     evaluate_segments=2,
 )
-"""Settings for a policy that starts from another: less noise, and a critic that adapts before the actor moves."""
+"""Settings for a policy that starts from another: full noise again, or it stays with what the old robot was best done
+with, and a critic that adapts before the actor moves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

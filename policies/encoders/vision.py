@@ -254,10 +254,11 @@ class Eye(nn.Module):
 
     def maps(self, image: Tensor) -> Tensor:
         """image (B, 3, h, w) uint8 -> the finest level of the pyramid (B, C, h / 4, w / 4)."""
-        x = image.float() / 255.0
-        # colour and brightness of the light are divided out: what counts is how the picture differs from its mean
+        # colour and brightness of the light are divided out: what counts is how the picture differs from its mean;
+        # in double precision, or a dark picture shows the order in which its pixels were added up
+        x = image.double() / 255.0
         x = x - x.mean(dim=(2, 3), keepdim=True)
-        x = x / (x.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-4).sqrt()
+        x = (x / (x.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-4).sqrt()).float()
         fine = []
         x = self.stem(x)
         for level in self.down:
