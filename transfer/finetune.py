@@ -34,7 +34,7 @@ ADAPTED = "adapted_encoder"
 """Folder of the adapted encoder and its heads."""
 
 ON_POSTERIOR = TrainConfig(
-    env_steps=200_000,
+    env_steps=150_000,
     learning_rate=6e-4,
     learning_rate_end=1e-4,
     std_start=1.0,

@@ -51,7 +51,7 @@ VOLATILE = ("stages", "bundle", "report")
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
     trials: int = TRIALS
-    """Episodes on the surrogate for each policy; half as many for those that see."""
+    """Episodes on the surrogate for each policy; three tenths of them for those that see."""
 
 
 @dataclass
@@ -88,7 +88,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
         looked = beside.submit(look, replace(chain, rows=[]))
         zero_shot = in_simulation(chain)
-        seen = beside.submit(see, replace(chain, rows=[]), looked.result()[0], zero_shot, trials // 2)
+        seen = beside.submit(see, replace(chain, rows=[]), looked.result()[0], zero_shot, trials * 3 // 10)
         summary, bundle = by_the_joints(chain, zero_shot, trials)
         pixels, rows = seen.result()
     chain.rows += looked.result()[1] + rows

@@ -38,6 +38,7 @@ from transfer.progress import terminal
 VOLATILE = ("encoder",)
 KINDS = ("physics", "vision", "recordings")
 DEMO_IMAGES, DEMO_UPDATES = 6144, 600
+DEMO: dict[str, Any] = {"simulations": 256, "grounding": 500, "updates": 250}
 QUICK: dict[str, Any] = {"simulations": 48, "seconds": 3.0, "windows": 16, "grounding": 60, "updates": 60}
 
 
@@ -89,6 +90,8 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bo
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:
         encoder = replace(encoder, **QUICK)
+    if cfg.demo:
+        encoder = replace(encoder, **DEMO)
     task = task or (cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name))
     prior = parameters(cfg.robot, None, cfg.dr)
     data = simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
