@@ -21,8 +21,9 @@ from torch.nn import functional
 from policies import tensors
 from policies.encoders.augment import random_shift, strong
 from policies.encoders.checkpoint import collect, restore
+from policies.encoders.eye import Eye
 from policies.encoders.together import Team, helpers
-from policies.encoders.vision import Eye, Seen, VisionCard, VisionConfig, VisionEncoder
+from policies.encoders.vision import Seen, VisionCard, VisionConfig, VisionEncoder
 from policies.encoders.vision_data import ImageData
 from policies.encoders.vision_heads import MapHeads
 from policies.encoders.vision_probes import ERRORS, errors, probe

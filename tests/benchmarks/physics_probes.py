@@ -72,7 +72,8 @@ def scores(
     driven = encoders[0].card.actuators[0]
     named = [dict(zip(d.names, d.parameters.T, strict=True)) for d in (train, test)]
     wanted = [targets(values, model, driven) for values in named]
-    names = [n for n, v in wanted[1].items() if v.std() > 1e-12]
+    untold = set(named[0]) - set(encoders[0].card.parameters)  # what the encoder was not asked to tell
+    names = [n for n, v in wanted[1].items() if v.std() > 1e-12 and n not in untold]
     fitted, truth = (np.stack([w[n] for n in names], axis=1) for w in wanted)
     out: dict[str, list[float]] = {n: [] for n in names}
     for encoder in encoders:

@@ -14,14 +14,13 @@ import torch
 from policies import tensors
 from policies.encoders import vision_pretrain
 from policies.encoders.augment import random_shift, strong
+from policies.encoders.eye import agreed, directions
 from policies.encoders.together import Team
 from policies.encoders.vision import (
     Seen,
     VisionCard,
     VisionConfig,
     VisionEncoder,
-    agreed,
-    directions,
     image_angle,
     joint_angles,
     state_names,
