@@ -24,7 +24,8 @@ Watch = Callable[[BatchedEnv], npt.NDArray[np.floating]]
 KINDS = ("ornstein_uhlenbeck", "chirp", "prbs", "pump", "quiet")
 SHARES = (0.25, 0.2, 0.15, 0.35, 0.05)
 
-
+LEAST_SHARE = 0.2
+"""Of the highest speed, at which an episode's pump brakes at the earliest."""
 EPISODE_S = 6.0
 """Mean time after which a simulation begins anew [s]."""
 
@@ -53,13 +54,16 @@ class Excitation:
     def __init__(
         self, n: int, width: int, period_s: float, rng: np.random.Generator, fast: npt.ArrayLike = np.inf
     ) -> None:
-        """Joints that are faster than `fast`, (width,) [rad/s], are braked where they would be pumped up."""
-        self._rng, self._period, self._fast = rng, period_s, np.asarray(fast)
+        """Joints faster than a share of `fast`, (width,) [rad/s], are braked where they would be pumped up.
+
+        Each episode has its own share.
+        """
+        self._rng, self._period, self._limit = rng, period_s, np.asarray(fast)
         self.kind, self._t = np.zeros(n, dtype=np.intp), np.zeros((n, 1))
         self._size, self._state, self._low, self._high, self._phase, self._sweep_s, self._level = np.zeros(
             (7, n, width)
         )
-        self._pull, self._hold_s, self._pump = np.zeros((3, n, 1))
+        self._pull, self._hold_s, self._pump, self._share = np.zeros((4, n, 1))
         self.redraw(np.arange(n, dtype=np.intp))
 
     def redraw(self, ids: npt.NDArray[np.intp]) -> None:
@@ -78,6 +82,7 @@ class Excitation:
         self._hold_s[ids] = np.exp(rng.uniform(np.log(0.05), np.log(0.6), one))  # mean time between PRBS switches
         self._level[ids] = rng.choice([-1.0, 1.0], each)
         self._pump[ids] = rng.choice([-1.0, 1.0], one, p=[0.2, 0.8])
+        self._share[ids] = rng.uniform(LEAST_SHARE, 1.0, one)
 
     def next(self, velocity: Array) -> Array:
         """(n, width) actions in [-1, 1] for the next control step; `velocity` (n, width) of the driven joints."""
@@ -91,7 +96,10 @@ class Excitation:
         # with the motion it pumps energy in, against it it brakes: weak motors get everywhere
         turn = self._rng.random(self._pump.shape) < self._period / np.where(self._pump > 0, 2.0, 0.5)
         self._pump = np.where(turn, -self._pump, self._pump)
-        pump = np.where(np.abs(velocity) > self._fast, -1.0, self._pump) * np.tanh(velocity / 0.2) + 0.2 * noise
+        pump = (
+            np.where(np.abs(velocity) > self._share * self._limit, -1.0, self._pump) * np.tanh(velocity / 0.2)
+            + 0.2 * noise
+        )
         made = np.stack([self._state, np.sin(self._phase), self._level, pump, 0.05 * noise])
         chosen = np.take_along_axis(made, self.kind[None, :, None], axis=0)[0]
         return np.clip(self._size * chosen, -1.0, 1.0)

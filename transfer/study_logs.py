@@ -94,7 +94,8 @@ class Logs:
         guard = GuardConfig(method="replay" if cell.way == study.PRETRAINED else "none")
         if cell.way in study.BASELINES:
             torch.manual_seed(cell.seed)
-            encoder, heads = PhysicsEncoder(encoder.card), Heads(encoder.card, horizon)
+            card = replace(encoder.card, equations=False)  # nobody has told it any
+            encoder, heads = PhysicsEncoder(card), Heads(card, horizon)
             set_statistics(encoder, heads, real)
         encoder.requires_grad_(cell.way != study.FROZEN)
         config = TuneConfig(guard=guard, updates=self.updates, batch=128, learning_rate=RATES[cell.way])

@@ -27,7 +27,7 @@ from sim.plant import MAX_DELAY_S
 from sim.randomization import Randomization
 from sim.rollouts import roll_out
 from sim.tasks import Task
-from transfer.rigid import equations_of_motion
+from transfer.rigid import parametric
 
 Array = npt.NDArray[np.float64]
 
@@ -154,7 +154,9 @@ def simulated_windows(
     )
     middle = {name: float(value[0]) for name, value in randomization.center(Model(robot)).items()}
     if encoder.equations:
-        windows = replace(windows, equations=equations_of_motion(robot, task.observation, task.action, middle))
+        mean = windows.parameters.mean(axis=0)
+        known = parametric(robot, task.observation, task.action, randomization, windows.names, mean)
+        windows = replace(windows, equations=known)
     if base is not None or not encoder.base or missing(robot, task.observation, task.action):
         return with_base(windows, base)
     period = task.control_period_s

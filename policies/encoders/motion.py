@@ -1,7 +1,12 @@
-"""How the nominal robot would accelerate: equations of motion as trigonometric polynomials, for one or two joints.
+"""How a robot of one or two turning joints accelerates, and how that changes with each of its parameters: equations of
+motion as trigonometric polynomials, linear in the parameters.
 
-The coefficients come from whoever knows the simulator (transfer/rigid.py) and are buffers, so they travel with the
-weights into the exported file. Without any, nothing ever accelerates, and the network beside learns it all.
+    M(q) a = B u - c(q, v) - D v - friction
+
+Every coefficient is a value in the middle of the randomization and a slope by each parameter; they come from whoever
+knows the simulator (transfer/rigid.py) and are buffers, so they travel with the weights into the exported file.
+
+Source of linearity in the parameters: Khalil and Dombre, Modeling, Identification and Control of Robots, 2002, ch. 9.
 """
 
 from __future__ import annotations
@@ -12,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-SLIP = 0.1
+SLIP = 0.05
 """[rad/s] Speed at which friction has grown to three quarters of its size."""
+SLOPES = "_slopes"
+"""Ending of the buffers that hold how a coefficient changes with each parameter; its last axis is the parameters'."""
 
 
 def terms(cosine: Tensor, sine: Tensor) -> Tensor:
@@ -35,44 +42,75 @@ def products(still: Tensor, velocity: Tensor) -> Tensor:
 
 
 class Motion(nn.Module):
-    """Cosine, sine and velocity of J <= 2 joints, and actions, to accelerations [rad/s²]."""
+    """Equations of motion of J <= 2 joints with A actions in [-1, 1] and P parameters."""
 
     mass: Tensor
     bias: Tensor
     damping: Tensor
     friction: Tensor
     drive: Tensor
+    mass_slopes: Tensor
+    bias_slopes: Tensor
+    damping_slopes: Tensor
+    friction_slopes: Tensor
+    drive_slopes: Tensor
 
-    def __init__(self, joints: int, actions: int) -> None:
+    def __init__(self, joints: int, actions: int, parameters: int) -> None:
         super().__init__()
-        self.joints = joints
+        self.joints, self.parameters_known = joints, parameters
         count = 5**joints
-        mass = torch.zeros(count, joints * joints)
+        mass = torch.zeros(count, joints * joints, dtype=torch.float64)
         mass[0] = torch.eye(joints).flatten()
-        self.register_buffer("mass", mass)
-        self.register_buffer("bias", torch.zeros(count * (1 + joints * (joints + 1) // 2), joints))
-        self.register_buffer("damping", torch.zeros(joints))
-        self.register_buffer("friction", torch.zeros(joints))
-        self.register_buffer("drive", torch.zeros(actions, joints))
+        still = {
+            "mass": mass,
+            "bias": torch.zeros(count * (1 + joints * (joints + 1) // 2), joints, dtype=torch.float64),
+            "damping": torch.zeros(joints, dtype=torch.float64),
+            "friction": torch.zeros(joints, dtype=torch.float64),
+            "drive": torch.zeros(actions, joints, dtype=torch.float64),
+        }
+        for name, values in still.items():
+            self.register_buffer(name, values)
+            self.register_buffer(name + SLOPES, torch.zeros(*values.shape, parameters, dtype=torch.float64))
 
     def set(self, coefficients: Mapping[str, np.ndarray]) -> None:
         """Put a robot's equations in force: a value for each of the buffers."""
         for name, buffer in self.named_buffers():
-            buffer.copy_(torch.from_numpy(np.asarray(coefficients[name], dtype=np.float32)))
+            buffer.copy_(torch.from_numpy(np.asarray(coefficients[name], dtype=np.float64)))
 
     def forward(self, cosine: Tensor, sine: Tensor, velocity: Tensor, action: Tensor) -> Tensor:
-        """(..., J) each and action (..., A) in [-1, 1] -> (..., J)."""
+        """(..., J) each and action (..., A), all in double precision -> accelerations (..., J) [rad/s²]."""
         still = terms(cosine, sine)
-        drive, bias, matrix = (b.to(still.dtype) for b in (self.drive, self.bias, self.mass))
-        torque = action @ drive - products(still, velocity) @ bias
+        torque = action @ self.drive - products(still, velocity) @ self.bias
         torque = torque - self.damping * velocity - self.friction * torch.tanh(velocity / SLIP)
-        mass = still @ matrix
+        return self._accelerated(still, torque.unsqueeze(-1)).squeeze(-1)
+
+    def slopes(
+        self, cosine: Tensor, sine: Tensor, velocity: Tensor, action: Tensor, acceleration: Tensor, late: Tensor
+    ) -> Tensor:
+        """(..., J, P + 1) change of the acceleration with each parameter, and with the last column's unknown.
+
+        Exact for any change of the parameters where `acceleration` (..., J) is the true one; the middle mass matrix
+        weighs it. `late` (..., A, P + 1) are changes of the action itself: by parameters that delay it.
+        """
+        still = terms(cosine, sine)
+        mass = (still @ self.mass_slopes.flatten(1)).unflatten(-1, (self.joints, self.joints, -1))
+        torque = (action @ self.drive_slopes.flatten(1)).unflatten(-1, (self.joints, -1))
+        torque = torque - (products(still, velocity) @ self.bias_slopes.flatten(1)).unflatten(-1, (self.joints, -1))
+        torque = torque - velocity.unsqueeze(-1) * self.damping_slopes
+        torque = torque - torch.tanh(velocity / SLIP).unsqueeze(-1) * self.friction_slopes
+        torque = torque - (mass * acceleration[..., None, :, None]).sum(dim=-2)
+        known = torch.cat([torque, torch.zeros_like(torque[..., :1])], dim=-1)
+        return self._accelerated(still, known + self.drive.T @ late)
+
+    def _accelerated(self, still: Tensor, torque: Tensor) -> Tensor:
+        """terms() (..., T) and torques (..., J, n) -> M^-1 torque (..., J, n)."""
+        mass = still @ self.mass
         if self.joints == 1:
-            return torque / _apart_from_zero(mass)
+            return torque / _apart_from_zero(mass).unsqueeze(-1)
         a, b, c, d = (mass[..., i : i + 1] for i in range(4))
-        first, second = torque[..., :1], torque[..., 1:]
-        turned = torch.cat([d * first - b * second, a * second - c * first], dim=-1)
-        return turned / _apart_from_zero(a * d - b * c)
+        first, second = torque[..., 0, :], torque[..., 1, :]
+        turned = torch.stack([d * first - b * second, a * second - c * first], dim=-2)
+        return turned / _apart_from_zero(a * d - b * c).unsqueeze(-1)
 
 
 def _apart_from_zero(positive: Tensor) -> Tensor:

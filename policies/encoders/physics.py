@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from robot.spec import RobotSpec
 
-VERSION = 3
+VERSION = 4
 REACH = 3.0
 """Latents beyond this many of their deviations are cut, and the context is their share of it."""
 WEIGHTS, CARD = "encoder.safetensors", "encoder.yaml"
@@ -46,7 +46,8 @@ class EncoderConfig:
     history: int = 128
     """Past control steps in the window."""
     context: int = 24
-    """Length of the context vector: estimates of half as many latents, and how surely each is known."""
+    """Length of the context vector: estimates of half as many latents, and how surely each is known. Where the
+    equations of motion are known there is a latent for each parameter, however long this says."""
     span: int = 2
     """Rows between two that are compared; several make up for the sensors' noise, few show fast motion."""
     hidden: tuple[int, ...] = (64, 64)
@@ -56,7 +57,7 @@ class EncoderConfig:
     weighing: Literal["regression", "votes"] = "regression"
     """How stretches are put together: as evidence to be explained (evidence.py), or as votes (votes.py)."""
     equations: bool = True
-    """Whether the nominal robot's equations of motion are given, where they are known (transfer/rigid.py)."""
+    """Whether the robot's equations of motion are given, where they are known (transfer/rigid.py); evidence only."""
     predictor: tuple[int, ...] = (64, 64)
     """Widths of the prediction head."""
     base: bool = True
@@ -120,7 +121,7 @@ class EncoderCard:
     """Target -> value of the simulator on which predictions stand; None: they stand on the last state."""
     weighing: Literal["regression", "votes"] = "regression"
     equations: bool = False
-    """Whether the nominal robot's equations of motion are inside."""
+    """Whether the robot's equations of motion are inside."""
     parameters: tuple[str, ...] = ()
     """Physical quantities that the parameter head estimates."""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -133,6 +134,11 @@ class EncoderCard:
                 f"the encoder's version is {self.version}; this terrafirma knows {VERSION}: pretrain it again."
             )
         check_size(self.history, self.span, self.context)
+        if self.equations and self.context != 2 * len(self.parameters):
+            raise ConfigError(
+                f"the encoder's context is {self.context} long; with equations of motion and {len(self.parameters)} "
+                f"parameters it must be {2 * len(self.parameters)}."
+            )
 
     @classmethod
     def of(cls, observation: Observation, config: EncoderConfig, control_period_s: float) -> EncoderCard:
@@ -191,15 +197,11 @@ class PhysicsEncoder(nn.Module):
         super().__init__()
         self.card = card
         self.scale = Scale(card.row)
-        self.evidence = (Votes if card.weighing == "votes" else Evidence)(
-            card.components,
-            len(card.actuators),
-            span=card.span,
-            latents=card.context // 2,
-            hidden=card.hidden,
-            period_s=card.control_period_s,
-            known=card.equations,
-        )
+        rows: dict[str, Any] = {"components": card.components, "actions": len(card.actuators), "span": card.span}
+        rows |= {"latents": card.context // 2, "hidden": card.hidden, "period_s": card.control_period_s}
+        parameters = len(card.parameters) if card.equations else None
+        voting = card.weighing == "votes"
+        self.evidence = Votes(**rows) if voting else Evidence(**rows, parameters=parameters)
 
     def forward(self, history: Tensor, mask: Tensor) -> Tensor:
         """history (B, H, K) raw, mask (B, H) of 0 and 1, newest row last; returns the context (B, Z)."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from policies import tensors
 from policies.encoders import checkpoint
+from policies.encoders.evidence import Evidence
 from policies.encoders.grounding import Grounding
 from policies.encoders.heads import Heads
 from policies.encoders.objectives import Batches, disagreement, losses
@@ -67,7 +68,9 @@ def pretrain(
     torch.manual_seed(seed)
     train, test = data.split(config.held_out, np.random.default_rng(seed))
     base = None if data.simulator is None else dict(data.simulator)
-    card = replace(card, parameters=data.names, base=base, equations=data.equations is not None)
+    known = data.equations is not None and bool(data.names) and card.weighing == "regression"
+    context = 2 * len(data.names) if known else card.context
+    card = replace(card, parameters=data.names, base=base, equations=known, context=context)
     encoder = PhysicsEncoder(card)
     heads = Heads(encoder.card, config.horizon)
     set_statistics(encoder, heads, train)
@@ -88,8 +91,8 @@ def set_statistics(encoder: PhysicsEncoder, heads: Heads, data: WindowData) -> N
     encoder.scale.set(real.mean(axis=0), real.std(axis=0))
     some = slice(None, None, max(len(data) // SOME, 1))
     stretches = encoder.evidence.stretches
-    if stretches.motion is not None and data.equations is not None:
-        stretches.motion.set(data.equations)
+    if stretches.foreseen is not None and data.equations is not None:
+        stretches.foreseen.set(data.equations)
     stretches.set_statistics(torch.from_numpy(data.history[some]), torch.from_numpy(data.mask[some]))
     heads.predictor.set_statistics(data)
     heads.blind.set_statistics(data)
@@ -112,9 +115,13 @@ class _Training:
     ) -> None:
         self.encoder, self.heads, self.train, self.test, self.config = encoder, heads, train, test, config
         self.path, self.report = path, report
-        self.grounding = Grounding(max(len(train.names), 1), encoder.evidence.latents)
+        evidence = encoder.evidence
+        foreseen = evidence.stretches.foreseen
+        self.grounding = Grounding(max(len(train.names), 1), evidence.latents, fixed=foreseen is not None)
         if train.names:
             self.grounding.set_statistics(train)
+        if foreseen is not None and isinstance(evidence, Evidence) and evidence.mixing is not None:
+            evidence.mixing.copy_(self.grounding.mixing(foreseen))
         self.parts: dict[str, nn.Module] = {"encoder": encoder, "heads": heads, "grounding": self.grounding}
         self.best: dict[str, nn.Module] = {"best_encoder": copy.deepcopy(encoder), "best_heads": copy.deepcopy(heads)}
         self.generator = torch.Generator().manual_seed(torch.initial_seed())
@@ -158,17 +165,24 @@ class _Training:
     def _loss(self, update: int) -> Tensor:
         batch = self.batches.draw()
         if update < self.grounded:
-            evidence = self.encoder.evidence
-            if isinstance(evidence, Votes):
-                return self.heads.parameters_head.loss(self.encoder(batch[0], batch[1]), batch[-1])
-            return self.grounding.loss(evidence, batch[0], batch[1], batch[-1])
+            return self._grounding_loss(batch)
         seeing, blind, context = losses(self.encoder, self.heads, batch)
         loss = seeing + blind
         if self.train.names:
+            if self.grounding.fixed:
+                loss = loss + self._grounding_loss(batch)
             loss = loss + self.config.parameter_weight * self.heads.parameters_head.loss(context, batch[-1])
         if self.config.agreement_weight:
             loss = loss + self.config.agreement_weight * disagreement(context)
         return loss
+
+    def _grounding_loss(self, batch: list[Tensor]) -> Tensor:
+        history, mask, parameters = batch[0], batch[1], batch[-1]
+        evidence = self.encoder.evidence
+        if isinstance(evidence, Votes):
+            return self.heads.parameters_head.loss(self.encoder(history, mask), parameters)
+        loss = self.grounding.surprise if self.grounding.fixed else self.grounding.loss
+        return loss(evidence, history, mask, parameters)
 
     def _rate(self, update: int) -> float:
         """A cosine in each stage, after a short rise."""

@@ -1,8 +1,8 @@
-"""Stretches of a window: three anchors a span of rows apart, and the actions around them.
+"""Stretches of a window: anchors a span of rows apart, and the actions around them.
 
 What an encoder compares. Which components are angles, rates or readings is told by their names, as robot/observation.py
 gives them: a new feature there needs its prefix in one of the tables below. Where the robot's equations of motion are
-known (motion.py), outcomes are taken as differences from what the nominal robot would do.
+known (foreseen.py), outcomes are taken as differences from what the nominal robot would do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from policies.encoders.motion import Motion
+from policies.encoders.foreseen import Foreseen
 from policies.network import Scale
 
 PLACES = ("position", "gravity")
@@ -34,6 +34,9 @@ class Stretches(NamedTuple):
     """(B, n, outcomes)"""
     real: Tensor
     """(B, n) 1 where every row of it is."""
+    slopes: Tensor | None = None
+    """(B, n, outcomes, P + 1) what the equations of motion say of how outcomes change with each parameter, and with
+    the square of the delay; None where they are not known."""
 
 
 class Stretcher(nn.Module):
@@ -41,10 +44,13 @@ class Stretcher(nn.Module):
 
     ramp: Tensor
 
-    def __init__(self, components: tuple[str, ...], actions: int, *, span: int, period_s: float, known: bool) -> None:
+    def __init__(
+        self, components: tuple[str, ...], actions: int, *, span: int, period_s: float, parameters: int | None = None
+    ) -> None:
         """`span` rows lie between two anchors; a row lasts `period_s`.
 
-        `known`: whether equations of motion will be given, for which every joint must have its cosine and sine.
+        `parameters`: by how many the equations of motion change that will be given, for which every joint must have
+        its cosine and sine; None for a robot without.
         """
         super().__init__()
         self.span, self.width, self.actions = span, len(components), actions
@@ -55,12 +61,14 @@ class Stretcher(nn.Module):
         self.places, self.rates, self.readings = (
             [i for name, i in column.items() if name.split("/")[0] in table] for table in (PLACES, RATES, READINGS)
         )
-        turning = {f"velocity/{name}": k for k, name in enumerate(pairs)}
-        self.turning = [turning[components[i]] if known else 0 for i in self.rates]
+        known = parameters is not None
         count = len(pairs) + len(self.places)
         size = 2 * len(pairs) + len(self.places) + len(self.rates) + count + DELAYS * actions
-        self.outcomes = count + len(self.rates) + len(self.readings)
-        self.motion = Motion(len(pairs), actions) if known else None
+        # where the equations are known, the places tell more exactly what the rates could
+        self.outcomes = count + (0 if known else len(self.rates)) + len(self.readings)
+        self.foreseen = None
+        if parameters is not None:
+            self.foreseen = Foreseen(len(pairs), actions, parameters, span=span, period_s=period_s)
         self.inputs, self.results = Scale(size + (len(pairs) if known else 0)), Scale(self.outcomes)
         self.register_buffer("ramp", (torch.arange(span) + 0.5) / span**2, persistent=False)
 
@@ -71,20 +79,22 @@ class Stretcher(nn.Module):
         rows = history[:, first::span, : self.width]
         before, here, after = rows[:, 1:-2], rows[:, 2:-1], rows[:, 3:]
         late, early = self._moved(here, after), self._moved(before, here)
-        acting = self._acting(history[:, first:-1, self.width :])
+        actions = history[:, first:-1, self.width :]
+        acting = self._acting(actions)
         kept = self.cosines + self.sines + self.places + self.rates
-        inputs = [here[..., kept], late + early, acting]
-        curved, changed = late - early, after[..., self.rates] - before[..., self.rates]
-        if self.motion is not None:
-            speed = (late + early) / (2.0 * self.time)
-            cosine, sine = here[..., self.cosines], here[..., self.sines]
-            bent = self.motion(cosine, sine, speed, acting[..., : self.actions]) * self.time
-            inputs.append(bent)
-            curved, changed = curved - bent * self.time, changed - 2.0 * bent[..., self.turning]
-        outcomes = torch.cat([curved, changed, here[..., self.readings]], dim=2)
+        inputs = torch.cat([here[..., kept], late + early, acting], dim=2)
+        curved, changed, readings = late - early, after[..., self.rates] - before[..., self.rates], self.readings
         filled = mask[:, first:-1].unflatten(1, (-1, span)).amin(dim=2)
         real = filled[:, :-2] * filled[:, 1:-1] * filled[:, 2:] * mask[:, first::span][:, 3:]
-        return Stretches(torch.cat(inputs, dim=2), outcomes, real)
+        if self.foreseen is None:
+            return Stretches(inputs, torch.cat([curved, changed, here[..., readings]], dim=2), real)
+        seen = self.foreseen(rows[..., self.cosines], rows[..., self.sines], actions)
+        bent, slopes = seen.nominal * self.time, seen.slopes * self.time
+        inputs = torch.cat([inputs[:, :-1], bent], dim=2)
+        told = torch.zeros_like(slopes[:, :, :1]).expand(-1, -1, len(readings), -1)
+        slopes = torch.cat([slopes * self.time, told], dim=2)
+        outcomes = torch.cat([seen.curved - bent * self.time, here[:, :-1, readings]], dim=2)
+        return Stretches(inputs, outcomes, real[:, :-1] * real[:, 1:], slopes)
 
     def _acting(self, action: Tensor) -> Tensor:
         """(B, n, DELAYS x A) what acted on each stretch, for each delay [rows].

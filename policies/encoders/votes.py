@@ -37,12 +37,11 @@ class Votes(nn.Module):
         latents: int,
         hidden: tuple[int, ...],
         period_s: float,
-        known: bool,
     ) -> None:
         """As policies.encoders.stretches.Stretcher is told."""
         super().__init__()
         self.latents = latents
-        self.stretches = Stretcher(components, actions, span=span, period_s=period_s, known=known)
+        self.stretches = Stretcher(components, actions, span=span, period_s=period_s)
         widths = [len(self.stretches.inputs.mean) + self.stretches.outcomes, *hidden]
         layers = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), nn.SiLU())]
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 2 * latents))

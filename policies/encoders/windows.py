@@ -43,7 +43,7 @@ class WindowData:
     simulator: Mapping[str, float] | None = None
     """Target -> value of the simulator that made `base`; those not named are at the robot's nominal."""
     equations: Mapping[str, npt.NDArray[np.float64]] | None = None
-    """Buffer of policies.encoders.motion.Motion -> coefficients, of the nominal robot; None where not known."""
+    """Buffer of policies.encoders.foreseen.Foreseen -> coefficients and their slopes; None where not known."""
 
     def __len__(self) -> int:
         return len(self.observation)

@@ -26,8 +26,8 @@ def test_equations_of_motion_are_the_simulators() -> None:
     robot, task = find_robot("double_pendulum_c1"), load_task("pendubot_swingup")
     found = equations_of_motion(robot, task.observation, task.action, PARAMETERS)
     assert found is not None
-    motion = Motion(2, 1)
-    motion.set(found)
+    motion = Motion(2, 1, 0)
+    motion.set(found | {f"{name}_slopes": np.zeros((*value.shape, 0)) for name, value in found.items()})
     from sim.model import Model
 
     plant, rng = Plant(Model(robot), 40, timestep_s=1e-4, period_s=1e-4, nthread=1), np.random.default_rng(0)
@@ -37,8 +37,8 @@ def test_equations_of_motion_are_the_simulators() -> None:
     plant.reset(position, velocity)
     plant.step(action * [[6.0, 0.0]])
     wanted = (plant.velocity - velocity) / 1e-4
-    angles = torch.from_numpy(position).float()
-    made = motion(torch.cos(angles), torch.sin(angles), *(torch.from_numpy(a).float() for a in (velocity, action)))
+    angles = torch.from_numpy(position)
+    made = motion(torch.cos(angles), torch.sin(angles), torch.from_numpy(velocity), torch.from_numpy(action))
     np.testing.assert_allclose(made.numpy(), wanted, rtol=0.02, atol=0.5)
 
 
@@ -59,7 +59,7 @@ def test_a_grounded_model_gives_the_latents_of_a_made_up_robot() -> None:
     place = np.cumsum(velocity, axis=1) + 0.5 * (1.0 + latent[:, None]) * np.cumsum(action * 0, axis=1)
     history = torch.from_numpy(np.stack([place, velocity, action], axis=2).astype(np.float32))
     mask, parameters = torch.ones(count, rows), torch.from_numpy(latent[:, None].astype(np.float32))
-    evidence = Evidence(("position/x", "velocity/x"), 1, span=2, latents=1, hidden=(32,), period_s=1.0, known=False)
+    evidence = Evidence(("position/x", "velocity/x"), 1, span=2, latents=1, hidden=(32,), period_s=1.0)
     evidence.stretches.set_statistics(history, mask)
     grounding = Grounding(1, 1)
     empty = np.zeros((count, 0), np.float32)

@@ -26,7 +26,11 @@ from robot.config import ConfigError
 from tests.policies.golden.make import GOLDEN, HERE, physics_outputs, vision_outputs
 
 TOLERANCE = 1e-5
-KINDS = {"physics": (PhysicsEncoder, physics.VERSION), "vision": (VisionEncoder, vision.VERSION)}
+KINDS = {
+    "physics": (PhysicsEncoder, physics.VERSION),
+    "equations": (PhysicsEncoder, physics.VERSION),
+    "vision": (VisionEncoder, vision.VERSION),
+}
 
 
 def recorded(kind: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -43,10 +47,11 @@ def agree(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
         assert error <= TOLERANCE, f"{name} differs by {error:.2g}"
 
 
-def test_a_golden_physics_encoder_gives_its_numbers() -> None:
-    given, wanted = recorded("physics")
-    encoder = PhysicsEncoder.load(HERE / "physics")
-    agree(physics_outputs(encoder, Heads.load(HERE / "physics", encoder.card).eval(), given), wanted)
+@pytest.mark.parametrize("kind", ["physics", "equations"])
+def test_a_golden_physics_encoder_gives_its_numbers(kind: str) -> None:
+    given, wanted = recorded(kind)
+    encoder = PhysicsEncoder.load(HERE / kind)
+    agree(physics_outputs(encoder, Heads.load(HERE / kind, encoder.card).eval(), given), wanted)
 
 
 def test_a_golden_vision_encoder_gives_its_numbers() -> None:
@@ -81,10 +86,11 @@ def run(session: onnxruntime.InferenceSession, given: tuple[Tensor, ...]) -> lis
     return session.run(None, dict(zip(names, (g.numpy() for g in given), strict=True)))
 
 
-def test_the_golden_physics_encoder_gives_its_numbers_as_onnx() -> None:
-    given, wanted = recorded("physics")
+@pytest.mark.parametrize("kind", ["physics", "equations"])
+def test_the_golden_physics_encoder_gives_its_numbers_as_onnx(kind: str) -> None:
+    given, wanted = recorded(kind)
     inputs = given["history"], given["mask"]
-    (context,) = run(onnx(PhysicsEncoder.load(HERE / "physics"), inputs), inputs)
+    (context,) = run(onnx(PhysicsEncoder.load(HERE / kind), inputs), inputs)
     agree({"context": torch.from_numpy(context)}, {"context": wanted["context"]})
 
 

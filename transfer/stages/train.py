@@ -192,7 +192,10 @@ def _start(cfg: Config, run: Run, network: Any) -> tuple[Any, Any]:
 
 
 def _fresh(encoder: Any, seed: int) -> Any:
-    """An encoder of the same shape with random weights; the scaling of its inputs is kept, to the baseline's favour."""
+    """An encoder of the same shape with random weights, which knows no equations of motion.
+
+    The scaling of its inputs is kept, to the baseline's favour.
+    """
     import torch
 
     from policies.encoders.physics import PhysicsEncoder
@@ -200,8 +203,9 @@ def _fresh(encoder: Any, seed: int) -> Any:
     if encoder is None:
         return None
     torch.manual_seed(seed)
-    fresh = PhysicsEncoder(encoder.card)
+    fresh = PhysicsEncoder(replace(encoder.card, equations=False))
     scales = dict(encoder.named_buffers())
     for name, buffer in fresh.named_buffers():
-        buffer.copy_(scales[name])
+        if name in scales and scales[name].shape == buffer.shape:
+            buffer.copy_(scales[name])
     return fresh.eval()

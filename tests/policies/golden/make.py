@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from policies import tensors
+from policies.encoders.evidence import Evidence
 from policies.encoders.heads import STRIDE, Heads
 from policies.encoders.physics import EncoderCard, PhysicsEncoder
 from policies.encoders.vision import Seen, VisionCard, VisionEncoder
@@ -54,16 +55,19 @@ def unlike_new(module: nn.Module) -> None:
         values.mul_(torch.exp(0.3 * noise)) if positive else values.add_(0.1 * noise)
 
 
-def physics() -> None:
-    """A pendulum's encoder on windows of which some are cut short and some have holes."""
+def physics(kind: str) -> None:
+    """A pendulum's encoder on windows of which some are cut short and some have holes; `equations` has some inside."""
+    known = kind == "equations"
     components = ("cos/shoulder", "sin/shoulder", "velocity/shoulder", "previous_action/shoulder")
     card = EncoderCard(
         robot="simple_pendulum", fingerprint="golden", control_period_s=0.01, components=components,
-        actuators=("shoulder",), history=40, context=6, span=4, hidden=(12, 12), predictor=(12,),
-        parameters=("body/pendulum/com", "actuator/shoulder/gain"),
+        actuators=("shoulder",), history=40, context=4 if known else 6, span=4, hidden=(12, 12), predictor=(12,),
+        equations=known, parameters=("body/pendulum/com", "actuator/shoulder/gain"),
     )  # fmt: skip
     encoder, heads = PhysicsEncoder(card).eval(), Heads(card, 4 * STRIDE).eval()
     unlike_new(encoder), unlike_new(heads)
+    if encoder.evidence.stretches.foreseen is not None and isinstance(encoder.evidence, Evidence):
+        encoder.evidence.mixing.copy_(5.0 * torch.eye(3))  # large enough for a window to tell something
     rng = np.random.default_rng(7)
     angle = np.cumsum(rng.normal(0.0, 0.1, (ROWS, 60)), axis=1) + rng.uniform(-3.0, 3.0, (ROWS, 1))
     action = np.clip(rng.normal(0.0, 0.5, (ROWS, 60)), -1.0, 1.0)
@@ -78,9 +82,9 @@ def physics() -> None:
         "action": action[:, 40 : 40 + 4 * STRIDE, None],
     }
     inputs = {k: torch.from_numpy(v.astype(np.float32)) for k, v in given.items()}
-    encoder.save(HERE / "physics")
-    heads.save(HERE / "physics")
-    write("physics", inputs, physics_outputs(encoder, heads, inputs))
+    encoder.save(HERE / kind)
+    heads.save(HERE / kind)
+    write(kind, inputs, physics_outputs(encoder, heads, inputs))
 
 
 def vision() -> None:
@@ -112,5 +116,6 @@ def write(kind: str, given: dict[str, Tensor], made: dict[str, Tensor]) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    physics()
+    physics("physics")
     vision()
+    physics("equations")
