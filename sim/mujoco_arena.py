@@ -89,7 +89,11 @@ class MujocoArena:
             knob: (knob,) for knob in (*self._known, *self._noisy, *self._late) if fnmatchcase(knob, name)
         }
         if not found:
-            raise unknown(name, [*together, *self._known])
+            if "/" not in name:
+                raise unknown(name, list(together))
+            split(name)  # refuses what no robot has
+            if "*" not in name:  # a pattern may well match nothing of this robot
+                self.model.nominal(name)
         return found
 
     def nominal(self, knob: str) -> float:
@@ -101,8 +105,8 @@ class MujocoArena:
         spec = self.robot.spec
         if relative_to == "sensor" and knob.startswith("sensor/"):
             return sensor_figure(spec, split(knob)[1])
-        if relative_to == "torque_limit" and knob in self._noisy:
-            return float(spec.effort_limits[self._noisy[knob]])
+        if relative_to == "torque_limit" and (joint := knob.split("/")[1]) in spec.joint_names:
+            return float(spec.effort_limits[spec.joint_names.index(joint)])
         if relative_to in ("", "nominal"):
             return self.nominal(knob) if relative_to else 1.0
         if relative_to == "control_period":
