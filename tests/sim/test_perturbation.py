@@ -39,7 +39,7 @@ def test_a_pulse_is_gaussian_and_pulses_add_up() -> None:
 def test_pulses_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match="12 pulses that are 1 s apart do not fit into 10 s"):
         PulseLaw(pulses=6, each=True).draw(LIMITS, 10.0, np.random.default_rng(0))
-    with pytest.raises(ConfigError, match="size is \\[5.0, 0.5\\]"):
+    with pytest.raises(ConfigError, match=r"size is \[5\.0, 0\.5\]"):
         PulseLaw(size=(5.0, 0.5))
-    with pytest.raises(ConfigError, match="width_s is 0.0"):
+    with pytest.raises(ConfigError, match=r"width_s is 0\.0"):
         Pulse(channel="elbow", time_s=1.0, width_s=0.0, size=1.0)

@@ -134,7 +134,7 @@ def test_a_pendulum_that_runs_away_has_failed_and_disturbs_nobody() -> None:
 def test_what_cannot_be_run_is_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match=r"'m2r3', which this arena does not know\. .*Did you mean 'm2r2'\?"):
         run([Perturbation(values={"m2r3": 1.0})])
-    with pytest.raises(ConfigError, match="whole multiple of the suite's 0.003 s"):
+    with pytest.raises(ConfigError, match=r"whole multiple of the suite's 0\.003 s"):
         run([Perturbation()], timestep_s=0.003)
     with pytest.raises(ConfigError, match="made for task 'acrobot_swingup', not 'pendubot_swingup'"):
         PublishedArena(C1, load_task("pendubot_swingup")).run(subject(task="acrobot_swingup"), [Perturbation()])

@@ -30,7 +30,7 @@ def test_accelerations_are_mujocos(case: str) -> None:
 
 def test_friction_at_speed_is_mujocos_damping_and_frictionloss() -> None:
     """The published arctan is within a thousandth of its plateau there, which is what MuJoCo is given."""
-    plant, row = plant_of("c1_2.0", 200, friction=True)
+    plant, _ = plant_of("c1_2.0", 200, friction=True)
     q, _, torque = states(200, np.random.default_rng(1))
     v = np.random.default_rng(2).choice([-1.0, 1.0], (200, 2)) * 8.0
     found = equations(["c1_2.0"] * 200).acceleration(np.concatenate([q.T, v.T]), torque.T.copy())

@@ -1,4 +1,4 @@
-"""A pendubot policy that holds near upright: a linear-quadratic regulator written as a network, exact but for its tanh."""
+"""A pendubot policy that holds near upright: a linear-quadratic regulator as a network, exact but for its tanh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sim.model import find_robot
 from sim.tasks import load_task
 
 GAINS = (34.63, 33.888, 8.094, 5.944)
-"""Of the pendubot upright at 100 Hz (design C.1, model 1.0): state errors to shoulder torque."""
+"""Of the pendubot upright at 100 Hz (design C.1, model 1.0): state errors to the torque of the shoulder."""
 LIMIT_NM = 6.0
 
 
@@ -29,7 +29,7 @@ def holding_policy() -> Policy:
         )
     )
     # cos, cos, sin, sin, velocity, velocity, previous action; sin(q1) falls where q1 rises beyond upright
-    row = np.array([0.0, 0.0, GAINS[0], -GAINS[1], -GAINS[2], -GAINS[3], 0.0]) / LIMIT_NM
+    row = np.array([0.0, 0.0, -GAINS[0], GAINS[1], GAINS[2], GAINS[3], 0.0]) / LIMIT_NM
     with torch.no_grad():
         first, last = policy.actor[0], policy.actor[-1]
         first.weight.copy_(torch.cat([torch.eye(7), -torch.eye(7)]))
