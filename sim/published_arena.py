@@ -140,6 +140,9 @@ class _Run:
                 f"{self.dt} s."
             )
         self.equations = arena.equations(perturbations)
+        if not self.equations.physical.all():
+            values = perturbations[int(np.argmin(self.equations.physical))].values
+            raise ConfigError(f"a pendulum with {values} cannot exist: its inertia is not positive in some pose.")
         start = starts(arena.task, perturbations, config.start)
         self.state = np.concatenate([start.position.T, start.velocity.T])
         self._measurement(perturbations)

@@ -127,11 +127,11 @@ class Space:
     def made_physical(self, points: Array) -> Array:
         """The points, those of robots that cannot exist drawn towards the nominal until they can."""
         points = points.copy()
-        for _ in range(60):
+        for shrink in [0.9] * 40 + [0.0]:
             bad = ~self._arena.physical([self.perturbation(p) for p in points])
             if not bad.any():
                 break
-            points[bad, : self.amplitudes] *= 0.95
+            points[bad, : self.amplitudes] *= shrink
         return points
 
 

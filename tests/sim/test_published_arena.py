@@ -140,6 +140,8 @@ def test_what_cannot_be_run_is_refused_in_a_sentence() -> None:
         PublishedArena(C1, load_task("pendubot_swingup")).run(subject(task="acrobot_swingup"), [Perturbation()])
     with pytest.raises(ConfigError, match="is for tasks that drive a double pendulum by torque"):
         PublishedArena(C1, load_task("arm_reach"))
+    with pytest.raises(ConfigError, match=r"a pendulum with \{'m2r2': 0\.5\} cannot exist"):
+        run([Perturbation(), Perturbation(values={"m2r2": 0.5})])
     with pytest.raises(ConfigError, match="start names 1 joints"):
         run([Perturbation()], start=(1.0,))
     with pytest.raises(ConfigError, match="relative to sensor, which this arena does not know"):

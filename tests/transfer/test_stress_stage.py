@@ -81,6 +81,8 @@ def test_it_leaves_figures_a_page_and_papers(results: tuple[Path, dict[str, dict
     page = (folder / "stress.html").read_text()
     assert "Where it fails" in page and "The most harmful perturbation" in page and "plotly" in page
     assert (folder / "lineage.json").exists() and (folder / "config.yaml").exists()
+    report = json.loads(cli.call("report", [f"run={folder}", f"out={folder / 'report'}"]).read_text())["report"]
+    assert "What the controller bears" in Path(report).read_text()
 
 
 def test_the_worst_case_fails_and_is_replayed_to_the_same_end(
@@ -163,6 +165,14 @@ def test_a_worst_case_of_another_robot_is_refused(made: tuple[Path, Path], resul
     config.save(tmp_path / "worst.yaml", data)
     with pytest.raises(ConfigError, match="it is of robot 'mine' with fingerprint 0000"):
         stress(tmp_path, f"bundle={made[1]}", TASK, f"replay={tmp_path / 'worst.yaml'}")
+
+
+def test_evaluate_counts_a_bundle_as_its_policy(made: tuple[Path, Path], tmp_path: Path) -> None:
+    for name, word in (("policy", f"policy={made[0]}"), ("bundle", f"bundle={made[1]}")):
+        cli.call("evaluate", [word, TASK, "n=2", f"out={tmp_path / name}"])
+    policy, loaded = (json.loads((tmp_path / n / "result.json").read_text()) for n in ("policy", "bundle"))
+    assert policy["success"] == loaded["success"] == {"mean": 0.0, "ci95": policy["success"]["ci95"], "n": 2}
+    assert policy["return"]["mean"] == pytest.approx(loaded["return"]["mean"], rel=0.05)
 
 
 def random_policy(folder: Path, task: str) -> Path:

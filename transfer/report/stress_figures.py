@@ -27,19 +27,18 @@ _LAYOUT: dict[str, Any] = {"template": "simple_white", "font": {"size": 13}}
 def title_of(row: Mapping[str, Any]) -> str:
     """`I1, 0.75 to 1.25 x nominal`"""
     low, high = row["values"][0], row["values"][-1]
-    unit = " N s" if row["criterion"] == "pushes" else UNITS.get(row["relative_to"], "")
-    return f"{row['of']}, {low:.3g} to {high:.3g}{unit}"
+    of = "strength of pushes" if row["criterion"] == "pushes" else row["of"]
+    return f"{of}, {low:.3g} to {high:.3g}{UNITS.get(row['relative_to'], '')}"
 
 
 def figure_heat(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Share of runs that succeed: a row a quantity, its range from left to right; of pushes, from weak to strong."""
     figure = go.Figure()
     for i, row in enumerate(rows):
-        count = len(row["success"])
         figure.add_heatmap(
             z=[row["success"]],
-            x=[(j + 0.5) / count for j in range(count)],
-            y=[i],
+            x=np.linspace(0.0, 1.0, len(row["success"]) + 1),  # edges
+            y=[i - 0.5, i + 0.5],
             zmin=0.0,
             zmax=1.0,
             colorscale=[list(stop) for stop in SCALE],

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sim.arena import Trace
-from transfer.report.page import Section, document, embed, interval, percent, table
-from transfer.report.stress_figures import figure_heat, figure_trace, title_of
-from transfer.stress import CRITERIA
+from transfer.report.page import Section, document, embed, robustness, table
+from transfer.report.stress_figures import figure_trace
 from transfer.worst_case import WorstCase
 
 
@@ -17,23 +16,10 @@ def page(
     joints: Sequence[str],
 ) -> str:  # fmt: skip
     """HTML that opens without a network."""
-    sections = [] if result is None else suite_sections(result)
+    sections = [] if result is None else robustness(result)
     if worst is not None and trace is not None:
         sections.append(worst_section(worst, trace, joints, channels))
     return document(title, sections)
-
-
-def suite_sections(result: Mapping[str, Any]) -> list[Section]:
-    """Scores and heat map, of a stress stage's result."""
-    found = result["intervals"]
-    rows = [(c, percent(found[c])) for c in CRITERIA if c in found] + [("overall", interval(found["overall"]))]
-    note = f"<p>Suite {result['suite']}. Intervals of shares are Wilson's, 95 %.</p>"
-    head = ("criterion", "what is varied", "runs that succeed")
-    lines = [(r["criterion"], title_of(r), percent(r)) for r in result["rows"]]
-    return [
-        ("How often it still succeeds", note + table(("criterion", "share"), rows)),
-        ("Where it fails", embed(figure_heat(result["rows"])) + table(head, lines)),
-    ]
 
 
 def worst_section(worst: WorstCase, trace: Trace, joints: Sequence[str], channels: Sequence[str]) -> Section:
