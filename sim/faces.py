@@ -15,7 +15,7 @@ from sim import randomization as randomizations
 from sim.model import RobotConfig, find_robot
 from sim.randomization import NOMINAL, Randomization
 from sim.tasks import Task, load_task
-from sim.vecenv import BatchedEnv, Inputs, Start
+from sim.vecenv import BatchedEnv, Inputs, Starts
 
 Observed = npt.NDArray[np.float32] | Inputs
 
@@ -77,7 +77,7 @@ class SingleEnv(gym.Env[Any, Any]):
         robot: RobotConfig | Path | str | None = None,
         randomization: Randomization | Path | str | None = None,
         history: int | None = None,
-        start: Start = "evaluate",
+        start: Starts = "evaluate",
         render_mode: str | None = None,
     ) -> None:
         """`robot` may be a name or a YAML file, `randomization` a YAML file; default: the task's robot, nominal."""

@@ -27,7 +27,7 @@ from sim.plant import Plant
 from sim.randomization import Randomization
 from sim.sensor import WIDTH, Sensors
 from sim.sight import Sight, SightErrors
-from sim.state import State
+from sim.state import Start, State
 from sim.tasks import Task
 
 Array = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ Flags = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.intp]
 Inputs = dict[str, npt.NDArray[Any]]
 """Input of a policy -> (n, ...): float32, of images `image_<camera>` uint8."""
-Start = Literal["explore", "evaluate"]
+Starts = Literal["explore", "evaluate"]
 
 ACTION_OF = {"torque": "effort", "position_pd": "position", "dcmotor": "effort"}
 """Kind of an actuator -> kind of the actions that can drive it; a dcmotor gets the voltage that holds the torque."""
@@ -80,7 +80,7 @@ class BatchedEnv:
         *,
         history: int | None = None,
         seed: int = 0,
-        start: Start = "explore",
+        start: Starts = "explore",
         autoreset: bool = True,
         stagger: bool = False,
         privileged: bool = False,
@@ -189,9 +189,12 @@ class BatchedEnv:
         values = [self.plant.values[n] for n in names]
         return names, np.stack(values, axis=1) if names else np.zeros((self.num_envs, 0))
 
-    def reset(self, ids: Ids | None = None) -> Inputs:
-        """Begin a new episode in some simulations (default: all); returns the inputs of all."""
-        self._restart(self._all if ids is None else np.asarray(ids, dtype=np.intp))
+    def reset(self, ids: Ids | None = None, start: Start | None = None) -> Inputs:
+        """Begin a new episode in some simulations (default: all); returns the inputs of all.
+
+        `start` says where each of them begins, instead of a draw.
+        """
+        self._restart(self._all if ids is None else np.asarray(ids, dtype=np.intp), start)
         if ids is None and self.stagger:
             self._length = self._rng.integers(1, self._steps, self.num_envs, endpoint=True)
         return self._inputs()
@@ -268,13 +271,14 @@ class BatchedEnv:
     def _read_all(self) -> None:
         self._signals |= self._sensors.read(self._noise_rng, self._wanted, slice(None), self.task.control_period_s)
 
-    def _restart(self, ids: Ids) -> None:
+    def _restart(self, ids: Ids, start: Start | None = None) -> None:
         if self._redraw or not self._drawn:
             self.plant.set(self.curriculum.draw(self.model, self._rng, ids), ids)
             self._drawn |= len(ids) == self.num_envs
             self._sensors.refresh()
-        begin = self.task.explore if self.start == "explore" else self.task.start
-        start, state = begin(self._rng, len(ids)), self._state
+        state = self._state
+        if start is None:
+            start = (self.task.explore if self.start == "explore" else self.task.start)(self._rng, len(ids))
         self.plant.reset(start.position, start.velocity, ids, start.poses, start.twists)
         self.observation.reset(ids)
         self._sensors.reset(self.plant.truth(ids), ids)

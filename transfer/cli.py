@@ -30,6 +30,7 @@ STAGES = {
     "identify": "fit the simulator to logs",
     "evaluate": "prediction error on logs, or a policy's success in simulation",
     "finetune": "adapt encoder and policy to logs, or refuse",
+    "stress": "how much a controller bears, and its worst case",
     "export": "write a controller bundle",
     "trials": "many episodes of a bundle on a robot",
     "report": "one offline HTML page of a run",
@@ -39,7 +40,7 @@ STAGES = {
 }
 """name -> what it does, in one line."""
 
-GROUPS = ("robot", "task", "network", "dr", "encoder", "recipe")
+GROUPS = ("robot", "task", "network", "dr", "encoder", "recipe", "stress")
 PATHS = (
     "policy",
     "encoder",
@@ -57,11 +58,13 @@ PATHS = (
     "key",
     "run",
     "out",
+    "stress",
+    "replay",
 )
-ALIAS = {"model": "model_", "encoder": "encoder_"}
-"""configs/model/ holds files that a path points to, and configs/encoder/ is a choice of pretrain alone; Hydra would
-take `model=` and `encoder=` for a choice among them."""
-CHOSEN_BY = {"encoder": ("pretrain",)}
+ALIAS = {"model": "model_", "encoder": "encoder_", "stress": "stress_"}
+"""configs/model/ holds files that a path points to, and configs/encoder/ and configs/stress/ are choices of one stage
+each; Hydra would take `model=`, `encoder=` and `stress=` for a choice among them."""
+CHOSEN_BY = {"encoder": ("pretrain",), "stress": ("stress",)}
 """Groups that are a choice in these stages only, and a path elsewhere."""
 PRIORS = {"vision": ("handheld", "appearance")}
 """Encoder -> what the name of its prior ends in, of which the first that a robot has is taken; others: `default`."""
@@ -122,20 +125,30 @@ def main(argv: list[str]) -> int:
 def _convert(stage: str, module: Any, words: list[str]) -> Any:
     """The stage's Config of the words on its command line."""
     from transfer.adopt import take_robot_file
+    from transfer.suites import take_suite_file
 
     rest, robot = take_robot_file(stage, [w for w in words if not w.startswith("-")], defaults_of(stage))
+    rest, suite = take_suite_file(rest) if stage == "stress" else (rest, None)
     data = compose(stage, [to_override(word, stage) for word in rest])
     if robot is not None:
         data["robot"] = config.to_plain(robot)
+    if suite is not None:
+        data["stress"] = suite
     return config.convert(module.Config, data, source=f"terrafirma {stage}")
 
 
 def execute(stage: str, module: Any, cfg: Any) -> Path:
-    """Run one stage with a converted configuration; returns the path of its result.json."""
+    """Run one stage with a converted configuration; returns the path of its result.json.
+
+    A stage's `gate(cfg, keys, path)` may raise GateRefused once all has been written.
+    """
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     run = Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget, settings=cfg)
     keys = module.run(cfg, run)
-    return run.finish(keys, getattr(module, "VOLATILE", ()))
+    path = run.finish(keys, getattr(module, "VOLATILE", ()))
+    if hasattr(module, "gate"):
+        module.gate(cfg, keys, path)
+    return path
 
 
 def call(stage: str, words: list[str]) -> Path:
@@ -239,7 +252,7 @@ def check_groups(overrides: list[str]) -> None:
 
 
 def _with_matching(stage: str, overrides: list[str]) -> list[str]:
-    """Fill in the groups that follow from a choice: robot, recipe and network from task, prior from robot."""
+    """Fill in the groups that follow from a choice: robot, recipe, network and suite from task, prior from robot."""
     chosen = dict(o.split("=", 1) for o in overrides if o.split("=", 1)[0] in GROUPS)
     defaults = defaults_of(stage)
     extra: list[str] = []
@@ -256,6 +269,10 @@ def _with_matching(stage: str, overrides: list[str]) -> list[str]:
     for group in ("recipe", "network"):
         if group in defaults and group not in chosen and task in choices(group):
             extra.append(f"{group}={task}")
+    if stage in CHOSEN_BY["stress"] and "stress" not in chosen:
+        from transfer.suites import suite_for
+
+        extra.append(f"stress={suite_for(str(task))}")
     # Hydra has no word for "none of this group" but its deletion
     return [
         f"~{o.split('=')[0]}" if o.split("=")[0] in GROUPS and o.endswith("=null") else o for o in [*extra, *overrides]

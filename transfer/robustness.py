@@ -1,8 +1,7 @@
 """Robustness per randomization term: each term alone at its extremes, all others at the robot's nominal.
 
-All cases are simulated together, in one batch: `Arranged` is a randomization that gives the rows it was told, in
-order, instead of drawing them. What is simulated (windows, pictures) and how it is scored is the caller's. The cases
-`beyond` leave the prior on purpose, one term at a time: what a novelty score should notice.
+All cases are simulated together, in one batch. What is simulated (windows, pictures) and how it is scored is the
+caller's. The cases `beyond` leave the prior on purpose, one term at a time: what a novelty score should notice.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from robot.config import ConfigError
+from sim.arranged import Arranged
 from sim.model import Model
-from sim.randomization import Point, Randomization, Term
+from sim.randomization import Randomization, Term
 from sim.targets import TARGETS, split
 
 Array = npt.NDArray[np.float64]
@@ -42,27 +41,6 @@ class Case:
 
 
 NOMINAL, PRIOR = Case("nominal", ""), Case("whole prior", "")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arranged(Randomization):
-    """A randomization whose draws are given: simulation i gets row i."""
-
-    rows: tuple[Array, ...] = ()
-    """One a term, (n, 1) each."""
-
-    @classmethod
-    def of(cls, name: str, values: Mapping[str, Array]) -> Arranged:
-        """From target -> (n,) values to be set; its center is their median."""
-        terms = tuple(Term(targets=(t,), law=Point(values=(float(np.median(v)),))) for t, v in values.items())
-        return cls(name=name, terms=terms, rows=tuple(v[:, None] for v in values.values()))
-
-    def draw_laws(self, rng: np.random.Generator, n: int) -> list[Array]:
-        """The rows; ConfigError for another number of simulations than there are rows."""
-        for target, rows in zip(self.targets, self.rows, strict=True):
-            if len(rows) != n:
-                raise ConfigError(f"randomization '{self.name}': {target} has {len(rows)} rows for {n} simulations.")
-        return list(self.rows)
 
 
 @dataclass(frozen=True, slots=True)

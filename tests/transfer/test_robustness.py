@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from robot.config import ConfigError
+from sim.arranged import Arranged
 from sim.model import Model, RobotConfig
 from sim.randomization import Point, Randomization, Term, Uniform
-from transfer.robustness import BEYOND, NOMINAL, PRIOR, PRIORS, Arranged, Case, arrange, label, ranking
+from transfer.robustness import BEYOND, NOMINAL, PRIOR, PRIORS, Case, arrange, label, ranking
 
 COM, GAIN, FRICTION = "body/pendulum/com", "actuator/shoulder/gain", "joint/shoulder/frictionloss"
 

@@ -15,6 +15,8 @@ from plotly.offline import get_plotlyjs
 
 from transfer.report import figures
 from transfer.report.collect import StageResult
+from transfer.report.stress_figures import figure_heat, title_of
+from transfer.stress import CRITERIA
 
 Nominal = Mapping[str, float]
 
@@ -31,6 +33,7 @@ def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> s
         *_parameters(stages, nominal),
         *_candidates(stages),
         *_probes(stages),
+        *(section for s in _of(stages, "stress") if "rows" in s.result for section in robustness(s.result)),
         *_deployment(stages),
         *_screening(stages),
         *_lineage(stages),
@@ -188,6 +191,19 @@ def _probes(stages: Sequence[StageResult]) -> list[Section]:
     ]
     head = ("encoder", "probe", "score", "baseline")
     return [("What the encoder knows", table(head, rows))] if rows else []
+
+
+def robustness(result: Mapping[str, Any]) -> list[Section]:
+    """Scores and heat map, of the result of a stress suite."""
+    found = result["intervals"]
+    rows = [(c, percent(found[c])) for c in CRITERIA if c in found] + [("overall", interval(found["overall"]))]
+    note = f"<p>Suite {result['suite']}. Intervals of shares are Wilson's, 95 %.</p>"
+    lines = [(r["criterion"], title_of(r), percent(r)) for r in result["rows"]]
+    head = ("criterion", "what is varied", "runs that succeed")
+    return [
+        ("What the controller bears", note + table(("criterion", "share of runs that succeed"), rows)),
+        ("Where it fails", embed(figure_heat(result["rows"])) + table(head, lines)),
+    ]
 
 
 def _deployment(stages: Sequence[StageResult]) -> list[Section]:

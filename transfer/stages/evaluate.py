@@ -28,7 +28,7 @@ from sim import randomization
 from sim.evaluate import rollout_success
 from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization
-from transfer.choices import TaskChoice, existing, parameters, same_task
+from transfer.choices import TaskChoice, existing, parameters
 from transfer.cli import Common
 from transfer.sight import with_appearance
 
@@ -111,26 +111,7 @@ def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
 
 def controller(cfg: Config, task: str, run: Run) -> tuple[Callable[[dict[str, Any]], Any], int]:
     """inputs -> actions, and the history that the inputs must have."""
-    if cfg.bundle is not None:
-        return _of_bundle(run.input(existing(cfg.bundle, "bundle", "export")), task)
-    from policies.policy import Policy
+    from transfer.subjects import subject_of
 
-    policy = Policy.load(run.input(existing(cfg.policy, "policy", "train")))
-    same_task(f"policy={cfg.policy}", policy.task, task)
-    return policy.episode(), policy.observation.history
-
-
-def _of_bundle(path: Path, task: str) -> tuple[Callable[[dict[str, Any]], Any], int]:
-    """The network of a verified bundle, for a batch of robots; onboard it is pinned to one."""
-    import onnxruntime
-
-    from robot import bundle
-
-    loaded = bundle.load(path)
-    same_task(f"bundle={path}", loaded.task, task)
-    history = loaded.encoder.config.history
-    session = onnxruntime.InferenceSession(path / "policy.onnx", providers=["CPUExecutionProvider"])
-    names = [i.name for i in session.get_inputs()]
-    if any(name.startswith(("state_", "image_")) for name in names):
-        raise ConfigError(f"bundle={path}: recurrent and vision controllers are counted with `terrafirma trials`.")
-    return lambda inputs: session.run(["action"], {name: inputs[name] for name in names})[0], history
+    subject, _ = subject_of(cfg.policy, cfg.bundle, task, run)
+    return subject.episode(), subject.observation.history

@@ -3,15 +3,18 @@
     terrafirma export policy=runs/train/policy
     terrafirma export policy=runs/finetune/policy posterior=runs/identify/posterior.yaml key=private.pem
     terrafirma export policy=runs/train/policy vision=runs/finetune/encoder
+    terrafirma export policy=runs/train/policy stress=runs/stress/result.json
 
 Reads   a policy, and what robots are drawn from to record golden vectors and to measure its return.
 Writes  bundle/ (ONNX, manifest, golden vectors, monitor, model card, digests) and result.json.
 Costs   about ten seconds, most of them for the ONNX exporter.
-Refused (exit code 3) when the ONNX file does not compute what the policy computes. key= signs (ECDSA P-256).
+Refused (exit code 3) when the ONNX file does not compute what the policy computes, or when stress= tells of a score
+that was below its threshold. key= signs (ECDSA P-256).
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ from sim.evaluate import rollout_success
 from sim.model import RobotConfig, find_robot
 from sim.randomization import Randomization
 from transfer.choices import existing, parameters
-from transfer.cli import Common
+from transfer.cli import Common, GateRefused
 
 VOLATILE = ("bundle", "variants")
 
@@ -42,6 +45,8 @@ class Config(Common):
     report: Path | None = None
     """An HTML report to put into the bundle."""
     key: Path | None = None
+    stress: Path | None = None
+    """result.json of a stress run of this policy, whose scores go into the manifest."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
@@ -52,6 +57,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     from transfer.training import COUNTED, recorded_inputs
 
     source = run.input(existing(cfg.policy, "policy", "train"))
+    stressed = stress_gate(cfg, source, run)
     policy = Policy.load(source)
     if cfg.vision is not None:
         policy = policy.with_vision(VisionEncoder.load(run.input(existing(cfg.vision, "vision", "pretrain"))))
@@ -67,7 +73,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         golden=recorded_inputs(policy, task, robot, law, cfg.seed),
         rng=np.random.default_rng(cfg.seed),
         lineage={"policy_sha256": files.sha256(source), "law": law.name, "seed": cfg.seed, **policy.card.lineage},
-        gate={"episodes_in_simulation": n, "success": success, "return": value, "drawn_from": law.name},
+        gate={"episodes_in_simulation": n, "success": success, "return": value, "drawn_from": law.name, **stressed},
         report_html=cfg.report.read_text() if cfg.report else None,
         key=cfg.key,
     )
@@ -81,6 +87,24 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         "accepted": True,
     }
     return {"bundle": str(made.bundle), "parity_max_error": made.parity_max_error, "variants": [variant]}
+
+
+def stress_gate(cfg: Config, source: Path, run: Run) -> dict[str, Any]:
+    """What the manifest says of a stress run; nothing without one.
+
+    GateRefused when a score was below its threshold; ConfigError when it is no stress run, or one of another policy.
+    """
+    if cfg.stress is None:
+        return {}
+    result = json.loads(run.input(existing(cfg.stress, "stress", "stress")).read_text())
+    if result.get("stage") != "stress" or "refused" not in result:
+        raise ConfigError(f"stress={cfg.stress}: it is not the result.json of a stress suite.")
+    if cfg.vision is not None or result["policy_sha256"] != files.sha256(source):
+        raise ConfigError(f"stress={cfg.stress}: it is of another policy; run `terrafirma stress` on this one.")
+    if result["refused"]:
+        raise GateRefused(f"export: {'; '.join(result['refused'])} (stress={cfg.stress}).")
+    told = {name: result[name] for name in ("suite", "runs", "budget", "thresholds")}
+    return {"stress": {**told, "scores": result["intervals"]}}
 
 
 def robot_of(policy: Any) -> RobotConfig:

@@ -1,0 +1,39 @@
+"""Which stress suite the command line means: by name, by the task, or a YAML file of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robot import config
+
+DEFAULT = "default"
+
+
+def suite_for(task: str) -> str:
+    """Name of the suite in configs/stress that is for this task; the default one where there is none."""
+    found = sorted((config.shipped() / "stress").glob("*.yaml"))
+    return next((p.stem for p in found if config.load_yaml(p).get("task") == task), DEFAULT)
+
+
+def take_suite_file(words: Sequence[str]) -> tuple[list[str], dict[str, Any] | None]:
+    """`stress=FILE.yaml` taken out of a command's words together with all `stress.key=value`, and the suite they give.
+
+    The suite is None where no file is named. ConfigError when the file cannot be read, or is no mapping.
+    """
+    chosen = next((w for w in words if w.startswith("stress=") and w.endswith((".yaml", ".yml"))), None)
+    if chosen is None:
+        return list(words), None
+    path = Path(chosen.partition("=")[2]).expanduser()
+    suite = config.load_yaml(path)
+    if not isinstance(suite, dict):
+        raise config.ConfigError(f"{path}: it is no stress suite; copy one of configs/stress.")
+    for word in (w for w in words if w.startswith("stress.")):
+        key, _, value = word.partition("=")
+        *parents, last = key.split(".")[1:]
+        inner = suite
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = config.parse_yaml(value, word)
+    return [w for w in words if w != chosen and not w.startswith("stress.")], suite
