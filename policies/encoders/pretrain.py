@@ -1,8 +1,8 @@
 """Pretraining of the physics encoder on windows of randomized rollouts.
 
 Two stages. Grounding (grounding.py) teaches what to expect of a robot whose parameters are known; where stretches vote
-(votes.py), to tell them. Then the whole runs as it will run later, from windows alone, on the losses of objectives.py.
-The best by held-out loss is kept. Every validation writes a checkpoint, from which `resume` goes on.
+(votes.py), to tell them. Then the whole runs as it will run later, from windows alone, on the losses of objectives.py;
+an encoder with equations of motion is done by then, and its heads learn alone. The best by held-out loss is kept. Every validation writes a checkpoint, from which `resume` goes on.
 """
 
 from __future__ import annotations
@@ -151,6 +151,7 @@ class _Training:
                 self._validate(float(loss.detach()))
                 self._save()
                 meter(self.done, **{k: v for k, v in self.curve[-1].items() if k != "update"})
+        self.encoder.requires_grad_(True)
         if self.done > self.grounded:
             for part, module in (("best_encoder", self.encoder), ("best_heads", self.heads)):
                 module.load_state_dict(self.best[part].state_dict())
@@ -164,15 +165,15 @@ class _Training:
 
     def _loss(self, update: int) -> Tensor:
         batch = self.batches.draw()
-        if update < self.grounded:
+        grounding = update < self.grounded
+        self.encoder.requires_grad_(grounding or not self.grounding.fixed)
+        if grounding:
             return self._grounding_loss(batch)
         seeing, blind, context = losses(self.encoder, self.heads, batch)
         loss = seeing + blind
         if self.train.names:
-            if self.grounding.fixed:
-                loss = loss + self._grounding_loss(batch)
             loss = loss + self.config.parameter_weight * self.heads.parameters_head.loss(context, batch[-1])
-        if self.config.agreement_weight:
+        if self.config.agreement_weight and not self.grounding.fixed:
             loss = loss + self.config.agreement_weight * disagreement(context)
         return loss
 
