@@ -2,7 +2,8 @@
 
 Two stages. Grounding (grounding.py) teaches what to expect of a robot whose parameters are known; where stretches vote
 (votes.py), to tell them. Then the whole runs as it will run later, from windows alone, on the losses of objectives.py;
-an encoder with equations of motion is done by then, and its heads learn alone. The best by held-out loss is kept. Every validation writes a checkpoint, from which `resume` goes on.
+an encoder with equations of motion is done by then, and its heads learn alone. The best by held-out loss is kept.
+Every validation writes a checkpoint, from which `resume` goes on.
 """
 
 from __future__ import annotations

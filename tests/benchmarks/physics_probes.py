@@ -4,8 +4,9 @@
 
 The encoders are of one robot, one a seed. R squared of a ridge regression, over windows in which every joint turns
 (faster than SLIPPING for half of the time: where nothing slips, friction hides everything), over windows without
-start-up rows, and over all. Of a double pendulum the targets are the base parameters, each over the gain of the driven motor: masses, friction,
-damping and rotor inertia scale with it, so no motion tells them apart from it (sim/identifiability.py).
+start-up rows, and over all. Of a double pendulum the targets are the base parameters, each over the gain of the driven
+motor: masses, friction, damping and rotor inertia scale with it, so no motion tells them apart from it
+(sim/identifiability.py).
 """
 
 from __future__ import annotations
