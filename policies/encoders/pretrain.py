@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from policies.encoders.grounding import Grounding
 from policies.encoders.heads import Heads
 from policies.encoders.objectives import Batches, disagreement, losses
 from policies.encoders.physics import EncoderCard, EncoderConfig, PhysicsEncoder
-from policies.encoders.probes import prediction_errors, probe
+from policies.encoders.probes import contexts, prediction_errors, probe
 from policies.encoders.votes import Votes
 from policies.encoders.windows import WindowData
 from policies.progress import Meter, Report, silent
@@ -152,7 +153,6 @@ class _Training:
                 self._validate(float(loss.detach()))
                 self._save()
                 meter(self.done, **{k: v for k, v in self.curve[-1].items() if k != "update"})
-        self.encoder.requires_grad_(True)
         if self.done > self.grounded:
             for part, module in (("best_encoder", self.encoder), ("best_heads", self.heads)):
                 module.load_state_dict(self.best[part].state_dict())
@@ -166,17 +166,27 @@ class _Training:
 
     def _loss(self, update: int) -> Tensor:
         batch = self.batches.draw()
-        grounding = update < self.grounded
-        self.encoder.requires_grad_(grounding or not self.grounding.fixed)
-        if grounding:
+        if update < self.grounded:
             return self._grounding_loss(batch)
-        seeing, blind, context = losses(self.encoder, self.heads, batch)
+        told = self._told[0][self.batches.rows] if self.grounding.fixed else None
+        seeing, blind, context = losses(self.encoder, self.heads, batch, told)
         loss = seeing + blind
         if self.train.names:
             loss = loss + self.config.parameter_weight * self.heads.parameters_head.loss(context, batch[-1])
         if self.config.agreement_weight and not self.grounding.fixed:
             loss = loss + self.config.agreement_weight * disagreement(context)
         return loss
+
+    @cached_property
+    def _told(self) -> tuple[Tensor, Tensor]:
+        """(N, Z) each: what the grounded encoder makes of the windows for training, of which every second lacks rows,
+        and of those for validation."""
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        kept = torch.rand(self.train.mask.shape, generator=generator) >= self.config.lost
+        kept[::2] = True
+        short = replace(self.train, mask=self.train.mask * kept.numpy().astype(np.float32))
+        train, test = (contexts(self.encoder, data).astype(np.float32) for data in (short, self.test))
+        return torch.from_numpy(train), torch.from_numpy(test)
 
     def _grounding_loss(self, batch: list[Tensor]) -> Tensor:
         history, mask, parameters = batch[0], batch[1], batch[-1]
@@ -201,7 +211,8 @@ class _Training:
         if self.done <= self.grounded:
             self.curve.append({"update": self.done, "grounding_loss": train_loss})
             return
-        error = float(prediction_errors(self.encoder, self.heads.predictor, self.test).mean())
+        told = self._told[1] if self.grounding.fixed else None
+        error = float(prediction_errors(self.encoder, self.heads.predictor, self.test, told).mean())
         self.curve.append({"update": self.done, "train_loss": train_loss, "held_out_error": error})
         self.since += 1
         if error < self.least:
