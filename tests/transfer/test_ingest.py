@@ -144,9 +144,9 @@ def test_degrees_and_a_mirrored_axis_are_found(spec: RobotSpec, tmp_path: Path) 
             cells[4] = f"{factor * float(cells[4])}"
         return refused(write(tmp_path / name, [",".join(c) for c in lines]), spec, tmp_path / "set")
 
-    for name, factor in (("degrees.csv.gz", 57.3), ("mirrored.csv.gz", -1.0)):
+    for name, factor, kind in (("degrees.csv.gz", 57.3, "unit"), ("mirrored.csv.gz", -1.0, "sign")):
         (found,) = scaled(name, factor).findings
-        assert found.kind == "unit_or_sign" and "'elbow'" in found.detail
+        assert found.kind == kind and "'elbow'" in found.detail
 
 
 def test_one_bad_file_among_good_ones_is_recorded_not_dropped(spec: RobotSpec, tmp_path: Path) -> None:
