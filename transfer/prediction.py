@@ -18,7 +18,7 @@ import numpy.typing as npt
 from robot.log import EpisodeLog
 from robot.spec import RobotSpec
 from sim.model import Model
-from sim.randomization import Randomization
+from sim.randomization import Categorical, Randomization
 from transfer.dataset import DataRefused
 from transfer.playback import Playback
 from transfer.series import VelocityFit, series_of
@@ -198,7 +198,33 @@ def evaluate(
     for i, log in enumerate(logs):
         for name, value in (settings or {}).get(log.name, {}).items():
             each.setdefault(name, np.full(len(shots), model.nominal(name)))[shots.episode == i] = value
-    return open_loop(shots, model, each, more, metric, nthread)
+    if settings is not None:
+        return open_loop(shots, model, each, more, metric, nthread)
+    return _score(shots, metric, model.spec, *_expected(shots, model, parameters, each, more, nthread))
+
+
+def _expected(
+    shots: Shots, model: Model, parameters: Randomization, values: Mapping[str, Array], zeros: Array, nthread: int
+) -> tuple[Array, Array]:
+    """Errors (R, J) of position and velocity of the mean prediction over what a session may have set up.
+
+    The law of a register that is set anew before each recording is a categorical one, of which no value is the middle:
+    what is expected of a recording of which nothing is known is the mean of what each value leads to.
+    """
+    term = next((t for t in parameters.terms if isinstance(t.law, Categorical) and t.tie), None)
+    choices: list[tuple[float, Mapping[str, Array]]] = [(1.0, values)]
+    if term is not None and isinstance(term.law, Categorical):
+        weights = term.law.weights or (1.0,) * len(term.law.values)
+        choices = [
+            (weight / sum(weights), {**values, **{t: np.full(len(shots), value) for t in term.targets}})
+            for value, weight in zip(term.law.values, weights, strict=True)
+        ]
+    play, position, velocity = Playback(model, shots, TIMESTEP_S, nthread), np.zeros(()), np.zeros(())
+    for weight, chosen in choices:
+        read, rate = play([chosen], zeros[None], shift=_shift(chosen))
+        position = position + weight * (read[0] - shots.row_position)
+        velocity = velocity + weight * (rate[0] - shots.row_velocity)
+    return position, velocity
 
 
 def whole_episodes(

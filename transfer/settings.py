@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.model import Model
-from sim.randomization import Categorical, Point, Term
+from sim.randomization import Categorical, Term
 from sim.servos import SERVOS
 from sim.targets.motors import UNLIMITED_ACCELERATION
 from transfer.gauss_newton import Objective
@@ -56,17 +56,14 @@ class Told:
         return [self.candidates[k] for k in self.best]
 
     def term(self) -> Term | None:
-        """The law of a session yet to come: as often as episodes told it."""
+        """The law of a session yet to come: as often as episodes told it, each candidate with half an episode of credit
+        (Jeffreys' prior); None where there is no choice, or nobody told."""
         targets = tuple(self.candidates[-1])
         if not targets or not self.decided.any():
             return None
-        counts = np.bincount(np.array(self.best)[self.decided], minlength=len(self.candidates))
-        values = [c.get(targets[0], UNLIMITED_ACCELERATION) for c in self.candidates]
-        if np.count_nonzero(counts) == 1:
-            value = values[int(np.argmax(counts))]
-            return Term(targets=targets, law=Point(values=(value,)), tie=True) if value != values[0] else None
-        law = Categorical(values=tuple(values), weights=tuple(map(float, counts)))
-        return Term(targets=targets, law=law, tie=True)
+        counts = np.bincount(np.array(self.best)[self.decided], minlength=len(self.candidates)) + 0.5
+        values = tuple(c.get(targets[0], UNLIMITED_ACCELERATION) for c in self.candidates)
+        return Term(targets=targets, law=Categorical(values=values, weights=tuple(map(float, counts))), tie=True)
 
 
 def candidates(model: Model) -> tuple[Setting, ...]:

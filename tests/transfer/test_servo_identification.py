@@ -70,7 +70,7 @@ def test_each_session_s_register_is_found_and_becomes_part_of_the_law(found: Ide
         "session2": {"actuator/servo/acceleration_ceiling": ACCELERATION},
     }
     term = next(t for t in found.posterior.terms if t.targets == ("actuator/servo/acceleration_ceiling",))
-    assert term.law.kind == "categorical" and term.law.weights == (2.0, 1.0)
+    assert term.law.kind == "categorical" and term.law.weights == (2.5, 1.5)
 
 
 def test_the_plant_is_one_for_both_kinds_of_session(
