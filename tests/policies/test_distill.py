@@ -201,6 +201,17 @@ def test_the_teacher_is_told_what_an_encoder_believes_of_a_cube() -> None:
         np.testing.assert_allclose(moved[:, names.index(name)], wanted, atol=1e-6, err_msg=name)
 
 
+def test_the_teacher_believes_an_encoder_only_of_what_the_student_does_not_measure(
+    robot: RobotConfig, teacher: Policy, student_card: PolicyCard, vision: VisionEncoder
+) -> None:
+    seeing = student_card.with_vision(vision.card)
+    assert [teacher.card.layout().components[i] for i, _, _ in distilling._told(teacher.card, seeing)] == [
+        "cos/shoulder", "sin/shoulder",
+    ]  # fmt: skip
+    both = replace(seeing, observation=replace(seeing.observation, features=("joint_cos", "previous_action")))
+    assert [teacher.card.layout().components[i] for i, _, _ in distilling._told(teacher.card, both)] == ["sin/shoulder"]
+
+
 def test_a_teacher_is_never_exported(told: Policy, tmp_path: Path) -> None:
     golden = {"observation": np.zeros((4, 1), np.float32)}
     with pytest.raises(ConfigError, match="the policy is a teacher, shown what no sensor"):
