@@ -53,6 +53,8 @@ PATHS = (
     "logs",
     "test",
     "path",
+    "map",
+    "against",
     "bundle",
     "log",
     "key",
