@@ -117,7 +117,10 @@ def notice(
 ) -> list[Noticed]:
     """As screen(), each finding with the evidence for its figure."""
     signals = Signals(episode, spec)
-    found = [n for rule in RULES for n in rule(signals, config or ScreenConfig())]
+    found: list[Noticed] = []
+    for rule in RULES:
+        told = {(n.kind, n.channel) for n in found}  # an earlier rule may have said the same by better evidence
+        found += [n for n in rule(signals, config or ScreenConfig()) if (n.kind, n.channel) not in told]
     return [*found, *_cameras(episode, spec, references or {})]
 
 

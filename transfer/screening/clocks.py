@@ -11,8 +11,8 @@ from robot.log import Channel
 from transfer.screening.config import ScreenConfig
 from transfer.screening.signals import Array, Evidence, Noticed, Signals, thinned
 
-FIT_ROWS = 12
-"""Rows on each side of a step of time that tell the joints' speed there."""
+FIT_ROWS, FIT_S = (4, 12), 0.08
+"""Rows on each side of a step of time that tell the joints' speed there: those of FIT_S, at least and at most so many."""
 
 
 def stamps(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
@@ -75,25 +75,26 @@ def _stood_still(
     if found is None:
         return False
     q = found[1]
-    before, after = slice(max(0, row - FIT_ROWS + 1), row + 1), slice(row + 1, row + 1 + FIT_ROWS)
-    t = np.arange(-FIT_ROWS, FIT_ROWS) * usual
+    span = int(np.clip(round(FIT_S / usual), *FIT_ROWS))
+    before, after = slice(max(0, row - span + 1), row + 1), slice(row + 1, row + 1 + span)
+    t = np.arange(-span, span) * usual
     a, b = q[before], q[after]
     if len(a) < 4 or len(b) < 4 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return False
     # each side as a parabola, carried to the middle of a usual step: they meet if no time has passed
-    fit_a = np.polyfit(t[FIT_ROWS - len(a) : FIT_ROWS], a, 2 if len(a) > 6 else 1)
-    fit_b = np.polyfit(t[FIT_ROWS : FIT_ROWS + len(b)], b, 2 if len(b) > 6 else 1)
+    t_a, t_b = t[span - len(a) : span], t[span : span + len(b)]
+    fit_a, fit_b = np.polyfit(t_a, a, 2 if len(a) > 6 else 1), np.polyfit(t_b, b, 2 if len(b) > 6 else 1)
     middle = -0.5 * usual
     speeds = [fit[-2] + 2.0 * fit[0] * middle if len(fit) == 3 else fit[0] for fit in (fit_a, fit_b)]
     apart = _value(fit_b, middle) - _value(fit_a, middle)
     expected = 0.5 * (np.abs(speeds[0]) + np.abs(speeds[1])) * (step - usual)
-    noise = 3.0 * np.sqrt(_spread(a, fit_a, t[FIT_ROWS - len(a) : FIT_ROWS]) ** 2 + _spread(b, fit_b, t[FIT_ROWS : FIT_ROWS + len(b)]) ** 2)
+    noise = 3.0 * np.sqrt(_spread(a, fit_a, t_a) ** 2 + _spread(b, fit_b, t_b) ** 2)
     telling = expected > 4.0 * noise + 1e-4
     if not telling.any():
         return False
     position = (np.abs(apart) <= config.jump_travel * expected + noise)[telling].all()
     change = np.abs(speeds[1] - speeds[0])
-    smooth = (change <= 0.5 * (np.abs(speeds[0]) + np.abs(speeds[1])) + 3.0 * noise / (FIT_ROWS * usual))[telling].all()
+    smooth = (change <= 0.5 * (np.abs(speeds[0]) + np.abs(speeds[1])) + 3.0 * noise / (span * usual))[telling].all()
     return bool(position and smooth)
 
 

@@ -38,11 +38,15 @@ class ScreenConfig:
     """Shortest time [s] for which a reading that should change must stay the same to be `stuck`."""
     stuck_rad: float = 0.02
     """Travel [rad] that a stuck reading must have missed."""
+    stuck_command: float = 0.15
+    """A servo must have been commanded over this range [rad] for a reading that never changes to be `stuck`."""
     stale_s: float = 0.3
     """A velocity that keeps one value so long [s], while the position stays, is `stale_velocity`."""
     quantized_share: float = 0.1
     """Steps of a velocity this large, as a share of its deviation, are `quantized`; so are those of other readings whose
     resolution the robot's file does not tell ..."""
+    quantized_rad: float = 0.2
+    """Travel [rad] that a joint must have for its velocity's steps to be judged so."""
     quantized_factor: float = 1.8
     """... and all steps that are this many times coarser than it tells."""
     saturated_share: float = 0.005

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from transfer.screening.config import ScreenConfig
-from transfer.screening.lags import PIECES, Drift, Match, correlate, line, smoothed
+from transfer.screening.lags import PIECES, Drift, Match, correlate, lag_of, line, smoothed
 from transfer.screening.rates import called
 from transfer.screening.signals import Array, Evidence, Noticed, Signal, Signals, around
+
+OPPOSED = 0.1
+"""A measured torque is called mirrored if it agrees by so much better that way."""
 
 
 def limits(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
@@ -90,7 +93,9 @@ def _counterpart(signals: Signals, name: str, command: Signal | None, signal: Si
     if position is None:
         return None
     half = max(0.01, 2.0 * position.period)
-    return (position.at(signal.t + half, j) - position.at(signal.t - half, j)) / (2.0 * half)
+    found = lag_of(position, signal)
+    t = signal.t - (found.lag if found is not None else 0.0)
+    return (position.at(t + half, j) - position.at(t - half, j)) / (2.0 * half)
 
 
 def _near(t: Array, values: Array, middle: float) -> tuple[Array, Array]:
@@ -146,7 +151,8 @@ def _torque_lag(
     width = max(3, round(0.3 / period))
     a_quick, b_quick = a - smoothed(a, width), b - smoothed(b, width)
     both = [correlate(a_quick, sign * b_quick, period, late) for sign in (1.0, -1.0)]
-    sign = 1.0 if both[0].correlation >= both[1].correlation else -1.0
+    # a torque that repeats opposes itself half a period later
+    sign = 1.0 if both[0].correlation >= both[1].correlation - OPPOSED else -1.0
     match = both[0] if sign > 0 else both[1]
     if match.correlation < 0.8 or not match.inside:
         return None

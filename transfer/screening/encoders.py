@@ -30,7 +30,8 @@ def stuck(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
         if np.ptp(q) == 0.0:
             limit = signals.spec.effort_limits[j]
             reach = np.ptp(command.values[:, j]) if command is not None else 0.0
-            enough = 0.05 * limit if command is not None and command.name == "command.effort" else config.stuck_rad
+            by_torque = command is not None and command.name == "command.effort"
+            enough = 0.05 * limit if by_torque else config.stuck_command
             if reach > enough > 0.0:
                 detail = f"joint '{joint}' reads {q[0]:.4f} rad throughout while its command varies."
                 yield Noticed("stuck", "joint.position", "file", detail, _shown(signals, j, 0.0, position.t[-1]))
@@ -78,7 +79,8 @@ def _missed(
         v = velocity.values[inside, j]
         if len(v) > 2 and _alive(v) and (travel := abs(float(np.trapezoid(v, velocity.t[inside])))) > enough:
             # a velocity with an offset would "travel" as well: it must have the speed of a joint that moves
-            return travel if np.mean(np.abs(v)) > 3.0 * _idle(velocity, position, j) else 0.0
+            if np.mean(np.abs(v)) > 3.0 * _idle(velocity, position, j, ~inside):
+                return travel
     before = _speed(t, q, max(0, first - 6), first)
     if last + 1 < len(q):
         jump, step = abs(q[last + 1] - q[last]), t[last + 1] - t[last]
@@ -96,10 +98,10 @@ def _alive(v: Array) -> bool:
     return float(np.count_nonzero(np.diff(v))) > 0.1 * len(v)
 
 
-def _idle(velocity: Signal, position: Signal, j: int) -> float:
-    """Mean size of the velocity reading [rad/s] where the position hardly moves; 0 where it always does."""
+def _idle(velocity: Signal, position: Signal, j: int, elsewhere: npt.NDArray[np.bool_]) -> float:
+    """Mean size of the velocity reading [rad/s] where the position hardly moves elsewhere; 0 where it always does."""
     moved = np.abs(np.gradient(position.at(velocity.t, j), velocity.t))
-    slow = moved < 0.02
+    slow = (moved < 0.02) & elsewhere
     return float(np.abs(velocity.values[slow, j]).mean()) if slow.sum() > 20 else 0.0
 
 
@@ -122,7 +124,7 @@ def leaps(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
     dt = np.maximum(np.diff(position.t), 1e-3)
     for j, joint in enumerate(signals.joints):
         q, steps = position.values[:, j], np.diff(position.values[:, j])
-        usual = np.median(np.abs(steps[steps != 0.0])) if steps.any() else 0.0
+        usual = float(np.median(np.abs(steps)))
         fast = np.flatnonzero(np.abs(steps) > config.over_speed * signals.spec.joints[j].velocity_limit * dt)
         fast = fast[np.abs(steps[fast]) > 8.0 * usual]
         sorts: dict[str, list[int]] = {"wrapped": [], "spike": [], "over_speed": []}
@@ -173,13 +175,15 @@ def quantized(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
         if signal is None:
             continue
         worst: tuple[float, int, float] | None = None
+        position = signals.position
         for j in range(len(signals.joints)):
             step = quantum(signal.values[:, j])
             deviation = float(signal.values[:, j].std())
             if step == 0.0 or deviation == 0.0:
                 continue
+            moves = position is None or np.ptp(position.values[:, j]) > config.quantized_rad
             unknown = name == "joint.velocity" or not known.get(name)
-            coarse = unknown and step > config.quantized_share * deviation
+            coarse = moves and unknown and step > config.quantized_share * deviation
             beyond = known.get(name, 0.0) > 0.0 and step > config.quantized_factor * known[name]
             if (coarse or beyond) and (worst is None or step / deviation > worst[0]):
                 worst = (step / deviation, j, step)
@@ -195,7 +199,7 @@ def quantized(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
 def quantum(values: npt.NDArray[np.float64]) -> float:
     """The step of which all readings (n,) are whole numbers; 0 where there is none that shows."""
     levels = np.unique(np.round(values, 9))
-    if len(levels) < LEVELS or len(levels) > 0.7 * len(values):
+    if len(levels) < LEVELS:
         return 0.0
     apart = np.diff(levels)
     step = float(apart.min())

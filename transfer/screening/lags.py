@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from transfer.screening.signals import Array, Signal
 
@@ -14,6 +15,8 @@ PIECES = 6
 """Parts of an episode whose lags are compared."""
 CLEAR = 0.9
 """Correlation at its best lag from which on a lag can be trusted."""
+NEARLY = 0.04
+"""Difference of correlations that decides nothing."""
 BETTER = 0.6
 """A lag must leave at most this share of what is unexplained without it."""
 
@@ -76,7 +79,7 @@ def correlate(a: Array, b: Array, period: float, expected: float = 0.0, reach: f
     energy_b = np.where(shifts >= 0, squares_b[n] - squares_b[np.maximum(shifts, 0)], squares_b[n - np.maximum(-shifts, 0)])
     energy = np.sqrt(energy_a * energy_b)
     values = np.divide(both[shifts], energy, out=np.zeros(len(shifts)), where=energy > 0.0)
-    best = int(np.argmax(values))
+    best = _nearest_peak(values, shifts, expected / period)
     usual = float(np.interp(expected / period, shifts, values))
     if best in (0, len(values) - 1):
         return Match(float(shifts[best] * period), float(values[best]), usual, False)
@@ -84,6 +87,14 @@ def correlate(a: Array, b: Array, period: float, expected: float = 0.0, reach: f
     bend = left - 2.0 * top + right
     shift = 0.5 * (left - right) / bend if bend < 0.0 else 0.0
     return Match(float((shifts[best] + shift) * period), float(top), usual, True)
+
+
+def _nearest_peak(values: Array, shifts: npt.NDArray[np.intp], expected: float) -> int:
+    """The peak nearest to the expected shift among those nearly as high as the highest: what repeats has many."""
+    top = int(np.argmax(values))
+    inner = np.flatnonzero((values[1:-1] >= values[:-2]) & (values[1:-1] >= values[2:])) + 1
+    high = inner[values[inner] >= values[top] - NEARLY]
+    return int(high[np.argmin(np.abs(shifts[high] - expected))]) if len(high) else top
 
 
 def lag_of(position: Signal, velocity: Signal) -> Lag | None:

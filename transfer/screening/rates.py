@@ -118,17 +118,14 @@ def velocity_lag(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
     position, velocity = signals.position, signals.velocity
     if position is None or velocity is None:
         return
-    found = lag_of(position, velocity)
-    if found is None:
-        return
-    drift = pieces(position, velocity)
-    joint = found.joint
+    found, drift = lag_of(position, velocity), pieces(position, velocity)
     least = max(config.lag_s, config.lag_periods * max(position.period, velocity.period))
     if drift is not None and abs(drift.change) > config.drift_s:
         detail = f"the velocity's clock drifts from the position's by {drift.change * 1e3:+.0f} ms over the episode."
         evidence = Evidence("lag [s]", {"lag": (drift.t, drift.lags)})
         yield Noticed("drift", "joint.velocity", "file", detail, evidence)
-    elif abs(found.lag) > least and found.clear:
+    elif found is not None and abs(found.lag) > least and found.clear:
+        joint = found.joint
         side = "behind" if found.lag > 0 else "ahead of"
         detail = f"the velocity of '{signals.joints[joint]}' is {abs(found.lag) * 1e3:.0f} ms {side} the position's slope."
         yield Noticed("lag", "joint.velocity", "file", detail, _compared(signals, joint))
@@ -170,7 +167,7 @@ def implausible_speed(signals: Signals, config: ScreenConfig) -> Iterator[Notice
 
 
 def stale_velocity(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
-    """`stale_velocity`: a velocity keeps one value other than 0 while the position stays."""
+    """`stale_velocity`: a velocity keeps one value other than 0, and the position does not move by what it says."""
     position, velocity = signals.position, signals.velocity
     if position is None or velocity is None:
         return
@@ -180,15 +177,15 @@ def stale_velocity(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
         first, last = np.concatenate([[0], edges + 1]), np.concatenate([edges, [len(v) - 1]])
         seconds = velocity.t[last] - velocity.t[first]
         said = np.abs(v[first]) * seconds
-        moved = np.abs(position.at(velocity.t[last], j) - position.at(velocity.t[first], j))
+        apart = np.abs(position.at(velocity.t[last], j) - position.at(velocity.t[first], j) - v[first] * seconds)
         least = 1.5 * float(np.abs(v[v != 0.0]).min(initial=np.inf))  # one count may be an offset
-        wrong = (np.abs(v[first]) > least) & (seconds > config.stale_s) & (said > config.stuck_rad) & (moved < 0.2 * said)
+        wrong = (last - first >= 3) & (np.abs(v[first]) > least) & (seconds > config.stale_s) & (apart > 2.0 * config.stuck_rad) & (apart > 0.4 * said)
         if wrong.any():
-            k = int(np.argmax(np.where(wrong, said, 0.0)))
+            k = int(np.argmax(np.where(wrong, apart, 0.0)))
             start, end = float(velocity.t[first[k]]), float(velocity.t[last[k]])
             detail = (
-                f"joint '{joint}' reads {v[first[k]]:+.3g} rad/s for {seconds[k]:.2f} s while it moves by {moved[k]:.3f} "
-                f"rad; {int(wrong.sum())} such stretch(es)."
+                f"joint '{joint}' reads {v[first[k]]:+.3g} rad/s for {seconds[k]:.2f} s, {apart[k]:.3f} rad from where it "
+                f"then is; {int(wrong.sum())} such stretch(es)."
             )
             channel = signals.episode["joint.velocity"]
             traces = {"position [rad]": around(position, j, start, end), "velocity": around(velocity, j, start, end)}

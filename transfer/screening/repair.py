@@ -89,7 +89,7 @@ def _close_jumps(episode: EpisodeLog, spec: RobotSpec, config: ScreenConfig) -> 
 def _undrift(episode: EpisodeLog, spec: RobotSpec, config: ScreenConfig) -> Repaired:
     signals = Signals(episode, spec)
     position, velocity = signals.position, signals.velocity
-    if position is None or velocity is None or (whole := lag_of(position, velocity)) is None:
+    if position is None or velocity is None:
         return None
     drift = pieces(position, velocity)
     if drift is None or abs(drift.change) <= config.drift_s:
