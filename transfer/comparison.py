@@ -82,7 +82,7 @@ def _copies(new: Known, others: Sequence[Known], config: ScreenConfig) -> list[N
         if common is None or common.seconds < config.leak_s:
             continue
         kind = "leakage" if other.foreign else "duplicate"
-        whose = f"{common.seconds:.1f} s from {common.start:.1f} s on stand in '{other.name}', too, from {common.there:.1f} s on"
+        whose = f"{common.seconds:.1f} s at {common.start:.1f} s are in '{other.name}', too, at {common.there:.1f} s"
         rows = common.rows * new.kept.fingerprints.period
         evidence = Evidence("shared with the other recording", {"shared": (rows[:400], np.ones(len(rows[:400])))})
         if kind not in found or common.seconds > found[kind][0]:

@@ -124,13 +124,11 @@ def load_dataset(folder: Path, spec: RobotSpec) -> list[EpisodeLog]:
     return logs
 
 
-def save_dataset(
-    folder: Path, spec: RobotSpec, episodes: Sequence[tuple[Episode, Path | None]]
-) -> tuple[Episode, ...]:
+def save_dataset(folder: Path, spec: RobotSpec, episodes: Sequence[tuple[Episode, Path | None]]) -> tuple[Episode, ...]:
     """Add episodes to a data set, which is made if need be; returns them with their file names.
 
-    Each comes with the MCAP file, on the same disk, that is moved into the data set if it is accepted. A source that was
-    ingested before (same content) is replaced, everything else is kept. DataRefused when the folder holds another robot's
+    Each comes with the MCAP file, on the same disk, that is moved into the data set if it is accepted. A source of the
+    same content as before is replaced, everything else is kept. DataRefused when the folder holds another robot's
     episodes. If anything fails, the data set is as it was.
     """
     folder = Path(folder)

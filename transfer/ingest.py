@@ -1,8 +1,8 @@
 """Ingestion: recorded files of any format into a data set, screened, with nothing dropped silently.
 
-One recording is in memory at a time: it is read, screened, reduced to what comparisons need (screening/kept.py), written
-to a folder of its own inside the data set, and forgotten. What only shows beside other recordings is judged last, and
-then the accepted ones are moved into place and the index is written: until that moment the data set is as it was.
+One recording is in memory at a time: it is read, screened, reduced to what comparisons need (screening/kept.py),
+put into a folder of its own inside the data set, and forgotten. What only shows beside other recordings is judged
+last, and then the accepted ones are moved into place and the index is written: until that moment the data set is as it was.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def ingest(
 
 
 def sources_of(paths: Sequence[str | Path], reader: Format | None = None) -> list[Path]:
-    """Recordings in the order given; a file that is part of one stands for it. ConfigError where a path matches none."""
+    """Recordings in the order given; a part of one stands for it. ConfigError where a path matches none."""
     found: dict[Path, None] = {}
     for path in paths:
         matches = _expand(Path(path), reader)

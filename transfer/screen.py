@@ -186,6 +186,6 @@ def _cameras(episode: EpisodeLog, spec: RobotSpec, references: Mapping[str, Arra
 
 RULES: tuple[Callable[[Signals, ScreenConfig], Iterator[Noticed]], ...] = (
     _channels, clocks.stamps, clocks.finite, clocks.length, encoders.stuck, encoders.leaps, encoders.quantized,
-    rates.rate_agrees, rates.velocity_lag, rates.implausible_speed, rates.stale_velocity, efforts.limits, efforts.plateaus,
-    efforts.effort_follows, efforts.position_follows, _orientation,
+    rates.rate_agrees, rates.velocity_lag, rates.implausible_speed, rates.stale_velocity, efforts.limits,
+    efforts.plateaus, efforts.effort_follows, efforts.position_follows, _orientation,
 )  # fmt: skip

@@ -41,7 +41,11 @@ FOLDERS = {
     "odrive_bldc": "motor_bench",
 }
 KNOWN: dict[str, set[tuple[str, str]]] = {
-    "simple_pendulum": {("quantized", "joint.position"), ("quantized", "joint.velocity"), ("over_limit", "command.effort")},
+    "simple_pendulum": {
+        ("quantized", "joint.position"),
+        ("quantized", "joint.velocity"),
+        ("over_limit", "command.effort"),
+    },
     "so101": {("quantized", "joint.velocity"), ("lag", "command.position")},
     "servo_bench": {("quantized", "joint.velocity"), ("lag", "joint.velocity"), ("lag", "command.position")},
 }
@@ -150,7 +154,7 @@ def false_flags(recorded: list[Recorded], rng: np.random.Generator, count: int) 
 
 
 def copies(recorded: list[Recorded], rng: np.random.Generator, count: int) -> dict[str, Any]:
-    """Copied stretches of 0.7 to 4 s, on another clock and with a moved zero, that are found; and other pairs told so."""
+    """Stretches of 0.7 to 4 s on another clock, with a moved zero, that are found; pairs taken for copies."""
     prints = [leakage.fingerprints_of(Signals(r.log, r.robot.spec)) for r in recorded]
     found = total = 0
     while total < count:
@@ -177,7 +181,14 @@ def main(words: list[str]) -> dict[str, Any]:
     rows, missed = recall(recorded, np.random.default_rng([seed, 1]), draws)
     flags, flagged = false_flags(recorded, np.random.default_rng([seed, 2]), clean)
     total = wilson(round(sum(r["mean"] * r["n"] for r in rows.values())), sum(r["n"] for r in rows.values()))
-    result = {"seed": seed, "faults": rows, "all_faults": total, "clean_flagged": flags, "missed": missed, "flagged": flagged}
+    result = {
+        "seed": seed,
+        "faults": rows,
+        "all_faults": total,
+        "clean_flagged": flags,
+        "missed": missed,
+        "flagged": flagged,
+    }
     result |= copies(recorded, np.random.default_rng([seed, 3]), 3 * draws)
     for name, row in (*rows.items(), ("all faults", total), ("clean stretches flagged", flags),
                       ("copies", result["copies"]), ("other pairs", result["other_pairs"])):  # fmt: skip

@@ -34,7 +34,9 @@ Fault = Callable[[EpisodeLog, Rng], "Injected | None"]
 POSITION, VELOCITY, EFFORT = "joint.position", "joint.velocity", "joint.effort"
 
 
-def changed(log: EpisodeLog, name: str, values: Array | None = None, t_ns: npt.NDArray[np.int64] | None = None) -> EpisodeLog:
+def changed(
+    log: EpisodeLog, name: str, values: Array | None = None, t_ns: npt.NDArray[np.int64] | None = None
+) -> EpisodeLog:
     """A log with other values or stamps in one channel."""
     c = log[name]
     new = Channel(name, c.unit, c.components, c.t_ns if t_ns is None else t_ns, c.values if values is None else values)
@@ -311,7 +313,7 @@ def saturated_command(log: EpisodeLog, rng: Rng) -> Injected | None:
 
 
 def stuck(log: EpisodeLog, rng: Rng) -> Injected | None:
-    """One joint's reading held for 0.1 to 2 s from a row on in which it moves (0.3 rad/s), until it is at least 0.15 rad
+    """One joint's reading held for 0.1 to 2 s from a row in which it moves (0.3 rad/s), until it is at least 0.15 rad
     away; its velocity goes on, or is the difference of the readings and sticks as well."""
     c = log[POSITION]
     t, period = c.seconds(), float(np.median(np.diff(c.seconds())))
@@ -352,7 +354,7 @@ def wrapped(log: EpisodeLog, rng: Rng) -> Injected | None:
 
 
 def spike(log: EpisodeLog, rng: Rng) -> Injected | None:
-    """One to three rows of one joint off by 0.8 to 3 rad, as misread frames are; at least three times what the joint can
+    """One to three rows of one joint off by 0.8 to 3 rad, as misread frames are; at least thrice what the joint can
     travel in a row."""
     size = float(rng.uniform(0.8, 3.0))
     period = float(np.median(np.diff(log[POSITION].seconds())))
@@ -399,7 +401,8 @@ def stale_velocity(log: EpisodeLog, rng: Rng) -> Injected | None:
 FAULTS: dict[str, Fault] = {
     f.__name__: f
     for f in (
-        clock_jump, clock_back, repeated, missing_rows, nan, drift, velocity_lag, effort_lag, velocity_unit, position_unit,
+        clock_jump, clock_back, repeated,
+        missing_rows, nan, drift, velocity_lag, effort_lag, velocity_unit, position_unit,
         both_in_degrees, effort_unit, effort_sign, mirrored, swapped, saturated_effort, saturated_velocity,
         saturated_command, stuck, wrapped, spike, coarse, stale_velocity,
     )

@@ -57,7 +57,7 @@ def format_of(path: Path) -> Format | None:
 
 
 def whole_of(path: Path) -> Path:
-    """The recording that a file is a part of: the folder of an arm's motion, the measurement of a command; else itself."""
+    """The recording that a file is part of: an arm's motion's folder, the measurement of a command; else itself."""
     from transfer.formats import csv, so101
 
     if so101.detect(path.parent):

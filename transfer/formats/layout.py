@@ -8,7 +8,7 @@ channels of a row get the row's time stamp, as logged: a command that acts later
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ class Layout:
     """Channel -> columns, in the order of the robot's joints."""
     components: Mapping[str, tuple[str, ...]] | None = None
     """Channel -> names of its components where these are not the joints."""
-    dialect: Dialect = Dialect()
+    dialect: Dialect = field(default_factory=Dialect)
     late_rows: int | None = None
     """Rows by which the recording loop is known to send a command late; None where nobody has said."""
     companion: str = ""
@@ -133,7 +133,5 @@ def _mismatches(layout: Layout, table: Table, spec: RobotSpec) -> list[Finding]:
     times = table.columns.get(layout.time, np.zeros(0))
     if not np.isfinite(times).all():
         row, count = int(np.argmin(np.isfinite(times))), int((~np.isfinite(times)).sum())
-        findings.append(
-            finding("nan", "time", table.where(row), f"{count} rows have no time stamp and are left out.")
-        )
+        findings.append(finding("nan", "time", table.where(row), f"{count} rows have no time stamp and are left out."))
     return findings

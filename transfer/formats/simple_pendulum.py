@@ -36,7 +36,7 @@ CLOCK_S = 0.001
 
 
 def with_command(recording: Recording, log: EpisodeLog, path: Path) -> Recording:
-    """The recording with `command.effort` from the file beside `path`, or the measured torque where that is the input."""
+    """The recording with `command.effort` from the file beside `path`; the measured torque where that is the input."""
     command, findings = _command(log, path)
     position = log["joint.position"]
     channel = Channel("command.effort", UNITS["command.effort"], position.components, position.t_ns, command)

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from robot.config import nearest
 from robot.log import UNITS, Channel, EpisodeLog
 from robot.spec import RobotSpec
 from transfer.dataset import Finding
@@ -116,7 +115,7 @@ def _told(channels: dict[str, Channel]) -> list[Finding]:
     state, command, current = (channels[n] for n in ("joint.position", "command.position", "servo.current"))
     findings = []
     if "gripper" in state.components:
-        detail = f"the jaw is recorded as a share of its way while its velocity is in rad/s; read as {JAW[0]} x - {-JAW[1]} rad."
+        detail = f"the jaw is a share of its way while its velocity is in rad/s; read as {JAW[0]} x - {-JAW[1]} rad."
         findings.append(finding("converted", "joint.position", "component gripper", detail))
     if not (current.values < 0.0).any():
         detail = "'torques' is never negative: an unsigned current times a home-made scale, so no torque; kept apart."

@@ -12,11 +12,11 @@ from transfer.screening.config import ScreenConfig
 from transfer.screening.signals import Array, Evidence, Noticed, Signals, thinned
 
 FIT_ROWS, FIT_S = (4, 12), 0.08
-"""Rows on each side of a step of time that tell the joints' speed there: those of FIT_S, at least and at most so many."""
+"""Rows on each side of a step of time that tell the joints' speed: those of FIT_S, at least and at most so many."""
 
 
 def stamps(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
-    """`decreasing_time`, `repeated_stamp`, `gap` and `clock_jump`; channels that share their stamps share the finding."""
+    """`decreasing_time`, `repeated_stamp`, `gap` and `clock_jump`; channels of the same stamps share the finding."""
     seen: set[bytes] = set()
     for channel in signals.numeric():
         key = channel.t_ns.tobytes()
@@ -46,9 +46,7 @@ def _large(steps: Array, usual: float, config: ScreenConfig) -> npt.NDArray[np.i
     return np.flatnonzero(steps > max(config.gap_periods * usual, usual + config.gap_s))
 
 
-def _steps(
-    signals: Signals, channel: Channel, steps: Array, usual: float, config: ScreenConfig
-) -> Iterator[Noticed]:
+def _steps(signals: Signals, channel: Channel, steps: Array, usual: float, config: ScreenConfig) -> Iterator[Noticed]:
     """Large steps of time, told apart by whether the joints went on meanwhile."""
     jumped = jumps(signals, channel, config)
     gaps = [k for k in _large(steps, usual, config) if k not in jumped]
@@ -65,10 +63,8 @@ def _steps(
         yield _noticed("gap", channel, signals, int(worst), detail)
 
 
-def _stood_still(
-    signals: Signals, channel: Channel, row: int, step: float, usual: float, config: ScreenConfig
-) -> bool:
-    """Whether positions and speeds after a step of time are those of one usual period later, and not of `step` later."""
+def _stood_still(signals: Signals, channel: Channel, row: int, step: float, usual: float, config: ScreenConfig) -> bool:
+    """Whether positions and speeds after a step of time are those of a usual period later, not of `step` later."""
     found = signals.raw("joint.position")
     if found is None or not np.array_equal(found[0].t_ns, channel.t_ns):
         found = (channel, np.asarray(channel.values)) if channel.name == "joint.position" else None

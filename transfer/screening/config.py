@@ -43,7 +43,7 @@ class ScreenConfig:
     stale_s: float = 0.3
     """A velocity that keeps one value so long [s], while the position stays, is `stale_velocity`."""
     quantized_share: float = 0.1
-    """Steps of a velocity this large, as a share of its deviation, are `quantized`; so are those of other readings whose
+    """Steps of a velocity this large, as a share of its deviation, are `quantized`; so are other readings' whose
     resolution the robot's file does not tell ..."""
     quantized_rad: float = 0.2
     """Travel [rad] that a joint must have for its velocity's steps to be judged so."""
@@ -58,7 +58,7 @@ class ScreenConfig:
     quaternion: float = 0.01
     """Departure of an orientation's norm from 1."""
     energy_factor: float = 8.0
-    """A torque whose work is this many times too large or small for the model's change of energy is a `unit` suspicion."""
+    """A torque whose work is so many times too large or small for the model's energy is a `unit` suspicion."""
     energy_sigma: float = 4.0
     """Deviations by which the work of a torque must have the wrong sign to be a `sign` suspicion."""
     unexplained: float = 0.6

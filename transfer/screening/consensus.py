@@ -65,7 +65,9 @@ def consensus_of(episodes: Sequence[Regression]) -> Consensus:
         apart = apart_from(best)
     moved = np.array([_moved(episodes, agreeing, k, lag, best) for k in range(len(episodes))])
     rows = np.array([e.rows for e in episodes], dtype=np.float64)
-    zeros = np.array([[e.zero_of(lag, j, p) if e.total[j] > 0.0 else np.nan for j, p in enumerate(best)] for e in episodes])
+    zeros = np.array(
+        [[e.zero_of(lag, j, p) if e.total[j] > 0.0 else np.nan for j, p in enumerate(best)] for e in episodes]
+    )
     return Consensus(lag, best, apart, agreeing, moved, zeros, rows / rows.sum())
 
 
@@ -109,9 +111,7 @@ def _moved(
     return float(np.sqrt(max(squares, 0.0) / max(totals, 1e-30)))
 
 
-def poisoned(
-    names: Sequence[str], joints: Sequence[str], found: Consensus, config: ScreenConfig
-) -> dict[int, Noticed]:
+def poisoned(names: Sequence[str], joints: Sequence[str], found: Consensus, config: ScreenConfig) -> dict[int, Noticed]:
     """Number of an episode -> `poisoned`: it contradicts the others, and would move the estimate beyond its share."""
     out: dict[int, Noticed] = {}
     usual_apart = float(np.median(found.apart[found.agreeing]))
@@ -135,16 +135,16 @@ def poisoned(
         if off.max() > max(config.poison_zero, 4.0 * spread[int(np.argmax(off))]):
             j = int(np.argmax(off))
             detail = (
-                f"the zero of joint '{joints[j]}' is {found.zeros[k, j] - middle[j]:+.2f} rad from that of the other episodes, "
+                f"the zero of joint '{joints[j]}' is {found.zeros[k, j] - middle[j]:+.2f} rad from the others', "
                 "or a constant torque acts as large."
             )
             out[k] = Noticed("poisoned", "joint.position", f"episode {name}", detail, of_zeros)
         if contradicts and influential and not found.agreeing[k]:
             times = found.moved[k] / max(usual_moved, 1e-12)
             detail = (
-                f"the parameters that {int(found.agreeing.sum())} other episodes agree on miss {found.apart[k]:.0%} of the "
-                f"motion that its own explain (usually {usual_apart:.1%}); with it, {found.shares[k]:.0%} of the rows, the "
-                f"estimate would move {times:.0f} times as far as with another."
+                f"the parameters that {int(found.agreeing.sum())} other episodes agree on miss {found.apart[k]:.0%} of "
+                f"the motion that its own explain (usually {usual_apart:.1%}); with it, {found.shares[k]:.0%} of the "
+                f"rows, the estimate would move {times:.0f} times as far as with another."
             )
             out[k] = Noticed("poisoned", "", f"episode {name}", detail, evidence)
     return out
@@ -171,7 +171,9 @@ def implausible(
                         "energy so; torque or model may be in another unit."))  # fmt: skip
         told = error[j, 1] > 0.0 and abs(gravity) > config.energy_sigma * error[j, 1]
         if told and known and drive > 0.0 and not 1.0 / config.plausible < gravity / drive < config.plausible:
-            out.append(("implausible", f"joint '{joint}': gravity pulls with {gravity / drive:.2g} times the nominal torque."))
+            out.append(
+                ("implausible", f"joint '{joint}': gravity pulls with {gravity / drive:.2g} times the nominal torque.")
+            )
     return out
 
 
@@ -197,8 +199,8 @@ def unexplained(episode: Regression, config: ScreenConfig) -> str | None:
     least = float(min(rests))
     if episode.total.sum() > 0.0 and least > config.unexplained:
         return (
-            f"no parameters of the robot explain more than {1.0 - least:.0%} of its acceleration by what was commanded: "
-            "something that was not recorded moved it, or the commands are another episode's."
+            f"no parameters of the robot explain more than {1.0 - least:.0%} of its acceleration by what was "
+            "commanded: something that was not recorded moved it, or the commands are another episode's."
         )
     return None
 
@@ -218,8 +220,8 @@ def outliers(names: Sequence[str], episodes: Sequence[Regression], config: Scree
         usual = float(np.nanmedian(np.delete(shares, k)))
         if shares[k] > max(config.outlier_factor * usual, config.outlier_share):
             detail = (
-                f"the nominal model misses its accelerations by {shares[k]:.0%} of their size squared, those of the other "
-                f"episodes by {usual:.0%} (median)."
+                f"the nominal model misses its accelerations by {shares[k]:.0%} of their size squared, those of the "
+                f"other episodes by {usual:.0%} (median)."
             )
             out[k] = Noticed("outlier", "joint.position", f"episode {name}", detail, evidence)
     return out

@@ -2,9 +2,9 @@
 
     (M a)_j = k u_j - g (gravity)_j - c (Coriolis)_j - b v_j - f tanh(v_j / V) + o,    V = 0.05 rad/s
 
-where u is the torque, late by one of LAGS_S. The nominal robot has k = g = c = 1. Each recording's joint zero is its own,
-known to ZERO_RAD beforehand: it is integrated out of the equations. The normal equations of an episode are
-all that is kept of it, a few kilobytes, and any set of episodes is fitted by adding theirs: so what an estimate would be
+where u is the torque, late by one of LAGS_S. The nominal robot has k = g = c = 1. Each recording's joint zero is its
+own, known to ZERO_RAD beforehand: it is integrated out of the equations. The normal equations of an episode are all
+that is kept of it, a few kilobytes, and any set of episodes is fitted by adding theirs: so what an estimate would be
 without one of them costs nothing. For robots that are driven by torques alone: a servo is all friction and gears, its
 own loop decides, and the rules of efforts.py hold its position against its command.
 """
@@ -124,7 +124,9 @@ def regression_of(signals: Signals, model: Model) -> Regression | None:
     for lag in LAGS_S:
         held = command.values[(np.searchsorted(command.t, t - lag - late, "right") - 1).clip(0)]
         drive = savgol_filter(held, width, 3, axis=0)[chosen]
-        columns = np.stack([drive, -gravity, -coriolis, -rate[chosen], -friction, np.ones_like(drive), -stiffness], axis=2)
+        columns = np.stack(
+            [drive, -gravity, -coriolis, -rate[chosen], -friction, np.ones_like(drive), -stiffness], axis=2
+        )
         normal, right = np.einsum("njp,njq->jpq", columns, columns), np.einsum("njp,nj->jp", columns, inertial)
         parts = [_without_zero(n, r, s, len(chosen), repeated) for n, r, s in zip(normal, right, square, strict=True)]
         normals.append([p[0] for p in parts])
@@ -140,8 +142,8 @@ def regression_of(signals: Signals, model: Model) -> Regression | None:
 def _without_zero(
     normal: Array, right: Array, square: float, rows: int, repeated: float
 ) -> tuple[Array, Array, float, Array]:
-    """Normal equations, right side and sum of squares with the last term, the joint's zero, integrated out; and (P + 1,)
-    how the zero's estimate depends on the other parameters: weights, and what it is without them."""
+    """Normal equations, right side and sum of squares with the last term, the joint's zero, integrated out; and
+    (P + 1,) how the zero's estimate depends on the other parameters: weights, and what it is without them."""
     noise = max(square - float(right @ solve(normal, right)), 1e-12) / rows
     known = normal[-1, -1] + repeated * noise / ZERO_RAD**2
     column, of_zero = normal[:-1, -1], right[-1]
@@ -154,7 +156,7 @@ def _without_zero(
 
 
 def floats(model: Model) -> bool:
-    """Whether a free or ball joint carries the robot's own ones, so that their motion alone does not tell the dynamics."""
+    """Whether a free or ball joint carries the robot's own ones, so that their motion alone does not tell it all."""
     mj = model.mj
     for body in {int(mj.dof_bodyid[d]) for d in model.dof_index}:
         while body:

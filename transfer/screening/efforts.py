@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -117,7 +118,8 @@ def effort_follows(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
         match, sign, slope = found
         evidence = _followed(signals, command, effort, j)
         if sign < 0.0:
-            detail = f"joint '{joint}': the measured torque opposes the commanded one (correlation {-match.correlation:.2f})."
+            strength = f"correlation {-match.correlation:.2f}"
+            detail = f"joint '{joint}': the measured torque opposes the commanded one ({strength})."
             yield Noticed("sign", "joint.effort", "file", detail, evidence)
         if not 1.0 / config.unit_factor < slope < config.unit_factor:
             detail = f"joint '{joint}': the measured torque is {slope:.3g} times the commanded one{called(slope)}."
@@ -165,7 +167,7 @@ def _torque_drift(command: Signal, effort: Signal, j: int, first: float, last: f
     edges = np.linspace(first, last, PIECES + 1)
     lags = [
         ((a + b) / 2.0, found[0].lag)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        for a, b in pairwise(edges)
         if (found := _torque_lag(command, effort, j, a, b)) is not None
     ]
     return line(lags, last - first)

@@ -65,9 +65,7 @@ def _runs(q: Array) -> list[tuple[int, int]]:
     return list(zip(first[long].tolist(), last[long].tolist(), strict=True))
 
 
-def _missed(
-    position: Signal, velocity: Signal | None, j: int, first: int, last: int, config: ScreenConfig
-) -> float:
+def _missed(position: Signal, velocity: Signal | None, j: int, first: int, last: int, config: ScreenConfig) -> float:
     """Travel [rad] that a stretch of equal readings has missed; 0 where nothing says so."""
     t, q = position.t, position.values[:, j]
     if t[last] - t[first] < config.stuck_s:
@@ -77,10 +75,11 @@ def _missed(
     if velocity is not None:
         inside = (velocity.t > t[first]) & (velocity.t < t[last])
         v = velocity.values[inside, j]
-        if len(v) > 2 and _alive(v) and (travel := abs(float(np.trapezoid(v, velocity.t[inside])))) > enough:
-            # a velocity with an offset would "travel" as well: it must have the speed of a joint that moves
-            if np.mean(np.abs(v)) > 3.0 * _idle(velocity, position, j, ~inside):
-                return travel
+        travel = abs(float(np.trapezoid(v, velocity.t[inside])))
+        # a velocity with an offset would "travel" as well: it must have the speed of a joint that moves
+        moves = np.mean(np.abs(v)) > 3.0 * _idle(velocity, position, j, ~inside) if len(v) > 2 else False
+        if moves and _alive(v) and travel > enough:
+            return travel
     before = _speed(t, q, max(0, first - 6), first)
     if last + 1 < len(q):
         jump, step = abs(q[last + 1] - q[last]), t[last + 1] - t[last]
@@ -90,7 +89,9 @@ def _missed(
     # a joint that brakes takes smaller and smaller steps; one whose reading sticks stops within a row
     steps = np.abs(np.diff(q[max(0, first - 3) : first + 1]))
     missed = before * (t[last] - t[first])
-    return missed if len(steps) == 3 and steps.min() > max(4.0 * quantum, 0.5 * steps.max()) and missed > enough else 0.0
+    return (
+        missed if len(steps) == 3 and steps.min() > max(4.0 * quantum, 0.5 * steps.max()) and missed > enough else 0.0
+    )
 
 
 def _alive(v: Array) -> bool:
@@ -136,7 +137,9 @@ def leaps(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
             if rows:
                 row = rows[0]
                 where = signals.at(channel, int(np.searchsorted(signals.seconds(channel), position.t[row + 1])))
-                detail = f"joint '{joint}' {_WORDS[kind]} by {steps[row]:+.3f} rad in one row; {len(rows)} such step(s)."
+                detail = (
+                    f"joint '{joint}' {_WORDS[kind]} by {steps[row]:+.3f} rad in one row; {len(rows)} such step(s)."
+                )
                 shown = _shown(signals, j, position.t[row], position.t[row + 1])
                 yield Noticed(kind, "joint.position", where, detail, shown)
 

@@ -1,4 +1,4 @@
-"""What the rules that compare episodes keep of each: a few kilobytes beside the data set, so that none is read twice."""
+"""What the rules that compare episodes keep of each: a few kilobytes beside the data set, so none is read twice."""
 
 from __future__ import annotations
 
@@ -36,7 +36,12 @@ def keep(signals: Signals, model: Model | None) -> Kept:
 def save(path: Path, kept: Kept) -> None:
     """Write what is kept as an .npz."""
     f = kept.fingerprints
-    arrays = {"version": np.array(VERSION), "hashes": f.hashes, "rows": f.rows, "clock": np.array([f.period, f.seconds])}
+    arrays = {
+        "version": np.array(VERSION),
+        "hashes": f.hashes,
+        "rows": f.rows,
+        "clock": np.array([f.period, f.seconds]),
+    }
     if (r := kept.regression) is not None:
         arrays |= {"normal": r.normal, "right": r.right, "square": r.square, "zero": r.zero, "total": r.total}
         arrays["of"] = np.array([r.rows, r.seconds])
@@ -46,7 +51,7 @@ def save(path: Path, kept: Kept) -> None:
 
 
 def load(path: Path) -> Kept | None:
-    """What save() wrote; None where it is missing, damaged or of another version: then the episode is looked at again."""
+    """What save() wrote; None where it is missing, damaged or of another version: the episode is then read again."""
     try:
         with np.load(path, allow_pickle=False) as data:
             if int(data["version"]) != VERSION:

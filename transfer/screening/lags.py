@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -75,8 +76,12 @@ def correlate(a: Array, b: Array, period: float, expected: float = 0.0, reach: f
     shifts = np.arange(-count, count + 1)
     squares_a, squares_b = np.cumsum(np.concatenate([[0.0], a * a])), np.cumsum(np.concatenate([[0.0], b * b]))
     # energy of the parts that overlap at each shift
-    energy_a = np.where(shifts >= 0, squares_a[n - np.maximum(shifts, 0)], squares_a[n] - squares_a[np.maximum(-shifts, 0)])
-    energy_b = np.where(shifts >= 0, squares_b[n] - squares_b[np.maximum(shifts, 0)], squares_b[n - np.maximum(-shifts, 0)])
+    energy_a = np.where(
+        shifts >= 0, squares_a[n - np.maximum(shifts, 0)], squares_a[n] - squares_a[np.maximum(-shifts, 0)]
+    )
+    energy_b = np.where(
+        shifts >= 0, squares_b[n] - squares_b[np.maximum(shifts, 0)], squares_b[n - np.maximum(-shifts, 0)]
+    )
     energy = np.sqrt(energy_a * energy_b)
     values = np.divide(both[shifts], energy, out=np.zeros(len(shifts)), where=energy > 0.0)
     best = _nearest_peak(values, shifts, expected / period)
@@ -135,9 +140,7 @@ def pieces(position: Signal, velocity: Signal) -> Drift | None:
     first, last = max(position.t[0], velocity.t[0]), min(position.t[-1], velocity.t[-1])
     edges = np.linspace(first, last, PIECES + 1)
     found = [
-        ((a + b) / 2.0, lag.lag)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-        if (lag := _best(position, velocity, a, b)) is not None
+        ((a + b) / 2.0, lag.lag) for a, b in pairwise(edges) if (lag := _best(position, velocity, a, b)) is not None
     ]
     return line(found, last - first)
 
@@ -147,7 +150,9 @@ def line(found: list[tuple[float, float]], seconds: float) -> Drift | None:
     if len(found) < PIECES - 1:
         return None
     t, lags = np.array([f[0] for f in found]), np.array([f[1] for f in found])
-    slopes = (lags[None] - lags[:, None])[np.triu_indices(len(t), 1)] / (t[None] - t[:, None])[np.triu_indices(len(t), 1)]
+    slopes = (lags[None] - lags[:, None])[np.triu_indices(len(t), 1)] / (t[None] - t[:, None])[
+        np.triu_indices(len(t), 1)
+    ]
     slope = float(np.median(slopes))  # Theil and Sen: one piece may be wrong
     rest = lags - slope * t
     scatter = float(np.median(np.abs(rest - np.median(rest))))

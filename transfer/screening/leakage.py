@@ -1,4 +1,4 @@
-"""The same stretch of recording in two places: copies, overlapping cuts, copies on a shifted clock or with a moved zero.
+"""The same stretch of recording in two places: copies, overlapping cuts, also on a shifted clock or with a moved zero.
 
 Each recording is reduced to fingerprints: hashes of ROWS consecutive changes of its joint positions, thinned by
 winnowing (Schleimer, Wilkerson, Aiken, SIGMOD 2003), which keeps at least one in every WINDOW, so that a common stretch
@@ -106,4 +106,6 @@ def shared(first: Fingerprints, second: Fingerprints) -> Shared | None:
     steps = np.diff(rows)
     covered = float(np.minimum(steps, ROWS + WINDOW).sum() + ROWS)
     start = int(rows[0])
-    return Shared(covered * second.period, start * second.period, (start - int(best)) * first.period, rows.astype(np.float64))
+    return Shared(
+        covered * second.period, start * second.period, (start - int(best)) * first.period, rows.astype(np.float64)
+    )

@@ -65,8 +65,8 @@ def rate_agrees(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
         if j in swapped:
             other = signals.joints[swapped[j]]
             detail = (
-                f"joint '{joint}' moves as the velocity of '{other}' says (correlation {correlation[j, swapped[j]]:.2f}, "
-                f"with its own {correlation[j, j]:.2f}): the joints stand in another order."
+                f"joint '{joint}' moves as the velocity of '{other}' says (correlation "
+                f"{correlation[j, swapped[j]]:.2f}, with its own {correlation[j, j]:.2f}): their order differs."
             )
             yield Noticed("joint_order", "joint.velocity", "file", detail, _compared(signals, j))
             continue
@@ -127,7 +127,9 @@ def velocity_lag(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
     elif found is not None and abs(found.lag) > least and found.clear:
         joint = found.joint
         side = "behind" if found.lag > 0 else "ahead of"
-        detail = f"the velocity of '{signals.joints[joint]}' is {abs(found.lag) * 1e3:.0f} ms {side} the position's slope."
+        detail = (
+            f"the velocity of '{signals.joints[joint]}' is {abs(found.lag) * 1e3:.0f} ms {side} the position's slope."
+        )
         yield Noticed("lag", "joint.velocity", "file", detail, _compared(signals, joint))
 
 
@@ -153,9 +155,7 @@ def implausible_speed(signals: Signals, config: ScreenConfig) -> Iterator[Notice
             step = quantum(values)
             by_step = called(step / known[name]) if known.get(name) and step else ""
             if fast > config.implausible_speed * limit:
-                detail = (
-                    f"joint '{joint}' seems to turn at {fast:.3g} rad/s for a twentieth of the time; it can do {limit:.3g}."
-                )
+                detail = f"joint '{joint}' turns at {fast:.3g} rad/s a twentieth of the time; it can do {limit:.3g}."
             elif by_step:
                 detail = f"joint '{joint}' is read in steps of {step:.4g}, its sensor's are {known[name]:.4g}{by_step}."
             else:
@@ -179,13 +179,19 @@ def stale_velocity(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
         said = np.abs(v[first]) * seconds
         apart = np.abs(position.at(velocity.t[last], j) - position.at(velocity.t[first], j) - v[first] * seconds)
         least = 1.5 * float(np.abs(v[v != 0.0]).min(initial=np.inf))  # one count may be an offset
-        wrong = (last - first >= 3) & (np.abs(v[first]) > least) & (seconds > config.stale_s) & (apart > 2.0 * config.stuck_rad) & (apart > 0.4 * said)
+        wrong = (
+            (last - first >= 3)
+            & (np.abs(v[first]) > least)
+            & (seconds > config.stale_s)
+            & (apart > 2.0 * config.stuck_rad)
+            & (apart > 0.4 * said)
+        )
         if wrong.any():
             k = int(np.argmax(np.where(wrong, apart, 0.0)))
             start, end = float(velocity.t[first[k]]), float(velocity.t[last[k]])
             detail = (
-                f"joint '{joint}' reads {v[first[k]]:+.3g} rad/s for {seconds[k]:.2f} s, {apart[k]:.3f} rad from where it "
-                f"then is; {int(wrong.sum())} such stretch(es)."
+                f"joint '{joint}' reads {v[first[k]]:+.3g} rad/s for {seconds[k]:.2f} s, {apart[k]:.3f} rad from where "
+                f"it then is; {int(wrong.sum())} such stretch(es)."
             )
             channel = signals.episode["joint.velocity"]
             traces = {"position [rad]": around(position, j, start, end), "velocity": around(velocity, j, start, end)}

@@ -125,7 +125,7 @@ def _unwrap(episode: EpisodeLog, spec: RobotSpec, config: ScreenConfig) -> Repai
 
 
 def resample(episode: EpisodeLog, spec: RobotSpec, config: ScreenConfig) -> Repaired:
-    """All channels of numbers on one clock with the robot's control period: readings by straight lines, commands held."""
+    """All channels of numbers on one clock of the robot's control period: readings by straight lines, commands held."""
     numeric = {n: c for n, c in episode.channels.items() if c.values.dtype.kind == "f" and len(c.t_ns) > 1}
     if not numeric:
         return None

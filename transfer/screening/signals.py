@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -165,7 +166,7 @@ def thinned(t: Array, values: Array) -> tuple[Array, Array]:
     if len(t) <= POINTS:
         return t.copy(), values.copy()
     edges = np.linspace(0, len(t), POINTS // 2 + 1).astype(np.intp)
-    rows = [a + f(np.nan_to_num(values[a:b])) for a, b in zip(edges[:-1], edges[1:], strict=True)
+    rows = [a + f(np.nan_to_num(values[a:b])) for a, b in pairwise(edges)
             for f in (np.argmin, np.argmax)]  # fmt: skip
     rows = np.unique(rows)
     return t[rows], values[rows]
