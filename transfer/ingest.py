@@ -2,7 +2,7 @@
 
 One recording is in memory at a time: it is read, screened, reduced to what comparisons need (screening/kept.py),
 put into a folder of its own inside the data set, and forgotten. What only shows beside other recordings is judged
-last, and then the accepted ones are moved into place and the index is written: until that moment the data set is as it was.
+last, and then the accepted ones are moved into place and the index is written: until then the data set is as it was.
 """
 
 from __future__ import annotations
