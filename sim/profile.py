@@ -1,7 +1,7 @@
 """The profile in which a position servo's firmware moves its goal: no faster than its ceilings, and braking in time.
 
 sim/actuator.py steps it beside the physics. It depends on the goals alone, so logs that are played back may have it
-worked out beforehand (transfer/commands.py). Batched numpy; arrays are of one shape, (n, n_actuators) say.
+worked out beforehand (transfer/playback.py). Batched numpy; arrays are of one shape, (n, n_actuators) say.
 
 Recordings of an STS3215 that streams goals at 50 Hz follow this law to the counts/s² of its acceleration register; see
 docs/so101.md.

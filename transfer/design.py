@@ -126,12 +126,12 @@ def propose(
     for kind in excitations.KINDS.values():
         pool += [(kind(spec, seconds, rng, amplitude), None) for _ in range(1 if quick else 2)]
     for _ in range(count):
-        sines = Multisine.drawn(len(spec.actuators), rng)
-        pool.append((sines.excitation(spec, seconds, amplitude), sines))
+        drawn = Multisine.drawn(len(spec.actuators), rng)
+        pool.append((drawn.excitation(spec, seconds, amplitude), drawn))
     gains = [judge.gain(judge.information(e)) for e, _ in pool]
     tried = [(e.name, g) for (e, _), g in zip(pool, gains, strict=True)]
     best = int(np.argmax(gains))
-    (chosen, sines), gain = pool[best], gains[best]
+    chosen, sines, gain = pool[best][0], pool[best][1], gains[best]
     for _ in range(0 if sines is None else (1 if quick else ROUNDS)):
         assert sines is not None
         nearby = sines.varied(rng)

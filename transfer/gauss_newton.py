@@ -91,7 +91,7 @@ class Objective:
         size = np.abs(error / scale)
         loss = np.where(size < HUBER, 0.5 * size**2, HUBER * size - 0.5 * HUBER**2)
         each = (self.weight * loss).sum(axis=1)
-        return np.bincount(self.shots.window, each, minlength=len(self.shots))
+        return np.bincount(self.shots.window, each, minlength=len(self.shots)).astype(np.float64)
 
     def _off(self, at: Estimate) -> Array:
         """(N,) how far an estimate is from the middle of its prior."""
@@ -119,7 +119,7 @@ class Objective:
             gain = np.linalg.solve(own, cross)
             rest[window] = np.linalg.solve(own, k @ pull + at.starts[window] * self.start_sd**-2)
             slope[window][:, columns] = gain
-            pieces[np.ix_([window], columns, columns)] = (a * w) @ a.T - cross.T @ gain
+            pieces[np.ix_(np.array([window]), columns, columns)] = (a * w) @ a.T - cross.T @ gain
             scores[window, columns] = a @ pull - cross.T @ rest[window]
         hessian = np.diag(self.precision) + pieces.sum(axis=0)
         return Normal(hessian, scores.sum(axis=0) + self.precision * self._off(at), scores, rest, pieces, slope)

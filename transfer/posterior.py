@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,23 +105,27 @@ def randomization(fit: Fit, name: str, robot: str, joints: tuple[str, ...]) -> R
         mean=tuple(map(float, fit.x[owner])),
         covariance=_rows(fit.covariance[np.ix_(owner, owner)]),
     )
-    named = {t for u in fit.unknowns for t in u.targets}
-    own = [j for j, joint in enumerate(joints) if f"sensor/{joint}/offset" not in named]
-    zeros = JointGaussian(
-        transform=tuple("none" for _ in own),
-        bounds=tuple((-1.0, 1.0) for _ in own),
-        mean=tuple(0.0 for _ in own),
-        covariance=_rows(np.diag(np.mean(np.square(fit.zeros), axis=0)[own])),
-    )
-    terms = [Term(targets=tuple(t for u in fit.unknowns for t in u.targets), law=law)]
-    if own:
-        terms.append(Term(targets=tuple(f"sensor/{joints[j]}/offset" for j in own), law=zeros))
+    terms = [Term(targets=tuple(t for u in fit.unknowns for t in u.targets), law=law), *_zeros(fit, joints)]
     if (setting := fit.told.term()) is not None:
         terms.append(setting)
     if fit.shift_costs:
         terms.append(Term(targets=(SHIFT,), law=Point(values=(float(fit.shift),))))
     source = f"identified from {len(fit.series)} episodes: {', '.join(s.name for s in fit.series)}"
     return Randomization(name=name, terms=tuple(terms), source=source, robot=robot)
+
+
+def _zeros(fit: Fit, joints: tuple[str, ...]) -> Iterator[Term]:
+    """The law of the zeros of joints that have no unknown for it, as servos have."""
+    named = {t for u in fit.unknowns for t in u.targets}
+    own = [j for j, joint in enumerate(joints) if f"sensor/{joint}/offset" not in named]
+    if own:
+        law = JointGaussian(
+            transform=tuple("none" for _ in own),
+            bounds=tuple((-1.0, 1.0) for _ in own),
+            mean=tuple(0.0 for _ in own),
+            covariance=_rows(np.diag(np.mean(np.square(fit.zeros), axis=0)[own])),
+        )
+        yield Term(targets=tuple(f"sensor/{joints[j]}/offset" for j in own), law=law)
 
 
 def _rows(matrix: Array) -> tuple[tuple[float, ...], ...]:

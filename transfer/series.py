@@ -185,7 +185,7 @@ def _powered(log: EpisodeLog, t0: int) -> HeldCommand | None:
     if "servo.torque_enable" not in log:
         return None
     channel = log["servo.torque_enable"]
-    on = np.asarray(channel.values[:, :1] > 0.5, dtype=np.float64)
+    on: Array = (channel.values[:, :1] > 0.5).astype(np.float64)
     return None if on.all() else HeldCommand((channel.t_ns - t0) * 1e-9, on, 1.0)
 
 

@@ -24,7 +24,10 @@ def test_a_zero_that_lasts_is_found_and_helps_the_rest(pendulum: RobotConfig, si
     own = find_own([log], Model(pendulum), NOMINAL, 2.5, nthread=1)["episode1"]
     assert own.zero == pytest.approx([0.06], abs=3e-3) and own.ratio < 0.5
     zeros = {"episode1": own.zero}
-    late, found = (evaluate([log], Model(pendulum), NOMINAL, z, 2.5, 1).position_rmse(1) for z in (None, zeros))
+    late, found = (
+        evaluate([log], Model(pendulum), NOMINAL, zeros=z, from_s=2.5, nthread=1).position_rmse(1)
+        for z in (None, zeros)
+    )
     assert found < 0.3 * late
 
 

@@ -27,7 +27,7 @@ TRUTH = {
     "timing/command/delay": 0.014,
 }
 ZERO = 0.02
-EFFORT = Effort(windows=36, search=7, finish=2)
+EFFORT = Effort(windows=24, search=6, finish=2)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def logs(bench: RobotConfig) -> list[EpisodeLog]:
     """Two sessions without a ceiling of acceleration, and one with the register at 254."""
     out = []
     for seed, more in enumerate(({}, {}, {"actuator/servo/acceleration_ceiling": ACCELERATION})):
-        goals = waves(12.0, 0.02, seed)
+        goals = waves(9.0, 0.02, seed)
         out.append(record_servo(bench, TRUTH | more, goals, zero=ZERO, name=f"session{seed}", period_s=0.02))
     return out
 
@@ -92,10 +92,10 @@ def test_only_what_is_asked_for_is_estimated(bench: RobotConfig, logs: list[Epis
     """Gravity's direction, say: a bench that leans by 3 degrees, all else known."""
     known = replace(bench, model=replace(bench.model, parameters={k: v for k, v in TRUTH.items() if "timing" not in k}))
     leaning = record_servo(
-        known, {"timing/command/delay": 0.014, "world/gravity/tilt_y": 0.05}, waves(8.0, 0.02, 5), period_s=0.02
+        known, {"timing/command/delay": 0.014, "world/gravity/tilt_y": 0.05}, waves(5.0, 0.02, 5), period_s=0.02
     )
     unknowns = chosen_unknowns(Model(known), ["world/gravity/tilt_y", "timing/command/delay"], by_row=False)
-    result = identify([leaning], Model(known), unknowns, effort=replace(EFFORT, windows=12), nthread=1)
+    result = identify([leaning], Model(known), unknowns, effort=Effort(windows=5, search=4, finish=1), nthread=1)
     low, high = result.parameters["world/gravity/tilt_y"]["ci95"]
     assert set(result.parameters) == {"world/gravity/tilt_y", "timing/command/delay"}
     assert low <= 0.05 <= high and high - low < 0.03

@@ -73,7 +73,7 @@ def _stood_still(signals: Signals, channel: Channel, row: int, step: float, usua
     q = found[1]
     span = int(np.clip(round(FIT_S / usual), *FIT_ROWS))
     before, after = slice(max(0, row - span + 1), row + 1), slice(row + 1, row + 1 + span)
-    t = np.arange(-span, span) * usual
+    t: Array = np.arange(-span, span, dtype=np.float64) * usual
     a, b = q[before], q[after]
     if len(a) < 4 or len(b) < 4 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return False

@@ -92,7 +92,7 @@ def _fit(episodes: Sequence[Regression], chosen: npt.NDArray[np.bool_], lag: int
     weights = [1.0 / max(float(e.total.sum()), 1e-30) for e in picked]
     normal = sum(w * e.normal[lag] for w, e in zip(weights, picked, strict=True))
     right = sum(w * e.right[lag] for w, e in zip(weights, picked, strict=True))
-    return np.array([solve(n, r) for n, r in zip(normal, right, strict=True)])  # type: ignore[arg-type]
+    return np.array([solve(n, r) for n, r in zip(normal, right, strict=True)])
 
 
 def _moved(
@@ -185,10 +185,10 @@ def standard_errors(episodes: Sequence[Regression], lag: int, parameters: Array)
     for j in range(joints):
         normal = sum(e.normal[lag, j] for e in episodes)
         rest = sum(max(e.rest(lag, j, parameters[j]), 0.0) for e in episodes)
-        rows, count = sum(e.rows for e in episodes), max(seconds / CORRELATED_S, terms + 1.0)
-        varied = np.diag(normal) > 1e-12  # type: ignore[arg-type]
-        inverse = np.linalg.pinv(normal[np.ix_(varied, varied)], hermitian=True)  # type: ignore[index]
-        out[j, varied] = np.sqrt(np.maximum(np.diag(inverse), 0.0) * rest / rows * rows / count)
+        count = max(seconds / CORRELATED_S, terms + 1.0)
+        varied = np.diag(normal) > 1e-12
+        inverse = np.linalg.pinv(normal[np.ix_(varied, varied)], hermitian=True)
+        out[j, varied] = np.sqrt(np.maximum(np.diag(inverse), 0.0) * rest / count)
     return out
 
 

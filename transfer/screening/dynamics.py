@@ -76,7 +76,8 @@ class Regression:
         """Error of the nominal model: the share of the accelerations that it leaves, at the best delay; 1 is as bad as
         foretelling none. nan where no joint moves."""
         nominal = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-        left = [sum(self.rest(lag, j, nominal) for j in np.flatnonzero(self.total)) for lag in range(len(LAGS_S))]
+        moving = np.flatnonzero(self.total).tolist()
+        left = [sum(self.rest(lag, j, nominal) for j in moving) for lag in range(len(LAGS_S))]
         return float(min(left) / self.total.sum()) if self.total.any() else float("nan")
 
     def own_rest(self, lag: int) -> Array:

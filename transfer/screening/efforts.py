@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from transfer.screening.config import ScreenConfig
 from transfer.screening.lags import PIECES, Drift, Match, correlate, lag_of, line, smoothed
@@ -62,8 +63,10 @@ def plateaus(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
                 other = _counterpart(signals, name, command, signal, j)
                 if other is None:
                     continue
-                beyond = np.abs(other[rows]) > (1.0 + config.saturated_excess) * abs(extreme)
-                if beyond.mean() > 0.5 and np.median(other[rows] * np.sign(extreme)) > 0.0:
+                size, enough = other[rows] * np.sign(extreme), config.saturated_excess * abs(extreme)
+                low, high = np.quantile(size, [0.1, 0.9])
+                # a command that is held as long as its measurement tells of a gain, and of no limit
+                if np.median(size) > abs(extreme) + enough and high - low > enough:
                     channel = signals.episode[name]
                     where = signals.at(channel, int(np.searchsorted(signals.seconds(channel), signal.t[rows[0]])))
                     detail = (
@@ -77,13 +80,13 @@ def plateaus(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
                     break
 
 
-def _flat(values: Array, rows: Array, extreme: float, config: ScreenConfig) -> bool:
+def _flat(values: Array, rows: npt.NDArray[np.intp], extreme: float, config: ScreenConfig) -> bool:
     """Whether an extreme value is held: far more often than its neighbours are, and in stretches."""
     if len(rows) < max(5, config.saturated_share * len(values)) or abs(extreme) < 0.3 * np.abs(values).max():
         return False
     stretches = 1 + int(np.count_nonzero(np.diff(rows) > 1))
     near = np.count_nonzero((np.abs(values) > 0.9 * abs(extreme)) & (np.sign(values) == np.sign(extreme))) - len(rows)
-    return len(rows) / stretches >= 3.0 and len(rows) > 0.5 * near
+    return len(rows) / stretches >= 3.0 and bool(len(rows) > 0.5 * near)
 
 
 def _counterpart(signals: Signals, name: str, command: Signal | None, signal: Signal, j: int) -> Array | None:
@@ -193,7 +196,7 @@ def position_follows(signals: Signals, config: ScreenConfig) -> Iterator[Noticed
     b = np.array([position.at(t, j) for j in joints])
     moving = (a.std(axis=1) > 0.01) & (b.std(axis=1) > 0.01)
     late: list[tuple[float, str]] = []
-    for j in np.flatnonzero(moving):
+    for j in np.flatnonzero(moving).tolist():
         joint = signals.joints[j]
         match, opposed = (correlate(a[j], sign * b[j], period) for sign in (1.0, -1.0))
         evidence = _commanded(signals, command, position, j)

@@ -152,7 +152,7 @@ _WORDS = {
 
 
 def _ranges(signals: Signals, j: int) -> Array:
-    """Steps [rad] of an encoder that starts over: a turn, and the registers' ranges."""
+    """Steps [rad] of an encoder that starts over: a turn first, and the registers' ranges."""
     steps = [s.resolution for s in signals.spec.sensors if s.signal == "joint.position" and s.resolution > 0.0]
     return np.array([2.0 * np.pi, *(step * 2.0**bits for step in steps for bits in REGISTERS)])
 
@@ -160,14 +160,16 @@ def _ranges(signals: Signals, j: int) -> Array:
 def _sort(q: Array, steps: Array, k: int, ranges: Array) -> str:
     """What one leap is, by where the readings go on."""
     own = float(np.median(np.concatenate([steps[max(0, k - 3) : k], steps[k + 1 : k + 4]]))) if len(steps) > 1 else 0.0
-    rest = abs(steps[k]) - ranges
-    if np.any(np.abs(rest) <= np.abs(own) * 3.0 + 0.01 * ranges):
+    fits = np.abs(abs(steps[k]) - ranges) <= np.abs(own) * 3.0 + 0.01 * ranges
+    if fits[0]:
         return "wrapped"
     ahead = q[k + 2 : k + 5]
     back = q[k - 2 : k + 1] if k >= 2 else q[: k + 1]
     returns = len(ahead) and np.min(np.abs(ahead - q[k])) < 0.3 * abs(steps[k])
     returned = len(back) and np.min(np.abs(back[:-1] - q[k + 1]), initial=np.inf) < 0.3 * abs(steps[k])
-    return "spike" if returns or returned else "over_speed"
+    if returns or returned:
+        return "spike"
+    return "wrapped" if fits.any() else "over_speed"
 
 
 def quantized(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:

@@ -60,8 +60,15 @@ def load(path: Path) -> Kept | None:
             fingerprints = Fingerprints(data["hashes"], data["rows"], float(clock[0]), float(clock[1]))
             regression = None
             if "normal" in data:
-                parts = (data[n] for n in ("normal", "right", "square", "zero", "total"))
-                regression = Regression(*parts, int(data["of"][0]), float(data["of"][1]))
+                regression = Regression(
+                    normal=data["normal"],
+                    right=data["right"],
+                    square=data["square"],
+                    zero=data["zero"],
+                    total=data["total"],
+                    rows=int(data["of"][0]),
+                    seconds=float(data["of"][1]),
+                )
             return Kept(fingerprints, regression)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None

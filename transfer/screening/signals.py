@@ -89,7 +89,7 @@ class Signals:
 
     def seconds(self, channel: Channel) -> Array:
         """(n,) a channel's stamps [s] since the episode's first."""
-        return (channel.t_ns - self.start_ns) * 1e-9
+        return np.asarray((channel.t_ns - self.start_ns) * 1e-9, dtype=np.float64)
 
     def at(self, channel: Channel, row: int) -> str:
         """Where a row is, as findings say it."""
@@ -117,7 +117,7 @@ class Signals:
         if found is None:
             return None
         channel, values = found
-        finite = np.isfinite(values).all(axis=1)
+        finite: npt.NDArray[np.bool_] = np.isfinite(values).all(axis=1)
         latest = np.maximum.accumulate(np.where(finite, channel.t_ns, np.iinfo(np.int64).min))
         finite[1:] &= channel.t_ns[1:] > latest[:-1]
         if finite.sum() < 8:
@@ -166,7 +166,7 @@ def thinned(t: Array, values: Array) -> tuple[Array, Array]:
     if len(t) <= POINTS:
         return t.copy(), values.copy()
     edges = np.linspace(0, len(t), POINTS // 2 + 1).astype(np.intp)
-    rows = [a + f(np.nan_to_num(values[a:b])) for a, b in pairwise(edges)
+    extremes = [a + f(np.nan_to_num(values[a:b])) for a, b in pairwise(edges)
             for f in (np.argmin, np.argmax)]  # fmt: skip
-    rows = np.unique(rows)
+    rows = np.unique(extremes)
     return t[rows], values[rows]

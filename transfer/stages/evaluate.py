@@ -103,7 +103,7 @@ def _with_own(cfg: Config, logs: list[EpisodeLog], chosen: Randomization, rng: n
     zeros = {name: o.zero for name, o in own.items() if o.zero is not None}
     settings = {name: o.setting for name, o in own.items()}
     late = evaluate(logs, Model(cfg.robot), chosen, from_s=cfg.own_s)
-    found = evaluate(logs, Model(cfg.robot), chosen, zeros, cfg.own_s, settings=settings)
+    found = evaluate(logs, Model(cfg.robot), chosen, zeros=zeros, from_s=cfg.own_s, settings=settings)
     told = {
         name: {
             "zero": None if o.zero is None else dict(zip(cfg.robot.spec.joint_names, map(float, o.zero), strict=True)),
