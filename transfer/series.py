@@ -185,8 +185,9 @@ def _powered(log: EpisodeLog, t0: int) -> HeldCommand | None:
     if "servo.torque_enable" not in log:
         return None
     channel = log["servo.torque_enable"]
-    on: Array = (channel.values[:, :1] > 0.5).astype(np.float64)
-    return None if on.all() else HeldCommand((channel.t_ns - t0) * 1e-9, on, 1.0)
+    t: Array = np.asarray(channel.t_ns - t0, dtype=np.float64) * 1e-9
+    on: Array = np.where(channel.values[:, :1] > 0.5, 1.0, 0.0)
+    return None if on.all() else HeldCommand(t, on, 1.0)
 
 
 def _usable(t_ns: npt.NDArray[np.int64], values: Array) -> npt.NDArray[np.bool_]:

@@ -51,7 +51,7 @@ def text_of(path: Path) -> tuple[str, tuple[Finding, ...]]:
     data = path.read_bytes()
     if not path.name.endswith(".gz") or not data:
         return data.decode("utf-8", errors="replace"), ()
-    parts, found = [], ()
+    parts, found = list[bytes](), tuple[Finding, ...]()
     while data:
         decoder = zlib.decompressobj(wbits=31)
         try:

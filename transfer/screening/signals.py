@@ -117,7 +117,7 @@ class Signals:
         if found is None:
             return None
         channel, values = found
-        finite: npt.NDArray[np.bool_] = np.isfinite(values).all(axis=1)
+        finite = np.asarray(np.isfinite(values).all(axis=1), dtype=np.bool_)
         latest = np.maximum.accumulate(np.where(finite, channel.t_ns, np.iinfo(np.int64).min))
         finite[1:] &= channel.t_ns[1:] > latest[:-1]
         if finite.sum() < 8:
