@@ -9,6 +9,7 @@ import pytest
 
 from robot.log import EpisodeLog
 from sim.model import Model, RobotConfig
+from transfer.chosen_unknowns import chosen_unknowns
 from transfer.identify import Effort, Identification, identify
 from transfer.report import identification_page
 
@@ -20,8 +21,10 @@ TRUTH = {"body/pendulum/com": 0.46, "joint/shoulder/frictionloss": 0.08, "timing
 @pytest.fixture(scope="module")
 def found(pendulum: RobotConfig, simulate: Simulate) -> Identification:
     logs = [simulate(pendulum, TRUTH, seed=s, seconds=3.5) for s in range(6)]
+    asked = [*TRUTH, "body/pendulum/mass", "motor/shoulder/rotor_inertia", "timing/command/lag"]
+    unknowns = chosen_unknowns(Model(pendulum), asked, by_row=False)
     effort = Effort(windows=30, search=6, finish=2, bootstrap=300, profile=True)
-    return identify(logs, Model(pendulum), effort=effort, nthread=1)
+    return identify(logs, Model(pendulum), unknowns, effort=effort, nthread=1)
 
 
 def test_the_bootstrap_over_episodes_is_near_the_truth_and_as_wide_as_laplace_says(found: Identification) -> None:

@@ -32,5 +32,6 @@ def with_readings(log: EpisodeLog, robot: RobotConfig) -> EpisodeLog:
 @pytest.fixture(scope="session")
 def clean(double_pendulum: RobotConfig, simulate: Simulate) -> EpisodeLog:
     """Eight seconds of a double pendulum that is thrown about, at 250 Hz."""
-    log = simulate(double_pendulum, {}, seed=3, seconds=8.0, period_s=0.004, effort=1.5)
+    truth = {"joint/shoulder/damping": 0.1, "joint/elbow/damping": 0.05}
+    log = simulate(double_pendulum, truth, seed=3, seconds=8.0, period_s=0.004, effort=2.5)
     return with_readings(log, double_pendulum)
