@@ -52,6 +52,8 @@ class TrainConfig:
     """First rollouts in which only the critic learns, for a policy that is started from another."""
     evaluate_segments: int = 3
     """Segments between two evaluations."""
+    select: str = ""
+    """Stress suite of configs/stress whose overall score ranks the checkpoints; empty: success under the own law."""
 
     def __post_init__(self) -> None:
         whole = ("env_steps", "num_envs", "rollout_steps", "segment_rollouts", "batch", "epochs", "evaluate_segments")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from sim.randomization import Randomization
 from sim.sight import SightErrors
 from sim.tasks import Task
 from sim.vecenv import BatchedEnv
+from transfer.stress import OVERALL, Suite, plan, score
+from transfer.subjects import subject_of_policy
+from transfer.suites import arena_of
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -36,11 +40,15 @@ def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCar
     """The card of a policy for a task; training adds the encoders and the history."""
     from policies.policy import PolicyCard
 
+    observation = task.observation
+    if network.features:
+        observation = replace(observation, features=network.features)
+
     return PolicyCard(
         task=task.name,
         control_period_s=task.control_period_s,
         spec=robot.spec,
-        observation=task.observation,
+        observation=observation,
         action=task.action,
         network=network,
     )
@@ -73,19 +81,31 @@ def scorer(
     """Policy -> success rate and mean return over `n` episodes from the task's evaluation starts."""
 
     def score(policy: Any) -> tuple[float, float]:
-        history = policy.observation.history
-        stats = rollout_success(policy.episode(), task, robot, law, n, seed, history=history, sight=sight)
+        shown = task.seen_as(policy.observation)
+        stats = rollout_success(policy.episode(), shown, robot, law, n, seed, sight=sight)
         return float(stats.success.mean()), float(stats.returns.mean())
 
     return score
+
+
+def stress_scorer(task: Task, suite: Suite, seed: int = EVALUATION_SEED) -> Callable[[Policy], tuple[float, float]]:
+    """Policy -> overall score of a stress suite, and the mean return of its runs."""
+    arena = arena_of(suite.arena, task)
+    made = plan(suite, arena, seed)
+
+    def rank(policy: Any) -> tuple[float, float]:
+        outcome = arena.run(subject_of_policy(policy), made.runs)
+        return float(score(made, outcome.success, suite.counted)[OVERALL]), float(outcome.returns.mean())
+
+    return rank
 
 
 def recorded_inputs(
     policy: Policy, task: Task, robot: RobotConfig, law: Randomization, seed: int
 ) -> dict[str, npt.NDArray[Any]]:
     """What a policy was given in simulation, its memory included: `RECORDED` rows from all along some episodes."""
-    history, n = policy.observation.history, SEEN_ROBOTS if task.observation.cameras else ROBOTS
-    env = BatchedEnv(task, robot, law, n, history=history, seed=seed, start="evaluate", autoreset=False)
+    n, shown = SEEN_ROBOTS if task.observation.cameras else ROBOTS, task.seen_as(policy.observation)
+    env = BatchedEnv(shown, robot, law, n, seed=seed, start="evaluate", autoreset=False)
     kept = np.sort(np.random.default_rng(seed).permutation(n * task.steps)[:RECORDED])
     inputs, act, rows = env.reset(), policy.episode(), []
     for step in range(task.steps):

@@ -11,7 +11,7 @@ import importlib
 import math
 import pkgutil
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 
 import numpy as np
@@ -52,6 +52,10 @@ class Task(ABC):
     """Whether State.fields_before is needed."""
     observation: ObservationConfig
     action: ActionConfig
+
+    def seen_as(self, observation: ObservationConfig) -> Task:
+        """The same task for a policy that is shown something else."""
+        return replace(self, observation=observation)
 
     @property
     def steps(self) -> int:

@@ -15,7 +15,6 @@ Costs   seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,17 +100,11 @@ def on_video(cfg: Config, run: Run) -> dict[str, Any]:
 
 def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
     """Success and return of a policy or bundle over episodes with their own draws."""
-    task = cfg.task.load()
-    law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
-    act, history = controller(cfg, task.name, run)
-    n = min(cfg.n, 20) if cfg.quick else cfg.n
-    stats = rollout_success(act, task, cfg.robot, law, n, cfg.seed, history=history)
-    return {"success": wilson(int(stats.success.sum()), n), "return": mean_ci(stats.returns)}
-
-
-def controller(cfg: Config, task: str, run: Run) -> tuple[Callable[[dict[str, Any]], Any], int]:
-    """inputs -> actions, and the history that the inputs must have."""
     from transfer.subjects import subject_of
 
-    subject, _ = subject_of(cfg.policy, cfg.bundle, task, run)
-    return subject.episode(), subject.observation.history
+    task = cfg.task.load()
+    law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
+    subject, _ = subject_of(cfg.policy, cfg.bundle, task.name, run)
+    n = min(cfg.n, 20) if cfg.quick else cfg.n
+    stats = rollout_success(subject.episode(), task.seen_as(subject.observation), cfg.robot, law, n, cfg.seed)
+    return {"success": wilson(int(stats.success.sum()), n), "return": mean_ci(stats.returns)}

@@ -64,8 +64,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     task, robot = tasks.load_task(policy.task), robot_of(policy)
     law = with_appearance(parameters(robot, cfg.posterior, cfg.dr or default_prior(robot), run), task)
     n = COUNTED[policy.vision is not None][cfg.budget]
-    history = policy.observation.history
-    stats = rollout_success(policy.episode(), task, robot, law, n, cfg.seed, history=history)
+    stats = rollout_success(policy.episode(), task.seen_as(policy.observation), robot, law, n, cfg.seed)
     success, value = wilson(int(stats.success.sum()), n), mean_ci(stats.returns)
     made = export(
         policy,

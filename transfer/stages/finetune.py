@@ -88,8 +88,8 @@ class Domain:
 
     def judge(self, law: Randomization, policy: Policy) -> EpisodeStats:
         """Episodes that always begin alike."""
-        history = policy.observation.history
-        return rollout_success(policy.act, self.task, self.robot, law, self.episodes, JUDGE_SEED, history=history)
+        shown = self.task.seen_as(policy.observation)
+        return rollout_success(policy.episode(), shown, self.robot, law, self.episodes, JUDGE_SEED)
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
@@ -208,7 +208,9 @@ def _evidence(
     adaptable = "encoder+policy" in settings.methods and source.encoder is not None and (folder / "encoder").is_dir()
     windows = _windows(cfg, domain, source, folder, fit, held) if adaptable else {}
     return Evidence(
-        make_env=environments(domain.task, domain.robot, domain.posterior, history, cfg.seed),
+        make_env=environments(
+            domain.task.seen_as(source.observation), domain.robot, domain.posterior, history, cfg.seed
+        ),
         evaluate=scorer(domain.task, domain.robot, domain.posterior, 20 if cfg.quick else 64),
         real=lambda policy: domain.judge(domain.evidence, policy),
         source=lambda policy: domain.judge(domain.source, policy),

@@ -80,13 +80,15 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     if encoder is not None:
         encoder.card.check(card.with_encoder(encoder.card).layout(), task.control_period_s)
     vision, sight = _eyes(cfg, run, card, task, law)
+    task = task.seen_as(card.observation)
     how = _taught if cfg.teacher else _trained
     policy, env_steps, rate = how(cfg, run, card, task, law, encoder, vision, sight)
     for name, folder in (("encoder", cfg.physics), ("vision", cfg.vision)):
         if folder is not None:  # with its heads, by which fine-tuning adapts it to recordings
             shutil.copytree(folder, run.out / "policy" / name, dirs_exist_ok=True)
     n = COUNTED[vision is not None][cfg.budget]
-    stats = rollout_success(policy.episode(), task, cfg.robot, law, n, cfg.seed, history=policy.observation.history)
+    shown = task.seen_as(policy.observation)
+    stats = rollout_success(policy.episode(), shown, cfg.robot, law, n, cfg.seed)
     return {
         "policy": str(run.out / "policy"),
         "success": wilson(int(stats.success.sum()), n),
@@ -102,7 +104,7 @@ def _trained(
     """A policy by trial and error, the environment steps it took, and their rate [1/s]."""
     from policies.ppo import TrainConfig
     from policies.train import train
-    from transfer.training import environments, scorer
+    from transfer.training import environments
 
     recipe = config.convert(TrainConfig, cfg.recipe, "terrafirma train", "recipe")
     result = train(
@@ -114,10 +116,21 @@ def _trained(
         resume=cfg.resume,
         encoder=encoder,
         vision=vision,
-        evaluate=scorer(task, cfg.robot, law, 20 if cfg.quick else 64, sight=sight),
+        evaluate=_ranked_by(cfg, recipe.select, task, law, sight),
         report=terminal(),
     )
     return result.policy, result.env_steps, result.env_steps_per_s
+
+
+def _ranked_by(cfg: Config, suite: str, task: Task, law: Randomization, sight: Any) -> Any:
+    """What ranks the checkpoints: a stress suite where the recipe names one."""
+    from transfer.suites import load_suite
+    from transfer.training import scorer, stress_scorer
+
+    if not suite:
+        return scorer(task, cfg.robot, law, 20 if cfg.quick else 64, sight=sight)
+    found = load_suite(suite)
+    return stress_scorer(task, found.shrunk() if cfg.quick else found)
 
 
 def _taught(

@@ -108,11 +108,10 @@ def _of_policy(folder: Path, cfg: Config, run: Run) -> list[Motion]:
     from sim.tasks import load_task
 
     policy = Policy.load(run.input(folder))
-    task = load_task(policy.task)
+    task = load_task(policy.task).seen_as(policy.observation)
     robot = cfg.robot or find_robot(task.robot)
     seeds = range(cfg.seed, cfg.seed + min(cfg.n, 1 if cfg.quick else 3))
-    history = policy.observation.history
-    return [of_controller(policy.episode(), task, robot, NOMINAL, seed=s, history=history) for s in seeds]
+    return [of_controller(policy.episode(), task, robot, NOMINAL, seed=s) for s in seeds]
 
 
 def _of_bundle(folder: Path, cfg: Config, run: Run) -> list[Motion]:
