@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.vision import VisionEncoder
+from policies.hold import Hold
 from policies.memory import Memory
 from policies.network import CLIP
 from policies.sight import SIGHT, Sight, shown
@@ -32,7 +33,9 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 class RunningStatistics:
     """Mean and deviation of all rows seen; what is in force changes only when commit() is called."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, compress: float = 0.0) -> None:
+        """`compress` as in policies.network.NetworkConfig."""
+        self._compress = compress
         self.count, self.sum, self.squares = 0.0, np.zeros(size), np.zeros(size)
         self.mean, self.deviation = np.zeros(size), np.ones(size)
         self.frozen = False
@@ -61,7 +64,10 @@ class RunningStatistics:
 
     def apply(self, rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
         """Scaled rows, as policies.network.Scale does it."""
-        return np.clip((rows - self.mean) / self.deviation, -CLIP, CLIP).astype(np.float32)
+        scaled = np.clip((rows - self.mean) / self.deviation, -CLIP, CLIP)
+        if self._compress:
+            scaled = np.arcsinh(self._compress * scaled) / np.arcsinh(self._compress)
+        return np.asarray(scaled, dtype=np.float32)
 
 
 class ContextVecEnv(VecEnvWrapper):
@@ -88,11 +94,20 @@ class ContextVecEnv(VecEnvWrapper):
         if isinstance(space, spaces.Dict) and SIGHT in space.spaces and card.network.sight == "features":
             raise ConfigError("network.sight=features: only rendered pictures have features; give rendered=true.")
         super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (size,), np.float32))
+        self._hold = None if card.hold is None else Hold(card.hold, card.layout().components)
+        self._shown = np.zeros((venv.num_envs, card.shown), np.float32)
         self._past = np.zeros((venv.num_envs, self._memory.steps, self._memory.width), np.float32)
 
     def reset(self) -> npt.NDArray[np.float32]:
         self._past[:] = 0.0
         return self._convert(self.venv.reset())
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Actions of the network, and what a hold makes of them."""
+        if self._hold is not None:
+            with torch.no_grad():
+                actions = self._hold(torch.from_numpy(self._shown), torch.from_numpy(actions)).numpy()
+        self.venv.step_async(actions)
 
     def step_wait(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any], list[dict[str, Any]]]:
         inputs, reward, done, infos = self.venv.step_wait()
@@ -110,6 +125,7 @@ class ContextVecEnv(VecEnvWrapper):
         batch = inputs if isinstance(inputs, dict) else {"observation": inputs}
         row = shown(batch, self._sight)
         self.statistics.add(row)
+        self._shown = row
         vector = self._vector(batch, row, self._past)
         if self._memory.steps:
             self._past[:, :-1] = self._past[:, 1:]

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from policies import tensors
 from policies.encoders.physics import EncoderCard, PhysicsEncoder
 from policies.encoders.vision import VisionCard, VisionEncoder
+from policies.hold import Hold, HoldCard
 from policies.memory import MEMORY, Memory
 from policies.network import ACTIVATIONS, NetworkConfig, Scale, mlp
 from policies.sight import SIGHT, Sight
@@ -55,6 +56,8 @@ class PolicyCard:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     encoder: EncoderCard | None = None
     """The physics encoder inside, if there is one."""
+    hold: HoldCard | None = None
+    """The linear feedback under the network, if there is one."""
     vision: VisionCard | None = None
     """The vision encoder inside; there is one where the observation lists cameras."""
     lineage: dict[str, str] = field(default_factory=dict)
@@ -128,11 +131,12 @@ class Policy(nn.Module):
     def __init__(self, card: PolicyCard) -> None:
         super().__init__()
         self.card = card
-        self.normalizer = Scale(card.shown)
+        self.normalizer = Scale(card.shown, card.network.compress)
         self.encoder = None if card.encoder is None else PhysicsEncoder(card.encoder)
         self.vision = None if card.vision is None else Sight(VisionEncoder(card.vision), card.network)
         self.memory = Memory(card.network.memory, card.shown)
         inputs = card.shown + (card.encoder.context if card.encoder else 0) + self.memory.size
+        self.hold = None if card.hold is None else Hold(card.hold, card.layout().components)
         network = card.network
         self.actor = mlp(inputs, network.hidden, card.layout().action_size, ACTIVATIONS[network.activation])
 
@@ -199,7 +203,8 @@ class Policy(nn.Module):
     def decide(self, shown: Tensor, context: Tensor | None, memory: Tensor | None) -> Tensor:
         """(B, A) action from what is shown now (B, shown), the context and the memory."""
         parts = [self.normalizer(shown), *([] if context is None else [context])]
-        return torch.tanh(self.actor(torch.cat([*parts, *self.memory.recall(memory, self.normalizer)], dim=1)))
+        said = torch.tanh(self.actor(torch.cat([*parts, *self.memory.recall(memory, self.normalizer)], dim=1)))
+        return said if self.hold is None else self.hold(shown, said)
 
     @torch.no_grad()
     def act(self, inputs: Arrays) -> npt.NDArray[np.float32]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from stable_baselines3 import PPO
@@ -14,6 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from policies.context_env import ContextVecEnv
@@ -52,6 +54,8 @@ class TrainConfig:
     """First rollouts in which only the critic learns, for a policy that is started from another."""
     evaluate_segments: int = 3
     """Segments between two evaluations."""
+    shape: bool = False
+    """Whether the reward tells, of a task with an unstable pose, how hard it is to come to rest there from each state."""
     select: str = ""
     """Stress suite of configs/stress whose overall score ranks the checkpoints; empty: success under the own law."""
 
@@ -85,10 +89,25 @@ class TrainConfig:
 
 
 class BoundedActorCritic(ActorCriticPolicy):
-    """The mean passes through tanh, as in the exported policy, so it cannot drift beyond the clip."""
+    """The mean passes through tanh, as in the exported policy, so it cannot drift beyond the clip.
+
+    The noise depends on the state: little where a pose is held, much where ways are still looked for.
+    """
+
+    def __init__(self, *args: Any, std_floor: float, **kwargs: Any) -> None:
+        self._lowest = math.log(std_floor)
+        super().__init__(*args, **kwargs)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        self.std_net = nn.Linear(self.mlp_extractor.latent_dim_pi, self.action_space.shape[0])  # type: ignore[index]
+        for weights in self.std_net.parameters():
+            nn.init.zeros_(weights)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
-        return self.action_dist.proba_distribution(torch.tanh(self.action_net(latent_pi)), self.log_std)
+        log_std = (self.log_std + self.std_net(latent_pi)).clamp(min=self._lowest)
+        return self.action_dist.proba_distribution(torch.tanh(self.action_net(latent_pi)), log_std)
 
 
 def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, seed: int) -> PPO:
@@ -110,6 +129,7 @@ def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, se
         policy_kwargs={
             "net_arch": {"pi": hidden, "vf": hidden},
             "activation_fn": ACTIVATIONS[network.activation],
+            "std_floor": config.std_floor,
             "log_std_init": math.log(config.std_start),
             "optimizer_kwargs": {"eps": 1e-5, "fused": True},
         },
@@ -164,12 +184,10 @@ class Housekeeping(BaseCallback):
         super().__init__()
         self._env, self._config, self._rollout = env, config, first_rollout
         self._noise: nn.Parameter = learner.policy.log_std
-        self._actor = [self._noise, *(p for layer in _actor_layers(learner) for p in layer.parameters())]
+        self._actor = [self._noise, *learner.policy.std_net.parameters(), *(p for layer in _actor_layers(learner) for p in layer.parameters())]
 
     def _on_rollout_start(self) -> None:
         self._env.statistics.commit()
-        with torch.no_grad():
-            self._noise.clamp_(min=math.log(self._config.std_floor))
         for weights in self._actor:
             weights.requires_grad_(self._rollout >= self._config.critic_rollouts)
         self._rollout += 1

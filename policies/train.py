@@ -132,7 +132,7 @@ class _Run:
         start_critic: dict[str, Tensor] | None,
     ) -> None:
         self.card, self.recipe, self.out, self.encoder, self.vision = card, recipe, out, encoder, vision
-        self.statistics = RunningStatistics(card.shown)
+        self.statistics = RunningStatistics(card.shown, card.network.compress)
         self.env = ContextVecEnv(make_env(recipe.num_envs), card, self.statistics, encoder, vision)
         self.curriculum = self.env.get_attr("curriculum", 0)[0] if self.env.has_attr("curriculum") else None
         """What the environments draw their parameters by, where that changes with what the policy can do."""

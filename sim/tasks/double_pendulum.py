@@ -6,6 +6,7 @@ The pendubot drives the shoulder alone, the acrobot the elbow: the other actuato
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,8 @@ class DoublePendulumSwingup(Task):
         speed = np.square(state.velocity).sum(axis=1)
         torque = np.square(state.command / TORQUE_NM).sum(axis=1)
         change = np.square((state.command - state.previous_command) / TORQUE_NM).sum(axis=1)
-        return {
+        shaped = {} if not self.cost else {"hold": 0.1 * closeness(self, state)}
+        return shaped | {
             "height": 0.015 * (1.0 - np.cos(angles) @ LENGTHS / LENGTHS.sum()),
             "near": 0.05 * np.exp(-error / 0.5**2 - speed / 3.0**2),
             "rest": 0.1 * np.exp(-error / 0.2**2 - speed / 0.8**2),
@@ -57,6 +59,20 @@ class DoublePendulumSwingup(Task):
         return np.all(near & (np.abs(state.velocity) < REGION_SPEED), axis=1)
 
 
+FAR = 1e4
+"""Cost of coming to rest from which the shaped reward is 0."""
+
+
+def closeness(task: Task, state: State) -> Array:
+    """(n,) from 0 far from the pose to 1 at rest in it, by the logarithm of what it takes to come to rest there.
+
+    Unlike a distance it tells what can still be caught from what falls, in one step.
+    """
+    off = np.concatenate([wrapped(state.position - np.array(task.pose)), state.velocity], axis=1)
+    cost = np.einsum("ni,ij,nj->n", off, np.array(task.cost), off)
+    return np.asarray(np.maximum(1.0 - np.log1p(cost) / np.log1p(FAR), 0.0))
+
+
 TASKS: dict[str, Task] = {
     "pendubot_swingup": DoublePendulumSwingup(
         name="pendubot_swingup",
@@ -65,6 +81,9 @@ TASKS: dict[str, Task] = {
         explore_s=3.0,
         control_period_s=0.01,
         hold_s=0.0,
+        pose=(math.pi, 0.0),
+        pose_within=(0.35, 0.35),
+        pose_speed=(1.0, 1.0),
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
     ),
@@ -75,6 +94,9 @@ TASKS: dict[str, Task] = {
         explore_s=3.0,
         control_period_s=0.01,
         hold_s=0.0,
+        pose=(math.pi, 0.0),
+        pose_within=(0.35, 0.35),
+        pose_speed=(1.0, 1.0),
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("elbow",), scale=(TORQUE_NM,)),
     ),
