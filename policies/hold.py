@@ -1,8 +1,7 @@
-"""Hold: linear-quadratic feedback about an unstable pose, under the network and inside the exported file.
+"""Hold: linear-quadratic feedback about an unstable pose, beside the network and inside the exported file.
 
-Within its region the action is that of the feedback plus what the network says; elsewhere the network's alone. So the
-network learns how to get there, and what to correct where the feedback's model is wrong. Gains and region are computed
-(transfer/hold.py), never set by hand. Source of the sum: Silver et al., Residual Policy Learning, 2018.
+Within its region the action is the feedback's, elsewhere the network's, which so has to learn the way there alone.
+Gains and region are computed (transfer/hold.py), never set by hand.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from torch import Tensor, nn
 from robot.config import ConfigError
 
 Matrix = tuple[tuple[float, ...], ...]
-AUTHORITY = 0.25
-"""Of the network within the region; its noise while it learns is smaller there by as much."""
 ANGLES = ("cos", "sin")
 
 
@@ -37,8 +34,10 @@ class HoldCard:
     """(A, 2 n): the action is -gain x, clipped."""
     value: Matrix
     """(2 n, 2 n): x' value x is what it costs to come to rest."""
+    within: tuple[float, ...]
+    """(2 n,) how far off x may be for the feedback to take over."""
     region: float
-    """The largest cost from which every simulated start came to rest."""
+    """The cost below which, within these bounds, every simulated start came to rest."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -57,6 +56,7 @@ class Hold(nn.Module):
     columns: Tensor
     pose: Tensor
     estimate: Tensor
+    within: Tensor
     gain: Tensor
     value: Tensor
 
@@ -69,7 +69,7 @@ class Hold(nn.Module):
         self.region, self._n = card.region, len(card.joints)
         columns = torch.tensor([list(components).index(name) for name in card.inputs])
         self.register_buffer("columns", columns, persistent=False)
-        for name in ("pose", "estimate", "gain", "value"):
+        for name in ("pose", "estimate", "gain", "value", "within"):
             self.register_buffer(name, torch.tensor(getattr(card, name), dtype=torch.float32), persistent=False)
 
     def state(self, observation: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,8 +84,9 @@ class Hold(nn.Module):
         return torch.cat([angle, rest], dim=1) @ self.estimate.T, near
 
     def forward(self, observation: Tensor, said: Tensor) -> Tensor:
-        """(B, A) the action, where the network has `said` (B, A) another: within the region it can only correct."""
+        """(B, A) the action, where the network has `said` (B, A): within the region the feedback's."""
         x, near = self.state(observation)
         cost = (x @ self.value * x).sum(dim=1, keepdim=True)
         action = (-(x @ self.gain.T)).clamp(-1.0, 1.0)
-        return torch.where(near & (cost <= self.region), action + AUTHORITY * said, said).clamp(-1.0, 1.0)
+        inside = near & (x.abs() <= self.within).all(dim=1, keepdim=True) & (cost <= self.region)
+        return torch.where(inside, action, said)

@@ -59,7 +59,10 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Mo
 
 
 class Scale(nn.Module):
-    """(x - mean) / deviation, clipped, and compressed if asked for; the statistics are buffers, so they are saved and exported with the weights."""
+    """(x - mean) / deviation, clipped, and compressed if asked for.
+
+    The statistics are buffers, so they are saved and exported with the weights.
+    """
 
     mean: Tensor
     deviation: Tensor

@@ -55,7 +55,7 @@ class TrainConfig:
     evaluate_segments: int = 3
     """Segments between two evaluations."""
     shape: bool = False
-    """Whether the reward tells, of a task with an unstable pose, how hard it is to come to rest there from each state."""
+    """Whether the reward tells, of a task with an unstable pose, how hard it is to come to rest there."""
     select: str = ""
     """Stress suite of configs/stress whose overall score ranks the checkpoints; empty: success under the own law."""
 
@@ -184,7 +184,12 @@ class Housekeeping(BaseCallback):
         super().__init__()
         self._env, self._config, self._rollout = env, config, first_rollout
         self._noise: nn.Parameter = learner.policy.log_std
-        self._actor = [self._noise, *learner.policy.std_net.parameters(), *(p for layer in _actor_layers(learner) for p in layer.parameters())]
+        noise_of: nn.Linear = learner.policy.std_net  # type: ignore[assignment]
+        self._actor = [
+            self._noise,
+            *noise_of.parameters(),
+            *(p for layer in _actor_layers(learner) for p in layer.parameters()),
+        ]
 
     def _on_rollout_start(self) -> None:
         self._env.statistics.commit()

@@ -59,8 +59,9 @@ class DoublePendulumSwingup(Task):
         return np.all(near & (np.abs(state.velocity) < REGION_SPEED), axis=1)
 
 
-FAR = 1e4
-"""Cost of coming to rest from which the shaped reward is 0."""
+NEAR, FAR = 1.0 / 150.0, 70.0
+"""Costs of coming to rest, as shares of what can just be caught, up to which the shaped reward hardly falls, and from
+which it is 0."""
 
 
 def closeness(task: Task, state: State) -> Array:
@@ -70,7 +71,7 @@ def closeness(task: Task, state: State) -> Array:
     """
     off = np.concatenate([wrapped(state.position - np.array(task.pose)), state.velocity], axis=1)
     cost = np.einsum("ni,ij,nj->n", off, np.array(task.cost), off)
-    return np.asarray(np.maximum(1.0 - np.log1p(cost) / np.log1p(FAR), 0.0))
+    return np.asarray(np.maximum(1.0 - np.log1p(cost / NEAR) / np.log1p(FAR / NEAR), 0.0))
 
 
 TASKS: dict[str, Task] = {

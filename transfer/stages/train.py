@@ -69,7 +69,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
 
     from policies.network import NetworkConfig
     from policies.ppo import TrainConfig
-    from transfer.hold import hold_of
+    from transfer.hold import cost_of, hold_of
     from transfer.sight import with_appearance
     from transfer.training import COUNTED, card_of
 
@@ -81,7 +81,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     if card.network.hold or recipe.shape:
         hold = hold_of(task, cfg.robot, law, card.observation)
         card = replace(card, hold=hold if card.network.hold else None)
-        task = replace(task, cost=hold.value if recipe.shape else ())
+        task = replace(task, cost=cost_of(hold) if recipe.shape else ())
     encoder, network = _start(cfg, run, card.network)
     card = replace(card, network=network, lineage={"law": law.name, "seed": str(cfg.seed)})
     if encoder is not None:
