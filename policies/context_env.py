@@ -33,9 +33,7 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 class RunningStatistics:
     """Mean and deviation of all rows seen; what is in force changes only when commit() is called."""
 
-    def __init__(self, size: int, compress: float = 0.0) -> None:
-        """`compress` as in policies.network.NetworkConfig."""
-        self._compress = compress
+    def __init__(self, size: int) -> None:
         self.count, self.sum, self.squares = 0.0, np.zeros(size), np.zeros(size)
         self.mean, self.deviation = np.zeros(size), np.ones(size)
         self.frozen = False
@@ -64,10 +62,7 @@ class RunningStatistics:
 
     def apply(self, rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
         """Scaled rows, as policies.network.Scale does it."""
-        scaled = np.clip((rows - self.mean) / self.deviation, -CLIP, CLIP)
-        if self._compress:
-            scaled = np.arcsinh(self._compress * scaled) / np.arcsinh(self._compress)
-        return np.asarray(scaled, dtype=np.float32)
+        return np.clip((rows - self.mean) / self.deviation, -CLIP, CLIP).astype(np.float32)
 
 
 class ContextVecEnv(VecEnvWrapper):
@@ -90,12 +85,16 @@ class ContextVecEnv(VecEnvWrapper):
         self._memory = Memory(card.network.memory, card.shown)
         self._sight = None if vision is None else Sight(vision, card.network).eval()
         size = card.shown + (encoder.card.context if encoder is not None else 0) + self._memory.size
+        size += card.hold is not None
         space = venv.observation_space
         if isinstance(space, spaces.Dict) and SIGHT in space.spaces and card.network.sight == "features":
             raise ConfigError("network.sight=features: only rendered pictures have features; give rendered=true.")
         super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (size,), np.float32))
         self._hold = None if card.hold is None else Hold(card.hold, card.layout().components)
-        self._shown = np.zeros((venv.num_envs, card.shown), np.float32)
+        self._fed_back = np.zeros((venv.num_envs, card.layout().action_size), np.float32)
+        self._held = np.zeros((venv.num_envs, 1), bool)
+        self.hold_acts = True
+        """Whether the hold takes part; where it does not, it is only in the policy that is made of what is learned."""
         self._past = np.zeros((venv.num_envs, self._memory.steps, self._memory.width), np.float32)
 
     def reset(self) -> npt.NDArray[np.float32]:
@@ -103,11 +102,13 @@ class ContextVecEnv(VecEnvWrapper):
         return self._convert(self.venv.reset())
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Actions of the network, and what a hold makes of them."""
-        if self._hold is not None:
-            with torch.no_grad():
-                actions = self._hold(torch.from_numpy(self._shown), torch.from_numpy(actions)).numpy()
-        self.venv.step_async(actions)
+        """Actions of the network; where a hold acts, they do nothing."""
+        self.venv.step_async(np.where(self._held, self._fed_back, actions))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last component of a row tells that a hold acts, so that the action taken there says nothing."""
+        return self._hold is not None
 
     def step_wait(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any], list[dict[str, Any]]]:
         inputs, reward, done, infos = self.venv.step_wait()
@@ -125,7 +126,10 @@ class ContextVecEnv(VecEnvWrapper):
         batch = inputs if isinstance(inputs, dict) else {"observation": inputs}
         row = shown(batch, self._sight)
         self.statistics.add(row)
-        self._shown = row
+        if self._hold is not None:
+            with torch.no_grad():
+                action, held = self._hold.feedback(torch.from_numpy(row))
+            self._fed_back, self._held = action.numpy(), held.numpy() & self.hold_acts
         vector = self._vector(batch, row, self._past)
         if self._memory.steps:
             self._past[:, :-1] = self._past[:, 1:]
@@ -144,4 +148,8 @@ class ContextVecEnv(VecEnvWrapper):
             real = past[:, :, :1]
             rows = np.concatenate([real, self.statistics.apply(past[:, :, 1:]) * real], axis=2)
             parts.append(rows.reshape(len(rows), -1))
+        if self._hold is not None:
+            with torch.no_grad():
+                held = self._hold.feedback(torch.from_numpy(row))[1].numpy() & self.hold_acts
+                parts.append(held.astype(np.float32))
         return np.concatenate(parts, axis=1)

@@ -83,10 +83,14 @@ class Hold(nn.Module):
         near = (cos * torch.cos(self.pose) + sin * torch.sin(self.pose)).amin(dim=1, keepdim=True) > 0.0
         return torch.cat([angle, rest], dim=1) @ self.estimate.T, near
 
-    def forward(self, observation: Tensor, said: Tensor) -> Tensor:
-        """(B, A) the action, where the network has `said` (B, A): within the region the feedback's."""
+    def feedback(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, A) what the feedback would do, and whether (B, 1) it does: within its region."""
         x, near = self.state(observation)
         cost = (x @ self.value * x).sum(dim=1, keepdim=True)
-        action = (-(x @ self.gain.T)).clamp(-1.0, 1.0)
         inside = near & (x.abs() <= self.within).all(dim=1, keepdim=True) & (cost <= self.region)
+        return (-(x @ self.gain.T)).clamp(-1.0, 1.0), inside
+
+    def forward(self, observation: Tensor, said: Tensor) -> Tensor:
+        """(B, A) the action, where the network has `said` (B, A): within the region the feedback's."""
+        action, inside = self.feedback(observation)
         return torch.where(inside, action, said)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -34,17 +33,12 @@ class NetworkConfig:
     """What the policy is shown in place of what the task lists; empty for the task's."""
     hold: bool = False
     """Whether linear-quadratic feedback, computed of the simulator, holds the task's pose under the network."""
-    compress: float = 0.0
-    """Scaled inputs x become asinh(c x) / asinh(c) with this c: the small deviations by which an unstable pose is held
-    and the large ones of getting there are then of like size to the network. 0 leaves them as they are."""
     memory: int = 0
     """Past control steps of which the policy remembers what it was shown: a single picture tells no velocity."""
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
             raise ConfigError("network: hidden needs at least one layer, and every width must be at least 1.")
-        if self.compress < 0.0:
-            raise ConfigError(f"network.compress is {self.compress}; it must be at least 0.")
         if self.memory < 0:
             raise ConfigError(f"network.memory is {self.memory}; it must be at least 0.")
 
@@ -59,25 +53,18 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Mo
 
 
 class Scale(nn.Module):
-    """(x - mean) / deviation, clipped, and compressed if asked for.
-
-    The statistics are buffers, so they are saved and exported with the weights.
-    """
+    """(x - mean) / deviation, clipped; the statistics are buffers, so they are saved and exported with the weights."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, size: int, compress: float = 0.0) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self._compress = compress
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        scaled = ((x - self.mean) / self.deviation).clamp(-CLIP, CLIP)
-        if not self._compress:
-            return scaled
-        return torch.asinh(self._compress * scaled) / math.asinh(self._compress)
+        return ((x - self.mean) / self.deviation).clamp(-CLIP, CLIP)
 
     def set(self, mean: npt.ArrayLike, deviation: npt.ArrayLike) -> None:
         """Put statistics in force; a component that never varied is left unscaled."""

@@ -131,7 +131,7 @@ class Policy(nn.Module):
     def __init__(self, card: PolicyCard) -> None:
         super().__init__()
         self.card = card
-        self.normalizer = Scale(card.shown, card.network.compress)
+        self.normalizer = Scale(card.shown)
         self.encoder = None if card.encoder is None else PhysicsEncoder(card.encoder)
         self.vision = None if card.vision is None else Sight(VisionEncoder(card.vision), card.network)
         self.memory = Memory(card.network.memory, card.shown)

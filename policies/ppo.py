@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor, nn
 
 from policies.context_env import ContextVecEnv
@@ -51,11 +53,14 @@ class TrainConfig:
     std_floor: float = 0.1
     """It is kept above this: without, exploration dies before the policy is good."""
     critic_rollouts: int = 0
-    """First rollouts in which only the critic learns, for a policy that is started from another."""
+    """First rollouts in which only the critic learns, for a policy that is started from another; and as many from where
+    a hold takes part."""
     evaluate_segments: int = 3
     """Segments between two evaluations."""
-    shape: bool = False
-    """Whether the reward tells, of a task with an unstable pose, how hard it is to come to rest there."""
+    hold_from: int = 0
+    """Environment steps after which a hold (network.hold) takes part in training; the policies that are ranked have it
+    from the beginning. First the network is to learn the way: where the best is to be had near the pose at once, it
+    learns nothing else."""
     select: str = ""
     """Stress suite of configs/stress whose overall score ranks the checkpoints; empty: success under the own law."""
 
@@ -88,26 +93,35 @@ class TrainConfig:
         return self.learning_rate + (self.learning_rate_end - self.learning_rate) * done
 
 
+class Seen(BaseFeaturesExtractor):
+    """What the networks see of a row: all but its last `hidden` components."""
+
+    def __init__(self, observation_space: spaces.Box, hidden: int) -> None:
+        self._size = observation_space.shape[0] - hidden
+        super().__init__(observation_space, self._size)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        return observations[:, : self._size]
+
+
 class BoundedActorCritic(ActorCriticPolicy):
-    """The mean passes through tanh, as in the exported policy, so it cannot drift beyond the clip.
+    """The mean passes through tanh, as in the exported policy, so it cannot drift beyond the clip."""
 
-    The noise depends on the state: little where a pose is held, much where ways are still looked for.
-    """
-
-    def __init__(self, *args: Any, std_floor: float, **kwargs: Any) -> None:
-        self._lowest = math.log(std_floor)
+    def __init__(self, *args: Any, holds: bool, **kwargs: Any) -> None:
+        """`holds`: see ContextVecEnv."""
+        self._holds = holds
         super().__init__(*args, **kwargs)
 
-    def _build(self, lr_schedule: Schedule) -> None:
-        super()._build(lr_schedule)
-        self.std_net = nn.Linear(self.mlp_extractor.latent_dim_pi, self.action_space.shape[0])  # type: ignore[index]
-        for weights in self.std_net.parameters():
-            nn.init.zeros_(weights)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+    def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As SB3's; where a hold acted, nothing is learned of the likelihood of the action and of its entropy."""
+        values, log_prob, entropy = super().evaluate_actions(obs, actions)
+        if self._holds and isinstance(obs, Tensor) and entropy is not None:
+            free = obs[:, -1] < 0.5
+            log_prob, entropy = torch.where(free, log_prob, log_prob.detach()), entropy * free
+        return values, log_prob, entropy
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
-        log_std = (self.log_std + self.std_net(latent_pi)).clamp(min=self._lowest)
-        return self.action_dist.proba_distribution(torch.tanh(self.action_net(latent_pi)), log_std)
+        return self.action_dist.proba_distribution(torch.tanh(self.action_net(latent_pi)), self.log_std)
 
 
 def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, seed: int) -> PPO:
@@ -129,7 +143,9 @@ def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, se
         policy_kwargs={
             "net_arch": {"pi": hidden, "vf": hidden},
             "activation_fn": ACTIVATIONS[network.activation],
-            "std_floor": config.std_floor,
+            "holds": env.holds,
+            "features_extractor_class": Seen,
+            "features_extractor_kwargs": {"hidden": int(env.holds)},
             "log_std_init": math.log(config.std_start),
             "optimizer_kwargs": {"eps": 1e-5, "fused": True},
         },
@@ -184,17 +200,16 @@ class Housekeeping(BaseCallback):
         super().__init__()
         self._env, self._config, self._rollout = env, config, first_rollout
         self._noise: nn.Parameter = learner.policy.log_std
-        noise_of: nn.Linear = learner.policy.std_net  # type: ignore[assignment]
-        self._actor = [
-            self._noise,
-            *noise_of.parameters(),
-            *(p for layer in _actor_layers(learner) for p in layer.parameters()),
-        ]
+        self._actor = [self._noise, *(p for layer in _actor_layers(learner) for p in layer.parameters())]
 
     def _on_rollout_start(self) -> None:
         self._env.statistics.commit()
+        with torch.no_grad():
+            self._noise.clamp_(min=math.log(self._config.std_floor))
+        begun = self._config.hold_from // (self._config.num_envs * self._config.rollout_steps) * self._env.holds
+        resting = begun <= self._rollout < begun + self._config.critic_rollouts
         for weights in self._actor:
-            weights.requires_grad_(self._rollout >= self._config.critic_rollouts)
+            weights.requires_grad_(not resting)
         self._rollout += 1
 
     def _on_step(self) -> bool:

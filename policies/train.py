@@ -132,8 +132,9 @@ class _Run:
         start_critic: dict[str, Tensor] | None,
     ) -> None:
         self.card, self.recipe, self.out, self.encoder, self.vision = card, recipe, out, encoder, vision
-        self.statistics = RunningStatistics(card.shown, card.network.compress)
+        self.statistics = RunningStatistics(card.shown)
         self.env = ContextVecEnv(make_env(recipe.num_envs), card, self.statistics, encoder, vision)
+        self.env.hold_acts = recipe.hold_from == 0
         self.curriculum = self.env.get_attr("curriculum", 0)[0] if self.env.has_attr("curriculum") else None
         """What the environments draw their parameters by, where that changes with what the policy can do."""
         self.learner = make_ppo(self.env, card.network, recipe, seed)
@@ -186,6 +187,7 @@ class _Run:
         stream = int(np.random.SeedSequence([self.state.seed, done]).generate_state(1)[0])
         set_random_seed(stream)
         self.env.seed(stream % (2**31))
+        self.env.hold_acts = self.state.env_steps >= self.recipe.hold_from
         self.learner._last_obs = None  # makes learn() reset the environments
         rate = self.recipe.learning_rate_at(done)
         self.learner.lr_schedule = ConstantSchedule(rate)

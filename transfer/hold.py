@@ -77,11 +77,6 @@ def hold_of(task: Task, robot: RobotConfig, law: Randomization, observation: Obs
     return replace(exact, rates=rates, estimate=_rows(estimate(a, b, rates, ahead)), region=found)
 
 
-def cost_of(hold: HoldCard) -> tuple[tuple[float, ...], ...]:
-    """Its cost, 1 at the edge of its region, as Task.cost has it."""
-    return _rows(np.array(hold.value) / hold.region)
-
-
 def linearized(task: Task, model: Model, values: dict[str, Array]) -> tuple[Array, Array]:
     """A (2 n, 2 n) and B (2 n, A) of one control period about rest in task.pose, by central differences."""
     n, actions = len(task.pose), len(task.action.actuators)

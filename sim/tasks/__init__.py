@@ -50,9 +50,6 @@ class Task(ABC):
     """How far from it each joint may be [rad], by which a hold weighs them."""
     pose_speed: tuple[float, ...] = ()
     """How fast each joint may be there [rad/s]."""
-    cost: tuple[tuple[float, ...], ...] = ()
-    """(2 n, 2 n): x' cost x is what it takes to come to rest in the pose from angles and velocities x off it, 1 where
-    it can just be caught, by which training may shape the reward; empty: it is not shaped."""
     fields: tuple[str, ...] = ()
     """MjData fields that the methods read in State.fields: `site_xpos`, `xpos`, `sensordata`, ..."""
     privileged_names: tuple[str, ...] = ()

@@ -45,8 +45,7 @@ class DoublePendulumSwingup(Task):
         speed = np.square(state.velocity).sum(axis=1)
         torque = np.square(state.command / TORQUE_NM).sum(axis=1)
         change = np.square((state.command - state.previous_command) / TORQUE_NM).sum(axis=1)
-        shaped = {} if not self.cost else {"hold": 0.1 * closeness(self, state)}
-        return shaped | {
+        return {
             "height": 0.015 * (1.0 - np.cos(angles) @ LENGTHS / LENGTHS.sum()),
             "near": 0.05 * np.exp(-error / 0.5**2 - speed / 3.0**2),
             "rest": 0.1 * np.exp(-error / 0.2**2 - speed / 0.8**2),
@@ -57,21 +56,6 @@ class DoublePendulumSwingup(Task):
     def inside(self, state: State) -> Flags:
         near = np.abs(wrapped(state.position - UPRIGHT)) < REGION
         return np.all(near & (np.abs(state.velocity) < REGION_SPEED), axis=1)
-
-
-NEAR, FAR = 1.0 / 150.0, 70.0
-"""Costs of coming to rest, as shares of what can just be caught, up to which the shaped reward hardly falls, and from
-which it is 0."""
-
-
-def closeness(task: Task, state: State) -> Array:
-    """(n,) from 0 far from the pose to 1 at rest in it, by the logarithm of what it takes to come to rest there.
-
-    Unlike a distance it tells what can still be caught from what falls, in one step.
-    """
-    off = np.concatenate([wrapped(state.position - np.array(task.pose)), state.velocity], axis=1)
-    cost = np.einsum("ni,ij,nj->n", off, np.array(task.cost), off)
-    return np.asarray(np.maximum(1.0 - np.log1p(cost / NEAR) / np.log1p(FAR / NEAR), 0.0))
 
 
 TASKS: dict[str, Task] = {

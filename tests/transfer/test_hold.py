@@ -1,4 +1,4 @@
-"""A hold: its gains are those of the equations of motion, it holds what its region promises, and it is in the policy."""
+"""A hold: it is computed of the right equations, it holds what its region promises, and it is in the policy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pytest
 import torch
 from scipy.linalg import expm
 
+from policies.context_env import ContextVecEnv, RunningStatistics
 from policies.hold import Hold, HoldCard
 from policies.network import NetworkConfig
 from policies.policy import Policy
+from policies.ppo import TrainConfig, make_ppo
 from robot.config import ConfigError
 from robot.observation import ObservationConfig
 from sim import randomization
@@ -23,9 +25,9 @@ from sim.randomization import NOMINAL, Randomization
 from sim.state import Start
 from sim.tasks import Task, load_task
 from sim.vecenv import BatchedEnv
-from transfer.hold import cost_of, estimate, hold_of, linearized
+from transfer.hold import estimate, hold_of, linearized
 from transfer.suites import load_suite
-from transfer.training import card_of
+from transfer.training import card_of, environments
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ANGLES = ObservationConfig(features=("joint_cos", "joint_sin", "joint_change", "previous_action"))
@@ -138,14 +140,32 @@ def test_what_cannot_be_held_is_said(robot: RobotConfig, hold: HoldCard) -> None
         Hold(hold, ("cos/shoulder", "cos/elbow", "sin/shoulder", "sin/elbow"))
 
 
-def test_a_shaped_reward_grows_towards_what_can_be_caught(task: Task, hold: HoldCard, robot: RobotConfig) -> None:
-    shaped = replace(task, cost=cost_of(hold))
-    model = Model(robot)
-    env = BatchedEnv(shaped, robot, NOMINAL, 3, start="evaluate", autoreset=False)
-    slow = np.linalg.eigh(np.array(hold.value))[1][:, 0] * 0.1  # easily caught, as far off as the one after it
-    fast = np.linalg.eigh(np.array(hold.value))[1][:, -1] * 0.1
-    env.reset(start=Start(np.array(task.pose) + np.stack([slow[:2], fast[:2], [2.0, 1.0]]), np.zeros((3, 2))))
-    env.state.velocity[:] = np.stack([slow[2:], fast[2:], [0.0, 0.0]])
-    terms = shaped.reward(env.state)["hold"]
-    assert terms[0] > terms[1] > terms[2] == 0.0
-    assert "hold" not in task.reward(env.state) and model.spec.name == robot.spec.name
+def test_where_the_hold_acts_nothing_is_learned_of_the_action(
+    task: Task, robot: RobotConfig, law: Randomization, hold: HoldCard
+) -> None:
+    """It takes part from the step on that the recipe names, and the learner is told where."""
+    network = NetworkConfig(hidden=(16,), features=ANGLES.features, hold=True, memory=2)
+    card = replace(card_of(task, robot, network), hold=hold)
+    held = replace(hold, region=math.inf, within=(math.inf,) * 4)  # wherever every joint is on the pose's side
+    env = ContextVecEnv(
+        environments(task.seen_as(ANGLES), robot, law, 0, 0)(32),
+        replace(card, hold=held),
+        RunningStatistics(card.shown),
+    )
+    env.seed(1)
+    rows = env.reset()
+    up = rows[:, -1] == 1.0
+    assert env.holds and rows.shape == (32, card.shown + 2 * (1 + card.shown) + 1) and 0 < up.sum() < 32
+    env.step(np.full((32, 1), 0.3, np.float32))
+    taken = env.venv.get_attr("core")[0].observation.previous_action[:, 0]
+    assert (taken[~up] == np.float32(0.3)).all() and (taken[up] != np.float32(0.3)).all()
+    learner = make_ppo(env, network, TrainConfig(num_envs=32, rollout_steps=8, batch=32), seed=0)
+    for chosen, learns in ((up, False), (~up, True)):
+        learner.policy.zero_grad()
+        row, action = torch.from_numpy(rows[chosen]), torch.full((int(chosen.sum()), 1), 0.5)
+        _, likelihood, entropy = learner.policy.evaluate_actions(row, action)
+        (likelihood.sum() + entropy.sum()).backward()
+        assert bool(learner.policy.action_net.weight.grad.abs().sum() > 0) == learns
+        assert bool(learner.policy.log_std.grad.abs().sum() > 0) == learns
+    env.hold_acts = False
+    assert not env.reset()[:, -1].any()

@@ -68,8 +68,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     import torch
 
     from policies.network import NetworkConfig
-    from policies.ppo import TrainConfig
-    from transfer.hold import cost_of, hold_of
+    from transfer.hold import hold_of
     from transfer.sight import with_appearance
     from transfer.training import COUNTED, card_of
 
@@ -77,11 +76,8 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     task = cfg.task.load()
     law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
     card = card_of(task, cfg.robot, config.convert(NetworkConfig, cfg.network, "terrafirma train", "network"))
-    recipe = config.convert(TrainConfig, cfg.recipe, "terrafirma train", "recipe")
-    if card.network.hold or recipe.shape:
-        hold = hold_of(task, cfg.robot, law, card.observation)
-        card = replace(card, hold=hold if card.network.hold else None)
-        task = replace(task, cost=cost_of(hold) if recipe.shape else ())
+    if card.network.hold:
+        card = replace(card, hold=hold_of(task, cfg.robot, law, card.observation))
     encoder, network = _start(cfg, run, card.network)
     card = replace(card, network=network, lineage={"law": law.name, "seed": str(cfg.seed)})
     if encoder is not None:
