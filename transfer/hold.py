@@ -134,7 +134,7 @@ def region(card: HoldCard, task: Task, robot: RobotConfig, values: dict[str, Arr
 @torch.no_grad()
 def _comes_to_rest(task: Task, robot: RobotConfig, law: Randomization, card: HoldCard, starts: Array) -> Flags:
     """(STARTS,) whether the feedback alone brings each start to the pose, without a turn on the way."""
-    seen = task.seen_as(replace(task.observation, features=EXACT))
+    seen = replace(task, observation=replace(task.observation, features=EXACT))
     env = BatchedEnv(seen, robot, law, STARTS, start="evaluate", autoreset=False)
     everywhere = replace(card, region=math.inf, within=(math.inf,) * len(card.within))
     hold, n = Hold(everywhere, env.observation.components), len(card.joints)

@@ -56,6 +56,7 @@ def subject_of_policy(policy: Policy) -> Subject:
         action=policy.action,
         control_period_s=policy.control_period_s,
         episode=policy.episode,
+        privileged=bool(policy.card.privileged),
     )
 
 

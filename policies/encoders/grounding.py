@@ -19,8 +19,8 @@ from policies.encoders.evidence import Evidence
 from policies.encoders.foreseen import Foreseen
 from policies.encoders.windows import WindowData
 
-FARTHEST = 5.0
-"""Squared deviations a latent beyond which a window is not listened to: an impact must not dominate a batch."""
+FREEDOM = 6.0
+"""Degrees of freedom of the t distribution that true latents are judged by: an impact must not dominate a batch."""
 NEGLIGIBLE = 1e-3
 """Share of the largest variance below which a mixture of parameters counts as constant."""
 
@@ -82,7 +82,10 @@ class Grounding(nn.Module):
         return (losses * seen.real).sum() / seen.real.sum().clamp(min=1.0)
 
     def surprise(self, evidence: Evidence, history: Tensor, mask: Tensor, parameters: Tensor) -> Tensor:
-        """Negative log likelihood of the true latents under what the windows tell, a mean over windows and latents."""
+        """Negative log likelihood of the true latents under what the windows tell, a mean over windows and latents.
+
+        Of a multivariate t distribution, up to a constant, whose tails are heavier than a Gaussian's.
+        """
         information, told = evidence.weigh(history, mask)
         root = torch.linalg.cholesky(information)
         known = slice(0, evidence.latents)
@@ -90,4 +93,5 @@ class Grounding(nn.Module):
         spread = torch.linalg.cholesky(torch.cholesky_inverse(root)[:, known, known])
         scaled = torch.linalg.solve_triangular(spread, off.unsqueeze(2), upper=False).square().sum(dim=(1, 2))
         size = spread.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-        return (0.5 * scaled.clamp(max=FARTHEST * evidence.latents) + size).mean() / evidence.latents
+        off_by = 0.5 * (FREEDOM + evidence.latents) * torch.log1p(scaled / FREEDOM)
+        return (off_by + size).mean() / evidence.latents

@@ -31,6 +31,8 @@ class Batches:
         self._arrays += [torch.zeros(len(data), 0) if data.base is None else torch.from_numpy(data.base)]
         self._arrays.append(torch.from_numpy(data.parameters.astype(np.float32)))
         self._size, self._count, self._generator, self._lost = size, len(data), generator, lost
+        self.rows = torch.zeros(0, dtype=torch.long)
+        """Of the windows in the newest batch."""
         # windows in the order of their robots: a partner is drawn from the same stretch
         order = np.argsort(data.group, kind="stable")
         _, first, counts = np.unique(data.group[order], return_index=True, return_counts=True)
@@ -43,6 +45,7 @@ class Batches:
         share = torch.rand(self._size // 2, generator=self._generator)
         partners = self._first[half[: len(share)]] + (share * self._counts[half[: len(share)]]).long()
         rows = self._order[torch.cat([half, partners])]
+        self.rows = rows
         batch = [array[rows] for array in self._arrays]
         if self._lost > 0.0:
             dice = torch.rand(batch[1].shape, generator=self._generator)
@@ -52,11 +55,13 @@ class Batches:
         return batch
 
 
-def losses(encoder: PhysicsEncoder, heads: Heads, batch: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Prediction loss with context, prediction loss without, and the context (B, Z) of one batch."""
+def losses(
+    encoder: PhysicsEncoder, heads: Heads, batch: list[Tensor], context: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Prediction loss with context, prediction loss without, and the context (B, Z) of a batch, unless it is given."""
     history, mask, observation, earlier, actions, future, foretold, _ = batch
     base = foretold if heads.predictor.use_base and foretold.numel() else None
-    context = encoder(history, mask)
+    context = encoder(history, mask) if context is None else context
     seeing = heads.predictor.unexplained(heads.predictor(observation, earlier, actions, context, base), future)
     blind = heads.blind.unexplained(heads.blind(observation, earlier, actions, context, base), future)
     return seeing.clamp(max=_MAX_LOSS).mean(), blind.clamp(max=_MAX_LOSS).mean(), context

@@ -1,8 +1,9 @@
 """Pretraining of the physics encoder on windows of randomized rollouts.
 
 Two stages. Grounding (grounding.py) teaches what to expect of a robot whose parameters are known; where stretches vote
-(votes.py), to tell them. Then the whole runs as it will run later, from windows alone, on the losses of objectives.py.
-The best by held-out loss is kept. Every validation writes a checkpoint, from which `resume` goes on.
+(votes.py), to tell them. Then the whole runs as it will run later, from windows alone, on the losses of objectives.py;
+an encoder with equations of motion is done by then, and its heads learn alone. The best by held-out loss is kept.
+Every validation writes a checkpoint, from which `resume` goes on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from policies.encoders.grounding import Grounding
 from policies.encoders.heads import Heads
 from policies.encoders.objectives import Batches, disagreement, losses
 from policies.encoders.physics import EncoderCard, EncoderConfig, PhysicsEncoder
-from policies.encoders.probes import prediction_errors, probe
+from policies.encoders.probes import contexts, prediction_errors, probe
 from policies.encoders.votes import Votes
 from policies.encoders.windows import WindowData
 from policies.progress import Meter, Report, silent
@@ -166,15 +168,25 @@ class _Training:
         batch = self.batches.draw()
         if update < self.grounded:
             return self._grounding_loss(batch)
-        seeing, blind, context = losses(self.encoder, self.heads, batch)
+        told = self._told[0][self.batches.rows] if self.grounding.fixed else None
+        seeing, blind, context = losses(self.encoder, self.heads, batch, told)
         loss = seeing + blind
         if self.train.names:
-            if self.grounding.fixed:
-                loss = loss + self._grounding_loss(batch)
             loss = loss + self.config.parameter_weight * self.heads.parameters_head.loss(context, batch[-1])
-        if self.config.agreement_weight:
+        if self.config.agreement_weight and not self.grounding.fixed:
             loss = loss + self.config.agreement_weight * disagreement(context)
         return loss
+
+    @cached_property
+    def _told(self) -> tuple[Tensor, Tensor]:
+        """(N, Z) each: what the grounded encoder makes of the windows for training, of which every second lacks rows,
+        and of those for validation."""
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        kept = torch.rand(self.train.mask.shape, generator=generator) >= self.config.lost
+        kept[::2] = True
+        short = replace(self.train, mask=self.train.mask * kept.numpy().astype(np.float32))
+        train, test = (contexts(self.encoder, data).astype(np.float32) for data in (short, self.test))
+        return torch.from_numpy(train), torch.from_numpy(test)
 
     def _grounding_loss(self, batch: list[Tensor]) -> Tensor:
         history, mask, parameters = batch[0], batch[1], batch[-1]
@@ -199,7 +211,8 @@ class _Training:
         if self.done <= self.grounded:
             self.curve.append({"update": self.done, "grounding_loss": train_loss})
             return
-        error = float(prediction_errors(self.encoder, self.heads.predictor, self.test).mean())
+        told = self._told[1] if self.grounding.fixed else None
+        error = float(prediction_errors(self.encoder, self.heads.predictor, self.test, told).mean())
         self.curve.append({"update": self.done, "train_loss": train_loss, "held_out_error": error})
         self.since += 1
         if error < self.least:

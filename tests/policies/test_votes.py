@@ -25,7 +25,7 @@ def made_up(count: int, rows: int) -> tuple[Tensor, Tensor]:
 
 def trained(history: Tensor, latent: Tensor) -> Votes:
     torch.manual_seed(0)
-    votes = Votes(("position/x", "velocity/x"), 1, span=2, latents=1, hidden=(32,), period_s=1.0, known=False)
+    votes = Votes(("position/x", "velocity/x"), 1, span=2, latents=1, hidden=(32,), period_s=1.0)
     mask = torch.ones(history.shape[:2])
     votes.stretches.set_statistics(history, mask)
     optimizer = torch.optim.Adam(votes.parameters(), lr=1e-2)

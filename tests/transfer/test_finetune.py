@@ -19,7 +19,7 @@ from policies.ppo import TrainConfig
 from robot.observation import Observation
 from sim.evaluate import EpisodeStats
 from sim.model import find_robot
-from sim.randomization import NOMINAL, Point, Randomization, Term
+from sim.randomization import Point, Randomization, Term, Uniform
 from sim.sb3 import SB3VecEnv
 from sim.tasks import load_task
 from sim.vecenv import BatchedEnv
@@ -29,12 +29,19 @@ from transfer.windows import simulated_windows
 
 TINY = FinetuneConfig(
     recipe=TrainConfig(env_steps=1, num_envs=4, rollout_steps=8, segment_rollouts=1, batch=32, epochs=1),
-    adapt=AdaptConfig(updates=40, batch=64),
+    adapt=AdaptConfig(updates=100, batch=64, learning_rate=2e-3),
 )
 SMALL = EncoderConfig(
     history=24, context=2, horizon=8, hidden=(16,), predictor=(16,), simulations=12, seconds=1.5, windows=24,
-    updates=60, batch=64,
+    grounding=60, updates=300, batch=64,
 )  # fmt: skip
+PRIOR = Randomization(
+    name="prior",
+    terms=(
+        Term(targets=("body/pendulum/com",), how="scale", law=Uniform(low=0.8, high=1.2)),
+        Term(targets=("joint/shoulder/damping",), law=Uniform(low=0.0, high=0.1)),
+    ),
+)
 HEAVY = Randomization(
     name="heavy", terms=(Term(targets=("body/pendulum/com", "joint/shoulder/damping"), law=Point(values=(0.8, 0.5))),)
 )
@@ -63,7 +70,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Policy, Evidence]:
     torch.set_num_threads(1)
     robot, task = find_robot("simple_pendulum"), load_task("pendulum_swingup")
     layout = Observation(robot.spec, replace(task.observation, history=SMALL.history), task.action)
-    simulated = simulated_windows(task, robot, NOMINAL, SMALL, seed=0, nthread=1)
+    simulated = simulated_windows(task, robot, PRIOR, SMALL, seed=0, nthread=1)
     folder = tmp_path_factory.mktemp("encoder")
     pretrain(simulated, EncoderCard.of(layout, SMALL, task.control_period_s), SMALL, folder, seed=0)
     encoder = PhysicsEncoder.load(folder)

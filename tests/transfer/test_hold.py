@@ -11,11 +11,14 @@ import pytest
 import torch
 from scipy.linalg import expm
 
-from policies.context_env import ContextVecEnv, RunningStatistics
+from policies.context_env import ContextVecEnv
 from policies.hold import Hold, HoldCard
+from policies.learner import make_learner
 from policies.network import NetworkConfig
+from policies.off_policy import OffPolicyConfig
 from policies.policy import Policy
 from policies.ppo import TrainConfig, make_ppo
+from policies.statistics import RunningStatistics
 from robot.config import ConfigError
 from robot.observation import ObservationConfig
 from sim import randomization
@@ -102,7 +105,7 @@ def test_what_its_region_promises_is_held(task: Task, robot: RobotConfig, law: R
     within, beyond = starts[cost < hold.region][:SIZE], starts[cost > 20.0 * hold.region][:SIZE]
     assert len(within) == len(beyond) == SIZE
     chosen = np.concatenate([within, beyond])
-    env = BatchedEnv(task.seen_as(ANGLES), robot, law, 2 * SIZE, start="evaluate", autoreset=False)
+    env = BatchedEnv(replace(task, observation=ANGLES), robot, law, 2 * SIZE, start="evaluate", autoreset=False)
     inputs = env.reset(start=Start(np.array(task.pose) + chosen[:, :2], chosen[:, 2:]))
     act = Hold(replace(hold, region=math.inf, within=(math.inf,) * 4), env.observation.components)
     turned = np.zeros(2 * SIZE, dtype=bool)
@@ -148,7 +151,7 @@ def test_where_the_hold_acts_nothing_is_learned_of_the_action(
     card = replace(card_of(task, robot, network), hold=hold)
     held = replace(hold, region=math.inf, within=(math.inf,) * 4)  # wherever every joint is on the pose's side
     env = ContextVecEnv(
-        environments(task.seen_as(ANGLES), robot, law, 0, 0)(32),
+        environments(replace(task, observation=ANGLES), robot, law, 0, 0)(32),
         replace(card, hold=held),
         RunningStatistics(card.shown),
     )
@@ -160,12 +163,15 @@ def test_where_the_hold_acts_nothing_is_learned_of_the_action(
     taken = env.venv.get_attr("core")[0].observation.previous_action[:, 0]
     assert (taken[~up] == np.float32(0.3)).all() and (taken[up] != np.float32(0.3)).all()
     learner = make_ppo(env, network, TrainConfig(num_envs=32, rollout_steps=8, batch=32), seed=0)
+    learner.vf_coef = 0.0
     for chosen, learns in ((up, False), (~up, True)):
         learner.policy.zero_grad()
-        row, action = torch.from_numpy(rows[chosen]), torch.full((int(chosen.sum()), 1), 0.5)
-        _, likelihood, entropy = learner.policy.evaluate_actions(row, action)
-        (likelihood.sum() + entropy.sum()).backward()
+        n = int(chosen.sum())
+        row = {"action": torch.full((n, 1), 0.5), "log_prob": torch.zeros(n), "return": torch.zeros(n)}
+        learner._loss(torch.from_numpy(rows[chosen]), row | {"advantage": torch.arange(float(n))}, 1e9)[0].backward()
         assert bool(learner.policy.action_net.weight.grad.abs().sum() > 0) == learns
         assert bool(learner.policy.log_std.grad.abs().sum() > 0) == learns
     env.hold_acts = False
     assert not env.reset()[:, -1].any()
+    with pytest.raises(ConfigError, match=r"network\.hold=true needs recipe\.algorithm=ppo"):
+        make_learner(env, network, OffPolicyConfig(algorithm="sac"), seed=0)

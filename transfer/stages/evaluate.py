@@ -29,6 +29,7 @@ from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization
 from transfer.choices import TaskChoice, existing, parameters
 from transfer.cli import Common
+from transfer.shaping import as_made
 from transfer.sight import with_appearance
 
 
@@ -103,8 +104,9 @@ def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
     from transfer.subjects import subject_of
 
     task = cfg.task.load()
-    law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
     subject, _ = subject_of(cfg.policy, cfg.bundle, task.name, run)
+    task = as_made(task, subject)
+    law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
     n = min(cfg.n, 20) if cfg.quick else cfg.n
-    stats = rollout_success(subject.episode(), task.seen_as(subject.observation), cfg.robot, law, n, cfg.seed)
+    stats = rollout_success(subject.episode(), task, cfg.robot, law, n, cfg.seed, privileged=subject.privileged)
     return {"success": wilson(int(stats.success.sum()), n), "return": mean_ci(stats.returns)}

@@ -38,7 +38,7 @@ from transfer.progress import terminal
 VOLATILE = ("encoder",)
 KINDS = ("physics", "vision", "recordings")
 DEMO_IMAGES, DEMO_UPDATES = 6144, 600
-DEMO: dict[str, Any] = {"simulations": 256, "grounding": 500, "updates": 250}
+DEMO: dict[str, Any] = {"simulations": 256, "grounding": 300, "updates": 1500}
 QUICK: dict[str, Any] = {"simulations": 48, "seconds": 3.0, "windows": 16, "grounding": 60, "updates": 60}
 
 
