@@ -45,8 +45,13 @@ FEATURES: dict[str, Feature] = {
     "imu_accel": Feature("imu.accel", "accel", lambda a, _: a),
     "imu_gravity": Feature("imu.orientation", "gravity", lambda q, _: gravity_direction(q)),
     "goal": Feature("goal", "goal", lambda g, _: g),
+    "joint_change": Feature("joint.position", "change", lambda q, _: q),
 }
-"""name -> how it is computed. `previous_action` stands beside these: it comes from decode(), not from a sensor."""
+"""name -> how it is computed. `previous_action` stands beside these: it comes from decode(), not from a sensor.
+
+Of `joint_change` the value of the control step before is taken off (0 at the first): a velocity to whoever trusts the
+angles alone [rad per control step].
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +147,8 @@ class Observation:
         self._history = np.zeros((batch, config.history, self.history_size), dtype=np.float32)
         self._mask = np.zeros((batch, config.history), dtype=np.float32)
         self._last = np.zeros((batch, self.size), dtype=np.float32)
+        # angles of this control step and of the one before; NaN where there was none
+        self._now, self._before = (np.full((batch, len(spec.joints)), np.nan) for _ in range(2))
 
     def _component_names(self) -> tuple[str, ...]:
         joints, names = self.spec.joint_names, []
@@ -186,6 +193,7 @@ class Observation:
         self._previous[ids] = 0.0
         self._history[ids] = 0.0
         self._mask[ids] = 0.0
+        self._before[ids] = np.nan
 
     def encode(self, signals: Signals) -> dict[str, npt.NDArray[np.float32]]:
         """The policy's inputs: `observation` (B, D) and, with a history, `history` (B, H, K), `history_mask` (B, H).
@@ -198,6 +206,9 @@ class Observation:
         for name in self.config.features:
             if name == "previous_action":
                 block = self._previous
+            elif name == "joint_change":
+                self._now = signals["joint.position"].copy()
+                block = np.nan_to_num(self._now - self._before)
             else:
                 block = FEATURES[name].compute(signals[FEATURES[name].signal], self.spec)
             observation[:, column : column + block.shape[1]] = block
@@ -215,7 +226,7 @@ class Observation:
         Also remembers the action, so that the next encode() sees it. The one place with units and clips.
         """
         clipped = _between(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-        self._previous = clipped
+        self._previous, self._before = clipped, self._now.copy()
         if self.config.history:
             self._history[:, :-1] = self._history[:, 1:]
             self._history[:, -1, : self.size] = self._last
