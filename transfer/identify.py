@@ -171,7 +171,7 @@ class _Fit:
         share = self.protocol.coarse_share
         self.sparse = every(self.shots, share) if len(self.shots) >= 10 * share else self.shots
         self.choices = candidates(model)
-        self.tries = 3 * (len(SHIFTS) if by_row else 0) + ASKED * 3 * (len(self.choices) > 1)
+        self.tries = 3 * (len(SHIFTS) if by_row else 0) + ASKED * effort.search * (len(self.choices) > 1)
         total = effort.search + TRIED * (effort.starts - 1) + self.tries + effort.finish + 1
         self.counter = _Counter(Meter("identify", total, "iterations", report))
 
@@ -239,7 +239,7 @@ class _Fit:
             if list(coarse.settings) == told.settings():
                 break
             coarse.settings = told.settings()
-            found = minimize(coarse, objective, found.at, 3, report=self.counter)
+            found = minimize(coarse, objective, found.at, self.effort.search, report=self.counter)
             told = ask(coarse, objective, found.at, found.scale, self.choices)
         return told, found
 

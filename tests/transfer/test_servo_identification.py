@@ -27,7 +27,7 @@ TRUTH = {
     "timing/command/delay": 0.014,
 }
 ZERO = 0.02
-EFFORT = Effort(windows=24, search=6, finish=2)
+EFFORT = Effort(windows=24, search=8, finish=2)
 
 
 @pytest.fixture(scope="module")
