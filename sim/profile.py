@@ -3,8 +3,8 @@
 sim/actuator.py steps it beside the physics. It depends on the goals alone, so logs that are played back may have it
 worked out beforehand (transfer/playback.py). Batched numpy; arrays are of one shape, (n, n_actuators) say.
 
-Recordings of an STS3215 that streams goals at 50 Hz follow this law to the counts/s² of its acceleration register; see
-docs/so101.md.
+Fast recordings of an STS3215 that is sent goals at 50 Hz show the ceiling of its acceleration register:
+docs/identification.md.
 """
 
 from __future__ import annotations

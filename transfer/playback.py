@@ -22,8 +22,8 @@ Array = npt.NDArray[np.float64]
 Values = Mapping[str, Array]
 
 BEFORE_S = 2.0
-"""Of the commands before a window that a servo's profile is led through: one that lags behind a fast sweep forgets where
-it began only after a second or more."""
+"""Of the commands before a window that a servo's profile is led through: one that lags behind a fast sweep forgets
+where it began only after a second or more."""
 RK4, IMPLICIT = mujoco.mjtIntegrator.mjINT_RK4, mujoco.mjtIntegrator.mjINT_IMPLICITFAST
 
 

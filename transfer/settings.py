@@ -1,7 +1,7 @@
 """What stands in a servo's registers in one recording and not in the next: found for each episode by its own rows.
 
 A register in RAM is lost at power-off, and programs that stream goals rarely write it. So the acceleration of the
-goal's profile is a property of the session: the arm of docs/so101.md had it in one of its recordings and not in others.
+goal's profile is a property of the session, and two recordings of one arm may differ in it.
 Each candidate is tried on each episode; where neither is clearly better, the episode did not tell.
 """
 
