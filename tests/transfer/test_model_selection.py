@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from robot.config import ConfigError
 from robot.log import EpisodeLog
 from sim.model import Model, RobotConfig, find_robot
 from sim.randomization import NOMINAL, Point, Randomization, Term
 from tests.transfer.servo_logs import record_servo
 from transfer.dataset import DataRefused
 from transfer.friction_models import unknowns_of
-from transfer.identify import Effort, identify
 from transfer.model_selection import Selection, select
 from transfer.prediction import evaluate
 
@@ -25,25 +25,38 @@ def bench() -> RobotConfig:
 
 def slow(seed: int) -> np.ndarray:
     """Goals that creep through a half turn and back, where friction under load shows."""
-    t = 0.01 * np.arange(800)
+    t = 0.01 * np.arange(500)
     return (1.2 * np.sin((0.8 + 0.3 * seed) * t) + 0.2 * np.sin(5.0 * t + seed))[:, None]
 
 
 TRUTH = {"joint/servo/frictionloss": 0.004, "joint/servo/motor_friction": 0.25, "joint/servo/load_friction": 0.25}
 
 
-def test_friction_under_load_is_preferred_where_it_is_true(bench: RobotConfig) -> None:
+def test_friction_under_load_is_preferred_where_it_is_true_and_no_recording_judges_its_own_fit(
+    bench: RobotConfig,
+) -> None:
     logs = [record_servo(bench, TRUTH, slow(s), name=f"log{s}", period_s=0.01) for s in range(3)]
-    effort = Effort(windows=21, search=5, finish=1)
+    seen: list[tuple[str, set[str]]] = []
 
     def fit(some: Sequence[EpisodeLog], name: str) -> Randomization:
-        return identify(some, Model(bench), unknowns_of(Model(bench), name, False), effort=effort, nthread=1).posterior
+        seen.append((name, {log.name for log in some}))
+        found = TRUTH if name == "M3" else {"joint/servo/frictionloss": 0.03}
+        return Randomization(name=name, terms=(Term(targets=tuple(found), law=Point(values=tuple(found.values()))),))
 
     selection = select(logs, lambda: Model(bench), ["M1", "M3"], fit)
-    assert selection.chosen == "M3"
+    assert selection.chosen == "M3" and len(seen) == 6 and all(len(names) == 2 for _, names in seen)
     rows = selection.rows()
     assert [row["chosen"] for row in rows] == [False, True]
     assert rows[0]["more_than_chosen"]["ci95"][0] > 0.0 and set(rows[0]["files"]) == {"log0", "log1", "log2"}
+
+
+def test_what_a_model_s_name_adds_becomes_unknowns(bench: RobotConfig) -> None:
+    plain, loaded, sagging = (
+        {u.name for u in unknowns_of(Model(bench), name, False)} for name in ("M1", "M3", "M3+sag")
+    )
+    assert plain < loaded and sagging - loaded == {"supply/bus/voltage", "supply/bus/resistance"}
+    with pytest.raises(ConfigError, match="M7"):
+        unknowns_of(Model(bench), "M7", False)
 
 
 def test_the_simplest_is_kept_where_none_is_better(bench: RobotConfig) -> None:

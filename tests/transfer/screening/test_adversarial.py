@@ -16,13 +16,13 @@ def recorded(real_logs: Path) -> list[Recorded]:
 
 
 def test_faults_in_real_recordings_are_named_right(recorded: list[Recorded]) -> None:
-    rows, missed = recall(recorded, np.random.default_rng(11), 3)
+    rows, missed = recall(recorded, np.random.default_rng(11), 2)
     right, total = (sum(round(r["mean"] * r["n"]) if k else r["n"] for r in rows.values()) for k in (1, 0))
-    assert total > 55 and right >= 0.95 * total, missed
+    assert total > 36 and right >= 0.95 * total, missed
 
 
 def test_clean_stretches_of_real_recordings_are_not_flagged(recorded: list[Recorded]) -> None:
-    share, flagged = false_flags(recorded, np.random.default_rng(12), 50)
+    share, flagged = false_flags(recorded, np.random.default_rng(12), 40)
     assert share["mean"] <= 0.02, flagged
 
 
