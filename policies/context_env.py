@@ -1,12 +1,17 @@
-"""What stands between the environment and PPO: what a Policy does before its actor, in numpy and once a step.
+"""What stands between the environment and a learner: what a Policy does before its actor, in numpy and once a step.
 
-The encoders are frozen while a policy is trained, so context and sight are computed here, and the rollout buffer holds
-short vectors instead of histories and pictures.
+Where the encoders stay as they are while a policy is trained, context and sight are computed here, and the buffer holds
+one short vector a step instead of histories and pictures:
+
+    [what the actor reads | privileged signals, scaled | what a teacher advises]
+
+Of these the actor sees the first part, the critic the first two. Where encoders are trained along the buffer has to
+hold what they read: observations are then a dictionary, and policies/features.py does the reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,54 +23,26 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.vision import VisionEncoder
 from policies.memory import Memory
-from policies.network import CLIP
-from policies.sight import SIGHT, Sight, shown
+from policies.sight import PRIVILEGED, SIGHT, Sight, shown
+from policies.statistics import RunningStatistics
 from robot.config import ConfigError
 
 if TYPE_CHECKING:
-    from policies.policy import PolicyCard
+    from policies.card import PolicyCard
 
-Array = npt.NDArray[np.float64]
 Inputs = Mapping[str, npt.NDArray[Any]]
+Advise = Callable[[Inputs], npt.NDArray[np.float32]]
+"""A teacher: the environment's inputs -> the actions (n, A) that it would take."""
+Observed = Any
+"""(n, size), or a dictionary where encoders are trained along."""
 
-
-class RunningStatistics:
-    """Mean and deviation of all rows seen; what is in force changes only when commit() is called."""
-
-    def __init__(self, size: int) -> None:
-        self.count, self.sum, self.squares = 0.0, np.zeros(size), np.zeros(size)
-        self.mean, self.deviation = np.zeros(size), np.ones(size)
-        self.frozen = False
-
-    def add(self, rows: npt.NDArray[np.floating[Any]]) -> None:
-        """Count rows (n, size)."""
-        if self.frozen:
-            return
-        wide = rows.astype(np.float64)
-        self.count += len(rows)
-        self.sum += wide.sum(axis=0)
-        self.squares += np.square(wide).sum(axis=0)
-
-    def commit(self) -> None:
-        """Put what was counted in force; between two calls every row is scaled alike."""
-        if self.frozen or not self.count:
-            return
-        self.mean = self.sum / self.count
-        spread = np.sqrt(np.maximum(self.squares / self.count - np.square(self.mean), 0.0))
-        self.deviation = np.where(spread > 1e-6, spread, 1.0)
-
-    def freeze(self, mean: npt.ArrayLike, deviation: npt.ArrayLike) -> None:
-        """Keep the statistics of the policy that training starts from."""
-        self.mean, self.deviation = np.asarray(mean, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
-        self.frozen = True
-
-    def apply(self, rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-        """Scaled rows, as policies.network.Scale does it."""
-        return np.clip((rows - self.mean) / self.deviation, -CLIP, CLIP).astype(np.float32)
+MEMORY, ADVICE = "memory", "advice"
+PARTS = ("observation", "history", "history_mask", SIGHT)
+"""Inputs of the environment that trained encoders read; and pictures."""
 
 
 class ContextVecEnv(VecEnvWrapper):
-    """Observations become one vector, which is what the actor of a Policy of this card reads.
+    """Observations become what the actor of a Policy of this card reads, and behind it what only the critic does.
 
     Pictures go through the vision encoder; where the environment gives `sight` instead, what an encoder would tell of
     them, that is taken.
@@ -78,23 +55,44 @@ class ContextVecEnv(VecEnvWrapper):
         statistics: RunningStatistics,
         encoder: PhysicsEncoder | None = None,
         vision: VisionEncoder | None = None,
+        *,
+        critic: RunningStatistics | None = None,
+        advise: Advise | None = None,
+        trained: bool = False,
     ) -> None:
-        """`statistics` are of what the card says is shown. ConfigError when pictures were to be read and are not."""
-        self.statistics, self._encoder = statistics, encoder
+        """`statistics` are of what the card says is shown; `critic` of privileged signals, where a critic sees them.
+
+        `trained`: encoders are trained along. ConfigError when pictures were to be read and are not.
+        """
+        self.statistics, self.critic_statistics, self._encoder = statistics, critic, encoder
+        self.card, self._advise, self.trained = card, advise, trained
         self._memory = Memory(card.network.memory, card.shown)
-        self._sight = None if vision is None else Sight(vision, card.network).eval()
-        size = card.shown + (encoder.card.context if encoder is not None else 0) + self._memory.size
+        self.sight = None if vision is None else Sight(vision, card.network).eval()
         space = venv.observation_space
-        if isinstance(space, spaces.Dict) and SIGHT in space.spaces and card.network.sight == "features":
+        self._given = dict(space.spaces) if isinstance(space, spaces.Dict) else {"observation": space}
+        if SIGHT in self._given and card.network.sight == "features":
             raise ConfigError("network.sight=features: only rendered pictures have features; give rendered=true.")
-        super().__init__(venv, observation_space=spaces.Box(-np.inf, np.inf, (size,), np.float32))
+        self.actor_size = card.vector
+        self.privileged_size = 0 if critic is None else len(critic.mean)
+        self.advice_size = 0 if advise is None else int(np.prod(venv.action_space.shape or ()))
+        super().__init__(venv, observation_space=self._space())
         self._past = np.zeros((venv.num_envs, self._memory.steps, self._memory.width), np.float32)
 
-    def reset(self) -> npt.NDArray[np.float32]:
+    def _space(self) -> spaces.Space[Any]:
+        extra = {PRIVILEGED: self.privileged_size, ADVICE: self.advice_size}
+        if not self.trained:
+            return _box(self.actor_size + sum(extra.values()))
+        parts = {k: v for k, v in self._given.items() if k in PARTS or k.startswith("image_")}
+        parts |= {k: _box(n) for k, n in extra.items() if n}
+        if self._memory.steps:
+            parts[MEMORY] = _box(self._memory.steps, self._memory.width)
+        return spaces.Dict(parts)
+
+    def reset(self) -> Observed:
         self._past[:] = 0.0
         return self._convert(self.venv.reset())
 
-    def step_wait(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any], list[dict[str, Any]]]:
+    def step_wait(self) -> tuple[Observed, npt.NDArray[Any], npt.NDArray[Any], list[dict[str, Any]]]:
         inputs, reward, done, infos = self.venv.step_wait()
         for i in np.flatnonzero(done):
             if "terminal_observation" in infos[i]:
@@ -102,19 +100,51 @@ class ContextVecEnv(VecEnvWrapper):
         self._past[done] = 0.0
         return self._convert(inputs), reward, done, infos
 
-    def _terminal(self, inputs: Any, i: np.intp) -> npt.NDArray[np.float32]:
+    def _terminal(self, inputs: Any, i: np.intp) -> Observed:
+        """What belongs to the last moment of an episode; nobody asks for advice there."""
         batch = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else {"observation": inputs[None]}
-        return self._vector(batch, shown(batch, self._sight), self._past[i : i + 1])[0]
+        made = self._observed(batch, self._shown(batch), self._past[i : i + 1], None)
+        return {k: v[0] for k, v in made.items()} if isinstance(made, dict) else made[0]
 
-    def _convert(self, inputs: Any) -> npt.NDArray[np.float32]:
+    def _convert(self, inputs: Any) -> Observed:
         batch = inputs if isinstance(inputs, dict) else {"observation": inputs}
-        row = shown(batch, self._sight)
+        row = self._shown(batch)
         self.statistics.add(row)
-        vector = self._vector(batch, row, self._past)
+        if self.critic_statistics is not None:
+            self.critic_statistics.add(batch[PRIVILEGED])
+        advice = None if self._advise is None else self._advise(batch)
+        made = self._observed(batch, row, self._past, advice)
         if self._memory.steps:
-            self._past[:, :-1] = self._past[:, 1:]
+            # not in place: where encoders are trained along, the observation holds the rows themselves
+            self._past = np.concatenate([self._past[:, 1:], self._past[:, :1]], axis=1)
             self._past[:, -1, 0], self._past[:, -1, 1:] = 1.0, row
-        return vector
+        return made
+
+    def _shown(self, batch: Inputs) -> npt.NDArray[np.float32]:
+        return shown(batch, self.sight, bool(self.card.privileged))
+
+    def commit(self) -> None:
+        """Put the statistics of all that was seen in force."""
+        self.statistics.commit()
+        if self.critic_statistics is not None:
+            self.critic_statistics.commit()
+
+    def _observed(
+        self,
+        inputs: Inputs,
+        row: npt.NDArray[np.float32],
+        past: npt.NDArray[np.float32],
+        advice: npt.NDArray[np.float32] | None,
+    ) -> Observed:
+        extra: dict[str, npt.NDArray[np.float32]] = {}
+        if self.critic_statistics is not None:
+            extra[PRIVILEGED] = self.critic_statistics.apply(inputs[PRIVILEGED])
+        if self.advice_size:
+            extra[ADVICE] = np.zeros((len(row), self.advice_size), np.float32) if advice is None else advice
+        if not self.trained:
+            return np.concatenate([self._vector(inputs, row, past), *extra.values()], axis=1)
+        kept = {k: inputs[k] for k in self.observation_space.spaces if k in inputs and k != PRIVILEGED}  # type: ignore[attr-defined]
+        return kept | extra | ({MEMORY: past} if self._memory.steps else {})
 
     def _vector(
         self, inputs: Inputs, row: npt.NDArray[np.float32], past: npt.NDArray[np.float32]
@@ -129,3 +159,7 @@ class ContextVecEnv(VecEnvWrapper):
             rows = np.concatenate([real, self.statistics.apply(past[:, :, 1:]) * real], axis=2)
             parts.append(rows.reshape(len(rows), -1))
         return np.concatenate(parts, axis=1)
+
+
+def _box(*shape: int) -> spaces.Box:
+    return spaces.Box(-np.inf, np.inf, shape, np.float32)

@@ -31,12 +31,20 @@ class NetworkConfig:
     under the same policy; or its features, which may hold more, and mean something in this encoder alone."""
     memory: int = 0
     """Past control steps of which the policy remembers what it was shown: a single picture tells no velocity."""
+    recurrent: int = 0
+    """Width of an LSTM before the hidden layers, whose state the exported file takes and gives; 0: none. Trained by
+    recipe.algorithm=recurrent_ppo."""
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
             raise ConfigError("network: hidden needs at least one layer, and every width must be at least 1.")
         if self.memory < 0:
             raise ConfigError(f"network.memory is {self.memory}; it must be at least 0.")
+        if self.recurrent < 0 or (self.recurrent and self.memory):
+            raise ConfigError(
+                f"network.recurrent is {self.recurrent} and network.memory {self.memory}; both must be at least 0, and "
+                "one of them 0: a policy remembers in one way."
+            )
 
 
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: type[nn.Module]) -> nn.Sequential:

@@ -5,17 +5,17 @@ for which robot, task and observation it was made. Units and clips are not here:
 
     observation ─┬─────────────┐
     images ─ vision encoder ─ sight ─┬─ normalizer ─┐
-    state_memory (the last of these) ┘              ├─ actor ─ action
+    state_memory (the last of these) ┘              ├─ (LSTM) ─ actor ─ action
     history ─ physics encoder ─ context ────────────┘
 
-The encoders are frozen: policies/pretrain makes them, and adapting one to a robot means giving the policy another
-encoder (with_vision), not training this one's.
+The encoders are made by policies/pretrain and stay as they are, unless a training is told to train them along
+(policies/features.py). Adapting one to a robot means giving the policy another encoder (with_vision). A teacher is
+shown the simulator's privileged signals beside the observation; it is never exported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,90 +25,23 @@ import torch
 from torch import Tensor, nn
 
 from policies import tensors
-from policies.encoders.physics import EncoderCard, PhysicsEncoder
-from policies.encoders.vision import VisionCard, VisionEncoder
+from policies.card import PolicyCard
+from policies.encoders.physics import PhysicsEncoder
+from policies.encoders.vision import VisionEncoder
 from policies.memory import MEMORY, Memory
-from policies.network import ACTIVATIONS, NetworkConfig, Scale, mlp
-from policies.sight import SIGHT, Sight
+from policies.network import ACTIVATIONS, Scale, mlp
+from policies.recurrent import LSTM, Recurrent
+from policies.sight import PRIVILEGED, SIGHT, Sight
+from policies.symmetry import Mirror
 from robot import config
 from robot.config import ConfigError
-from robot.observation import ActionConfig, Observation, ObservationConfig
+from robot.observation import ActionConfig, ObservationConfig
 from robot.spec import RobotSpec
 
-VERSION = 2
 WEIGHTS, CARD = "policy.safetensors", "policy.yaml"
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Act = Callable[[Arrays], npt.NDArray[np.float32]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PolicyCard:
-    """policy.yaml: what a policy was made for, and from what."""
-
-    version: int = VERSION
-    task: str
-    control_period_s: float
-    spec: RobotSpec
-    observation: ObservationConfig
-    action: ActionConfig
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    encoder: EncoderCard | None = None
-    """The physics encoder inside, if there is one."""
-    vision: VisionCard | None = None
-    """The vision encoder inside; there is one where the observation lists cameras."""
-    lineage: dict[str, str] = field(default_factory=dict)
-    """What it was trained on: randomization, environment steps, the policy it started from."""
-
-    def __post_init__(self) -> None:
-        if self.version != VERSION:
-            raise ConfigError(
-                f"the policy's version is {self.version}; this terrafirma knows {VERSION}: train it again."
-            )
-        if self.encoder is not None:
-            self.encoder.check(self.layout(), self.control_period_s)
-            if self.encoder.history != self.observation.history:
-                raise ConfigError(
-                    f"observation.history is {self.observation.history}; the encoder needs {self.encoder.history}."
-                )
-        if self.vision is not None:
-            self.vision.check(self.spec)
-            if set(self.vision.cameras) != set(self.observation.cameras):
-                raise ConfigError(
-                    f"the vision encoder looks through {list(self.vision.cameras)}; task '{self.task}' gives "
-                    f"{list(self.observation.cameras)}. Pretrain one with encoder.cameras="
-                    f"[{','.join(self.observation.cameras)}]."
-                )
-
-    def layout(self, batch: int = 1) -> Observation:
-        """The encoder of inputs and decoder of outputs that belongs to this policy."""
-        return Observation(self.spec, self.observation, self.action, batch)
-
-    @property
-    def shown(self) -> int:
-        """Length of what the actor is shown of one moment: the observation, then what the vision encoder tells."""
-        return self.layout().size + (Sight.size(self.vision, self.network) if self.vision else 0)
-
-    def with_encoder(self, encoder: EncoderCard | None) -> PolicyCard:
-        """The same card with another physics encoder, or none, and the history that it needs."""
-        history = 0 if encoder is None else encoder.history
-        return replace(self, observation=replace(self.observation, history=history), encoder=encoder)
-
-    def with_vision(self, vision: VisionCard | None) -> PolicyCard:
-        """The same card with another vision encoder.
-
-        ConfigError when none is given and the task has cameras, or when another's state does not mean the same.
-        """
-        if vision is None and self.observation.cameras:
-            raise ConfigError(
-                f"task '{self.task}' sees through cameras: pretrain an encoder for them with `terrafirma pretrain "
-                f"encoder=vision robot={self.spec.name}`, and give its folder as vision=DIR."
-            )
-        if self.vision is not None and vision is not None and vision.states != self.vision.states:
-            raise ConfigError(
-                f"the policy reads {list(self.vision.states)}; the vision encoder tells {list(vision.states)}."
-            )
-        return replace(self, vision=vision)
 
 
 class Answer(NamedTuple):
@@ -120,6 +53,8 @@ class Answer(NamedTuple):
     """(B, Z), of the physics encoder."""
     memory: Tensor | None
     """(B, M, 1 + shown), to be given with the next step."""
+    lstm: Tensor | None
+    """(B, 2, width), likewise."""
 
 
 class Policy(nn.Module):
@@ -132,9 +67,13 @@ class Policy(nn.Module):
         self.encoder = None if card.encoder is None else PhysicsEncoder(card.encoder)
         self.vision = None if card.vision is None else Sight(VisionEncoder(card.vision), card.network)
         self.memory = Memory(card.network.memory, card.shown)
-        inputs = card.shown + (card.encoder.context if card.encoder else 0) + self.memory.size
         network = card.network
+        self.recurrent = Recurrent(card.vector, network.recurrent) if network.recurrent else None
+        inputs = network.recurrent or card.vector
         self.actor = mlp(inputs, network.hidden, card.layout().action_size, ACTIVATIONS[network.activation])
+        mirrored = card.symmetry is not None
+        self.mirror = Mirror(card.symmetry.vector(0, network.memory)) if mirrored else None  # type: ignore[union-attr]
+        self.mirror_action = Mirror(card.symmetry.action) if mirrored else None  # type: ignore[union-attr]
 
     @property
     def spec(self) -> RobotSpec:
@@ -160,14 +99,24 @@ class Policy(nn.Module):
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs that forward() takes, in order."""
         history = ("history", "history_mask") if self.encoder is not None else ()
-        memory = (MEMORY,) if self.memory.steps else ()
-        return ("observation", *history, *memory, *(f"image_{name}" for name in self.observation.cameras))
+        told = (PRIVILEGED,) if self.card.privileged else ()
+        images = (f"image_{name}" for name in self.observation.cameras)
+        return ("observation", *history, *told, *self.states, *images)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the inputs that carry what is remembered; their outputs have `_next` behind."""
+        return (*((MEMORY,) if self.memory.steps else ()), *((LSTM,) if self.recurrent is not None else ()))
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, in order."""
         context = ("context",) if self.encoder is not None else ()
-        return ("action", *context, *((f"{MEMORY}_next",) if self.memory.steps else ()))
+        return ("action", *context, *(f"{name}_next" for name in self.states))
+
+    def blank(self, n: int) -> dict[str, npt.NDArray[np.float32]]:
+        """What n robots remember at the start of an episode, by input name."""
+        return self.memory.blank(n) | ({} if self.recurrent is None else self.recurrent.blank(n))
 
     def forward(
         self,
@@ -176,10 +125,13 @@ class Policy(nn.Module):
         history_mask: Tensor | None = None,
         state_memory: Tensor | None = None,
         sight: Tensor | None = None,
+        privileged: Tensor | None = None,
+        state_lstm: Tensor | None = None,
         **images: Tensor,
     ) -> Answer:
         """observation (B, D), history (B, H, K), history_mask (B, H), image_<camera> (B, 3, h, w) uint8, all raw;
-        state_memory (B, M, 1 + shown): zeros at the start of an episode, then what the last call gave back;
+        state_memory (B, M, 1 + shown), state_lstm (B, 2, width): zeros at the start of an episode, then what the last
+        call gave back; privileged (B, P), to a teacher;
         sight (B, S): what the vision encoder would tell, from environments that draw no pictures.
 
         ValueError when an input that this policy needs is missing.
@@ -192,14 +144,34 @@ class Policy(nn.Module):
         shown = observation
         if self.vision is not None:
             shown = torch.cat([observation, self.vision(images) if sight is None else sight], dim=1)
+        if self.card.privileged:
+            if privileged is None:
+                raise ValueError("this policy is a teacher: it needs privileged")
+            shown = torch.cat([shown, privileged], dim=1)
         if self.memory.steps and state_memory is None:
             raise ValueError("this policy remembers: it needs state_memory")
-        return Answer(self.decide(shown, context, state_memory), context, self.memory.push(state_memory, shown))
+        vector, lstm = self.read(shown, context, state_memory), None
+        if self.recurrent is not None:
+            if state_lstm is None:
+                raise ValueError("this policy remembers: it needs state_lstm")
+            vector, lstm = self.recurrent(vector, state_lstm)
+        return Answer(self._bounded(vector), context, self.memory.push(state_memory, shown), lstm)
 
     def decide(self, shown: Tensor, context: Tensor | None, memory: Tensor | None) -> Tensor:
-        """(B, A) action from what is shown now (B, shown), the context and the memory."""
+        """(B, A) action from what is shown now (B, shown), the context and the memory; of a policy without LSTM."""
+        return self._bounded(self.read(shown, context, memory))
+
+    def read(self, shown: Tensor, context: Tensor | None, memory: Tensor | None) -> Tensor:
+        """(B, vector) what the actor reads, scaled."""
         parts = [self.normalizer(shown), *([] if context is None else [context])]
-        return torch.tanh(self.actor(torch.cat([*parts, *self.memory.recall(memory, self.normalizer)], dim=1)))
+        return torch.cat([*parts, *self.memory.recall(memory, self.normalizer)], dim=1)
+
+    def _bounded(self, vector: Tensor) -> Tensor:
+        """(B, A) in [-1, 1]; a symmetric actor is the mean of itself and of its mirror image."""
+        action = torch.tanh(self.actor(vector))
+        if self.mirror is None or self.mirror_action is None:
+            return action
+        return 0.5 * (action + self.mirror_action(torch.tanh(self.actor(self.mirror(vector)))))
 
     @torch.no_grad()
     def act(self, inputs: Arrays) -> npt.NDArray[np.float32]:
@@ -259,7 +231,7 @@ class Episode:
     def __call__(self, inputs: Arrays) -> npt.NDArray[np.float32]:
         """Actions (n, A) in [-1, 1]."""
         if not self._state:
-            self._state = self._policy.memory.blank(len(inputs["observation"]))
+            self._state = self._policy.blank(len(inputs["observation"]))
         self.inputs = {**inputs, **self._state}
         outputs = self._policy.answer(self.inputs)
         self._state = {name: outputs[f"{name}_next"] for name in self._state}

@@ -6,18 +6,26 @@ The actor here and `Policy.actor` are the same layers; `read_actor` and `write_a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.utils import ConstantSchedule
 from torch import Tensor, nn
 
+from policies import optimizers
+from policies.actor_critic import ADAM, BoundedActorCritic
 from policies.context_env import ContextVecEnv
+from policies.encoders.physics import PhysicsEncoder
+from policies.features import TrainedEncoders, extractor
 from policies.network import ACTIVATIONS, NetworkConfig
+from policies.on_policy import LeanPPO
+from policies.policy import Policy
+from policies.symmetry import Reflection, Symmetry
 from robot.config import ConfigError
 
 
@@ -52,15 +60,26 @@ class TrainConfig:
     """First rollouts in which only the critic learns, for a policy that is started from another."""
     evaluate_segments: int = 3
     """Segments between two evaluations."""
+    algorithm: Literal["ppo", "recurrent_ppo"] = "ppo"
+    """recurrent_ppo: sb3-contrib's, for policies with network.recurrent."""
+    asymmetric: bool = True
+    """Whether the critic sees the task's privileged signals, where it has any; the actor never does."""
+    encoder_rate: float = 0.1
+    """Learning rate of encoders that are trained along, as a share of the policy's."""
+    kl_weight: float = 0.0
+    """Weight of the divergence from a teacher, with teacher= and start=: a student goes on by trial and error and stays
+    near what it was taught."""
 
     def __post_init__(self) -> None:
         whole = ("env_steps", "num_envs", "rollout_steps", "segment_rollouts", "batch", "epochs", "evaluate_segments")
         for name in whole:
             if getattr(self, name) < 1:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("learning_rate", "learning_rate_end", "std_start", "std_floor", "max_gradient"):
+        for name in ("learning_rate", "learning_rate_end", "std_start", "std_floor", "max_gradient", "encoder_rate"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be above 0.")
+        if self.kl_weight < 0.0:
+            raise ConfigError(f"recipe.kl_weight is {self.kl_weight}; it must be at least 0.")
         if self.batch > self.num_envs * self.rollout_steps:
             raise ConfigError(
                 f"recipe.batch is {self.batch}; a rollout has only {self.num_envs} x {self.rollout_steps} steps."
@@ -82,17 +101,21 @@ class TrainConfig:
         return self.learning_rate + (self.learning_rate_end - self.learning_rate) * done
 
 
-class BoundedActorCritic(ActorCriticPolicy):
-    """The mean passes through tanh, as in the exported policy, so it cannot drift beyond the clip."""
+def make_ppo(
+    env: ContextVecEnv,
+    network: NetworkConfig,
+    config: TrainConfig,
+    seed: int,
+    encoder: PhysicsEncoder | None = None,
+    augment: Symmetry | None = None,
+) -> LeanPPO:
+    """A fresh learner on the CPU, where networks of this size are fastest.
 
-    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
-        return self.action_dist.proba_distribution(torch.tanh(self.action_net(latent_pi)), self.log_std)
-
-
-def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, seed: int) -> PPO:
-    """A fresh learner on the CPU, where networks of this size are fastest."""
+    `encoder` is trained where the environments are set up for that; with `augment` samples are mirrored.
+    """
     hidden = list(network.hidden)
-    learner = PPO(
+    features, arguments = extractor(env, encoder)
+    learner = LeanPPO(
         BoundedActorCritic,
         env,
         n_steps=config.rollout_steps,
@@ -106,66 +129,149 @@ def make_ppo(env: ContextVecEnv, network: NetworkConfig, config: TrainConfig, se
         vf_coef=config.value_weight,
         max_grad_norm=config.max_gradient,
         policy_kwargs={
+            "actor_size": env.actor_size,
+            "symmetry": env.card.symmetry,
+            "memory": network.memory,
+            "encoder_rate": config.encoder_rate,
+            "features_extractor_class": features,
+            "features_extractor_kwargs": arguments,
             "net_arch": {"pi": hidden, "vf": hidden},
             "activation_fn": ACTIVATIONS[network.activation],
             "log_std_init": math.log(config.std_start),
-            "optimizer_kwargs": {"eps": 1e-5, "fused": True},
+            "optimizer_kwargs": dict(ADAM),
         },
         seed=seed,
         device="cpu",
         verbose=0,
     )
-    # its own would leave a folder in /tmp at each call of learn()
-    learner.set_logger(Logger(folder=None, output_formats=[]))
+    learner.kl_weight = config.kl_weight if env.advice_size else 0.0
+    if augment is not None:
+        context = 0 if encoder is None else encoder.card.context
+        parts = [augment.vector(context, network.memory)]
+        parts += [augment.privileged] if env.privileged_size else []
+        parts += [augment.action] if env.advice_size else []
+        learner.augment(Reflection.join(parts), augment.action)
+    quiet(learner)
     return learner
 
 
-def read_critic(learner: PPO) -> dict[str, Tensor]:
+def quiet(learner: OnPolicyAlgorithm) -> None:
+    """A logger that writes nothing: its own would leave a folder in /tmp at each call of learn()."""
+    learner.set_logger(Logger(folder=None, output_formats=[]))
+
+
+def read_critic(learner: OnPolicyAlgorithm) -> dict[str, Tensor]:
     """The learner's critic as named tensors."""
     return {k: v for k, v in learner.policy.state_dict().items() if "value_net." in k}
 
 
-def write_critic(learner: PPO, critic: dict[str, Tensor]) -> None:
+def write_critic(learner: OnPolicyAlgorithm, critic: Mapping[str, Tensor]) -> None:
     """Put a critic into the learner; ValueError when it belongs to another network."""
     own = read_critic(learner)
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in critic.items()}:
         raise ValueError("the critic belongs to a network of other widths")
-    learner.policy.load_state_dict(critic, strict=False)
+    learner.policy.load_state_dict(dict(critic), strict=False)
 
 
-def _actor_layers(learner: PPO) -> list[nn.Linear]:
+def actor_layers(learner: OnPolicyAlgorithm) -> list[nn.Linear]:
+    """The linear layers that are the actor, in order."""
     policy = learner.policy
-    return [m for m in policy.mlp_extractor.policy_net if isinstance(m, nn.Linear)] + [policy.action_net]  # type: ignore[list-item]
+    found = [*policy.mlp_extractor.policy_net, policy.action_net]
+    return [m for m in found if isinstance(m, nn.Linear)]
 
 
-def read_actor(learner: PPO, actor: nn.Sequential) -> None:
+def read_actor(learner: OnPolicyAlgorithm, actor: nn.Sequential) -> None:
     """Copy the learner's actor into a Policy's."""
-    for mine, theirs in zip([m for m in actor if isinstance(m, nn.Linear)], _actor_layers(learner), strict=True):
-        mine.load_state_dict(theirs.state_dict())
+    copy_layers(actor_layers(learner), [m for m in actor if isinstance(m, nn.Linear)])
 
 
-def write_actor(learner: PPO, actor: nn.Sequential) -> None:
+def write_actor(learner: OnPolicyAlgorithm, actor: nn.Sequential) -> None:
     """Copy a Policy's actor into the learner; ValueError when the networks differ in shape."""
-    mine = [m for m in actor if isinstance(m, nn.Linear)]
-    theirs = _actor_layers(learner)
-    if [m.weight.shape for m in mine] != [m.weight.shape for m in theirs]:
+    copy_layers([m for m in actor if isinstance(m, nn.Linear)], actor_layers(learner))
+
+
+def copy_layers(source: list[nn.Linear], target: list[nn.Linear]) -> None:
+    """Weights of layers into others; ValueError when they differ in shape."""
+    if [m.weight.shape for m in source] != [m.weight.shape for m in target]:
         raise ValueError("the policy to start from has a network of other widths")
-    for layer, source in zip(theirs, mine, strict=True):
-        layer.load_state_dict(source.state_dict())
+    for mine, theirs in zip(source, target, strict=True):
+        theirs.load_state_dict(mine.state_dict())
+
+
+class PPOLearner:
+    """PPO as policies/train.py drives it: a segment at a time, with all that is learned as named tensors."""
+
+    def __init__(self, env: ContextVecEnv, config: TrainConfig, algorithm: OnPolicyAlgorithm) -> None:
+        self.algorithm, self._env, self._config = algorithm, env, config
+
+    def segment(self, done: int) -> None:
+        """Learn for one segment, after `done` of them."""
+        algorithm, config = self.algorithm, self._config
+        algorithm.lr_schedule = ConstantSchedule(config.learning_rate_at(done))
+        callback = Housekeeping(algorithm, self._env, config, done * config.segment_rollouts)
+        algorithm.learn(config.segment_steps, callback=callback, log_interval=NEVER, reset_num_timesteps=False)
+        sync(algorithm, self._env)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and optimizer, for a checkpoint."""
+        own = self.algorithm.policy.state_dict()  # in which the one features extractor has three names
+        named = {f"learner/{k}": v for k, v in own.items() if not k.startswith(("pi_features", "vf_features"))}
+        return named | optimizers.read("optimizer", self.algorithm.policy.optimizer)
+
+    def restore(self, named: Mapping[str, Tensor]) -> None:
+        """Go on from a state()."""
+        policy = self.algorithm.policy
+        own = {k.removeprefix("learner/"): v for k, v in named.items() if k.startswith("learner/")}
+        policy.load_state_dict(own, strict=False)
+        optimizers.write("optimizer", policy.optimizer, named)
+
+    def write_to(self, policy: Policy) -> None:
+        """What was learned of the exported policy."""
+        read_actor(self.algorithm, policy.actor)
+        extractor = self.algorithm.policy.features_extractor
+        if isinstance(extractor, TrainedEncoders):
+            if extractor.encoder is not None and policy.encoder is not None:
+                policy.encoder.load_state_dict(extractor.encoder.state_dict())
+            if extractor.sight is not None and policy.vision is not None:
+                policy.vision.encoder.load_state_dict(extractor.sight.encoder.state_dict())
+
+    def begin_from(self, source: Policy) -> None:
+        """Take over the actor of a policy; ValueError when its network is another."""
+        write_actor(self.algorithm, source.actor)
+
+    def critic(self) -> dict[str, Tensor]:
+        """What further training needs beside the policy."""
+        return read_critic(self.algorithm)
+
+    def take_critic(self, critic: Mapping[str, Tensor]) -> None:
+        """ValueError when it belongs to another network."""
+        write_critic(self.algorithm, critic)
+
+
+NEVER = 10**9
+"""Calls between two lines of Stable-Baselines3's own log."""
+
+
+def sync(learner: OnPolicyAlgorithm, env: ContextVecEnv) -> None:
+    """Trained encoders scale by the statistics in force."""
+    if isinstance(learner.policy.features_extractor, TrainedEncoders):
+        learner.policy.features_extractor.normalizer.set(env.statistics.mean, env.statistics.deviation)
 
 
 class Housekeeping(BaseCallback):
     """Between rollouts: statistics in force, the noise above its floor, the actor at rest while the critic warms up."""
 
-    def __init__(self, learner: PPO, env: ContextVecEnv, config: TrainConfig, first_rollout: int) -> None:
+    def __init__(self, learner: OnPolicyAlgorithm, env: ContextVecEnv, config: TrainConfig, first_rollout: int) -> None:
         """`first_rollout`: how many rollouts were done before this segment."""
         super().__init__()
-        self._env, self._config, self._rollout = env, config, first_rollout
+        self._env, self._config, self._rollout, self._learner = env, config, first_rollout, learner
         self._noise: nn.Parameter = learner.policy.log_std
-        self._actor = [self._noise, *(p for layer in _actor_layers(learner) for p in layer.parameters())]
+        critic = set(read_critic(learner))
+        self._actor = [p for name, p in learner.policy.named_parameters() if not _of_critic(name, critic)]
 
     def _on_rollout_start(self) -> None:
-        self._env.statistics.commit()
+        self._env.commit()
+        sync(self._learner, self._env)
         with torch.no_grad():
             self._noise.clamp_(min=math.log(self._config.std_floor))
         for weights in self._actor:
@@ -174,3 +280,7 @@ class Housekeeping(BaseCallback):
 
     def _on_step(self) -> bool:
         return True
+
+
+def _of_critic(name: str, critic: set[str]) -> bool:
+    return name in critic or name.startswith("lstm_critic")

@@ -19,6 +19,8 @@ from policies.network import NetworkConfig
 
 SIGHT = "sight"
 """Input of environments that tell, in place of pictures, what an encoder would: (n, states)."""
+PRIVILEGED = "privileged"
+"""Input of environments that tell what no sensor measures: (n, P)."""
 SHORTEST = 0.5
 """A cosine and sine shorter than this stay inside the circle: the encoder knows next to nothing, and bringing them to
 length 1 would make rounding errors as large as the tolerance between torch and ONNX."""
@@ -53,12 +55,18 @@ class Sight(nn.Module):
 
 
 @torch.no_grad()
-def shown(inputs: Mapping[str, npt.NDArray[Any]], sight: Sight | None) -> npt.NDArray[np.float32]:
-    """(n, shown) of one moment, raw: the observation, then what is read of the pictures, or given in their place."""
-    observation: npt.NDArray[np.float32] = inputs["observation"]
-    if sight is None:
-        return observation
-    if SIGHT in inputs:
-        return np.concatenate([observation, inputs[SIGHT]], axis=1)
-    images = {k: torch.from_numpy(v) for k, v in inputs.items() if k.startswith("image_")}
-    return np.concatenate([observation, sight(images).numpy()], axis=1)
+def shown(
+    inputs: Mapping[str, npt.NDArray[Any]], sight: Sight | None, privileged: bool = False
+) -> npt.NDArray[np.float32]:
+    """(n, shown) of one moment, raw: the observation, then what is read of the pictures, or given in their place, and
+    to a teacher what is privileged."""
+    parts = [inputs["observation"]]
+    if sight is not None:
+        if SIGHT in inputs:
+            parts.append(inputs[SIGHT])
+        else:
+            images = {k: torch.from_numpy(v) for k, v in inputs.items() if k.startswith("image_")}
+            parts.append(sight(images).numpy())
+    if privileged:
+        parts.append(inputs[PRIVILEGED])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

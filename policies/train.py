@@ -1,4 +1,4 @@
-"""Training of a policy with PPO, resumable bit for bit.
+"""Training of a policy, resumable bit for bit.
 
 Training runs in segments. At the start of each the environments are reset and every random stream is seeded from
 (seed, segment), in an uninterrupted run as well, so a run that was killed anywhere and resumed from its last
@@ -7,28 +7,36 @@ checkpoint gives the curve of the one that was not.
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.utils import ConstantSchedule, set_random_seed
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from policies import checkpoint, tensors
+from policies.card import PolicyCard
 from policies.checkpoint import TrainState
-from policies.context_env import ContextVecEnv, RunningStatistics
+from policies.context_env import Advise, ContextVecEnv
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.vision import VisionEncoder
-from policies.policy import Policy, PolicyCard
-from policies.ppo import Housekeeping, TrainConfig, make_ppo, read_actor, read_critic, write_actor, write_critic
+from policies.given import Encoders, Given
+from policies.learner import Recipe, make_learner
+from policies.off_policy import OffPolicyConfig
+from policies.policy import Policy
 from policies.progress import Meter, Report, silent
+from policies.sight import PRIVILEGED, SIGHT
+from policies.statistics import RunningStatistics
+from policies.symmetry import Symmetry
 from robot import config, files
 from robot.config import ConfigError
 
@@ -37,8 +45,6 @@ CRITIC = "critic.safetensors"
 """Beside the policy it was trained with: only further training needs it, and it is never exported."""
 PRIMING_STEPS = 50
 """Random steps of each environment from which the first scaling of the observation is taken."""
-
-_NEVER = 10**9
 
 MakeEnv = Callable[[int], VecEnv]
 """Number of simulations -> Stable-Baselines3 vector environment with the history that the encoder needs."""
@@ -61,24 +67,29 @@ class TrainResult:
 def train(
     make_env: MakeEnv,
     card: PolicyCard,
-    recipe: TrainConfig,
+    recipe: Recipe,
     out: Path,
     *,
     seed: int,
     resume: bool = False,
     encoder: PhysicsEncoder | None = None,
     vision: VisionEncoder | None = None,
+    encoders: Encoders = "frozen",
     start_from: Policy | None = None,
     start_critic: dict[str, Tensor] | None = None,
+    advise: Advise | None = None,
+    augment: Symmetry | None = None,
     evaluate: Evaluate | None = None,
     report: Report = silent,
 ) -> TrainResult:
     """Train a policy and write it to `out`/policy; checkpoints, curve.jsonl and TensorBoard scalars stand beside it.
 
     `start_from` gives weights, scaling and encoders (`encoder` and `vision` override those), `start_critic` what
-    load_critic() reads beside it. The environments give pictures, which `vision` then reads, or `sight`. ConfigError
-    when its network differs from `card.network`, when `resume` finds a run with other settings, or when `out` holds a
-    training that was not to be resumed. Ctrl-C and kill leave the last checkpoint whole.
+    load_critic() reads beside it. The environments give pictures, which `vision` then reads, or `sight`; where they
+    give privileged signals, the critic sees them. `encoders` says whether copies of them are trained along; `advise` is
+    what recipe.kl_weight pulls towards; with `augment` samples are mirrored. ConfigError when its network differs from
+    `card.network`, when `resume` finds a run with other settings, or when `out` holds a training that was not to be
+    resumed. Ctrl-C and kill leave the last checkpoint whole.
     """
     if start_from is not None and encoder is None:
         encoder = start_from.encoder
@@ -86,7 +97,8 @@ def train(
         vision = start_from.vision.encoder
     card = card.with_encoder(None if encoder is None else encoder.card)
     card = card.with_vision(None if vision is None else vision.card)
-    run = _Run(make_env, card, recipe, Path(out), seed, encoder, vision, start_from, start_critic)
+    given = Given(encoder, vision, encoders, start_from, start_critic, advise, augment)
+    run = _Run(make_env, card, recipe, Path(out), seed, given)
     if resume:
         run.restore()
     elif checkpoint.latest(run.out) is not None:
@@ -106,7 +118,8 @@ def train(
         run.env.close()
     policy = run.best_policy()
     policy.save(run.out / "policy")
-    tensors.save(run.out / "policy" / CRITIC, read_critic(run.learner))
+    if critic := run.critic():
+        tensors.save(run.out / "policy" / CRITIC, critic)
     return TrainResult(policy=policy, curve=tuple(run.curve), env_steps=run.state.env_steps, env_steps_per_s=rate)
 
 
@@ -119,62 +132,85 @@ def load_critic(folder: Path) -> dict[str, Tensor] | None:
 class _Run:
     """One training: learner, environments, counters and curve."""
 
-    def __init__(
-        self,
-        make_env: MakeEnv,
-        card: PolicyCard,
-        recipe: TrainConfig,
-        out: Path,
-        seed: int,
-        encoder: PhysicsEncoder | None,
-        vision: VisionEncoder | None,
-        start_from: Policy | None,
-        start_critic: dict[str, Tensor] | None,
-    ) -> None:
-        self.card, self.recipe, self.out, self.encoder, self.vision = card, recipe, out, encoder, vision
-        self.statistics = RunningStatistics(card.shown)
-        self.env = ContextVecEnv(make_env(recipe.num_envs), card, self.statistics, encoder, vision)
+    def __init__(self, make_env: MakeEnv, card: PolicyCard, recipe: Recipe, out: Path, seed: int, given: Given) -> None:
+        self.card, self.recipe, self.out = card, recipe, out
+        trained = given.encoders != "frozen"
+        self.encoder = copy.deepcopy(given.encoder) if trained else given.encoder
+        self.vision = copy.deepcopy(given.vision) if trained else given.vision
+        self.statistics = RunningStatistics(card.shown, None if card.symmetry is None else card.symmetry.shown)
+        self.env = self._environments(make_env(recipe.num_envs), given)
+        self.scales = {"statistics": self.statistics}
+        if self.env.critic_statistics is not None:
+            self.scales["privileged"] = self.env.critic_statistics
         self.curriculum = self.env.get_attr("curriculum", 0)[0] if self.env.has_attr("curriculum") else None
         """What the environments draw their parameters by, where that changes with what the policy can do."""
-        self.learner = make_ppo(self.env, card.network, recipe, seed)
-        inputs = {"policy card": _digest(config.dump_yaml(replace(card, lineage={})).encode())}
-        inputs["encoder"], inputs["vision"] = _digest_of(encoder), _digest_of(vision)
-        inputs["start_from"] = _digest_of(start_from)
-        self.state = TrainState(segment=0, env_steps=0, seed=seed, recipe=recipe, inputs=inputs)
+        self.learner = make_learner(self.env, card.network, recipe, seed, self.encoder, given.augment)
+        self.state = TrainState(
+            segment=0, env_steps=0, seed=seed, recipe=config.to_plain(asdict(recipe)), inputs=given.digests(card)
+        )
         self.curve: list[dict[str, float]] = []
-        if start_from is None:
-            self._prime()
-        else:
-            self._begin_from(start_from, start_critic)
+        if given.start_from is not None:
+            self._begin_from(given.start_from, given.start_critic)
+        self._prime()
         self.best: dict[str, Tensor] = {}
 
-    def _begin_from(self, source: Policy, critic: dict[str, Tensor] | None) -> None:
-        if source.card.network != self.card.network:
+    def _environments(self, venv: VecEnv, given: Given) -> ContextVecEnv:
+        space, card, trained = venv.observation_space, self.card, given.encoders != "frozen"
+        told = dict(space.spaces) if isinstance(space, spaces.Dict) else {}
+        if trained and card.privileged:
+            raise ConfigError(f"encoders={given.encoders}: a teacher is shown the truth and needs no encoders.")
+        if trained and self.encoder is None and (self.vision is None or SIGHT in told):
             raise ConfigError(
-                f"the policy to start from has the network {source.card.network.hidden}; "
-                f"the one asked for is {self.card.network.hidden}."
+                f"encoders={given.encoders}: there is no encoder to train; give physics=DIR, or vision=DIR with "
+                "rendered=true."
             )
-        write_actor(self.learner, source.actor)
-        if critic is not None:
-            write_critic(self.learner, critic)
+        critic = None
+        if PRIVILEGED in told and not card.privileged:
+            mirror = card.symmetry or given.augment
+            size = int(np.prod(told[PRIVILEGED].shape or ()))
+            critic = RunningStatistics(size, None if mirror is None else mirror.privileged)
+        return ContextVecEnv(
+            venv, card, self.statistics, self.encoder, self.vision, critic=critic, advise=given.advise, trained=trained
+        )
+
+    def _begin_from(self, source: Policy, critic: dict[str, Tensor] | None) -> None:
+        if source.card.network != self.card.network or source.card.shown != self.card.shown:
+            raise ConfigError(
+                f"the policy to start from has the network {source.card.network.hidden} on {source.card.shown} inputs; "
+                f"the one asked for is {self.card.network.hidden} on {self.card.shown}."
+            )
+        self.learner.begin_from(source)
         self.statistics.freeze(source.normalizer.mean.numpy(), source.normalizer.deviation.numpy())
+        if critic is None:
+            return
+        named = dict(critic)
+        scale = {key: named.pop(f"{PRIVILEGED}.{key}", None) for key in ("mean", "deviation")}
+        if (self.env.critic_statistics is None) != (scale["mean"] is None):
+            return  # the one critic saw privileged signals, and the other does not: it begins anew
+        if self.env.critic_statistics is not None:
+            self.env.critic_statistics.freeze(scale["mean"], scale["deviation"])  # type: ignore[arg-type]
+        self.learner.take_critic(named)
 
     def _prime(self) -> None:
         """Scale the observation by what random actions show, so that the first update sees sane inputs."""
+        if all(statistics.frozen for statistics in self.scales.values()):
+            return
         rng = np.random.default_rng(self.state.seed)
         self.env.seed(self.state.seed)
         self.env.reset()
         for _ in range(PRIMING_STEPS):
             self.env.step(rng.uniform(-1.0, 1.0, (self.env.num_envs, *(self.env.action_space.shape or ()))))
-        self.statistics.commit()
+        self.env.commit()
+        for statistics in self.scales.values():
+            statistics.frozen |= isinstance(self.recipe, OffPolicyConfig)
 
     def restore(self) -> None:
         """Continue from the last checkpoint; from the beginning when there is none."""
         folder = checkpoint.latest(self.out)
         if folder is None:
             return
-        self.state = checkpoint.load_state(folder, self.recipe, self.state.seed, self.state.inputs)
-        self.best, curriculum = checkpoint.restore(folder, self.learner, self.statistics)
+        self.state = checkpoint.load_state(folder, self.state.recipe, self.state.seed, self.state.inputs)
+        self.best, curriculum = checkpoint.restore(folder, self.state.segment, self.learner, self.scales)
         if self.curriculum is not None:
             self.curriculum.restore(curriculum)
         rows = [json.loads(line) for line in (self.out / CURVE).read_text().splitlines()]
@@ -183,22 +219,21 @@ class _Run:
     def segment(self, evaluate: Evaluate | None) -> dict[str, float]:
         """Train one segment, evaluate if it is time, write the curve and then the checkpoint."""
         start, done = time.monotonic(), self.state.segment
+        algorithm = self.learner.algorithm
         stream = int(np.random.SeedSequence([self.state.seed, done]).generate_state(1)[0])
         set_random_seed(stream)
         self.env.seed(stream % (2**31))
-        self.learner._last_obs = None  # makes learn() reset the environments
-        rate = self.recipe.learning_rate_at(done)
-        self.learner.lr_schedule = ConstantSchedule(rate)
-        self.learner.num_timesteps = self.state.env_steps
-        callback = Housekeeping(self.learner, self.env, self.recipe, done * self.recipe.segment_rollouts)
-        self.learner.ep_info_buffer = None
-        self.learner.learn(self.recipe.segment_steps, callback=callback, log_interval=_NEVER, reset_num_timesteps=False)
-        self.statistics.commit()
-        row: dict[str, float] = {"segment": done + 1, "env_steps": self.learner.num_timesteps}
+        algorithm.action_space.seed(stream % (2**31))
+        algorithm._last_obs = None  # makes learn() reset the environments
+        algorithm.num_timesteps = self.state.env_steps
+        algorithm.ep_info_buffer = None
+        self.learner.segment(done)
+        self.env.commit()
+        row: dict[str, float] = {"segment": done + 1, "env_steps": algorithm.num_timesteps}
         row |= self._mean_episode()
         if self.curriculum is not None:
             row |= {f"curriculum/{key}": value for key, value in self.curriculum.summary().items()}
-        state = replace(self.state, segment=done + 1, env_steps=self.learner.num_timesteps)
+        state = replace(self.state, segment=done + 1, env_steps=algorithm.num_timesteps)
         last = done + 1 == self.recipe.segments
         if evaluate is not None and (last or (done + 1) % self.recipe.evaluate_segments == 0):
             success, value = evaluate(self.policy())
@@ -211,13 +246,13 @@ class _Run:
         self.curve.append(row)
         files.write_text(self.out / CURVE, "".join(json.dumps(r) + "\n" for r in self.curve))
         curriculum = {} if self.curriculum is None else self.curriculum.state()
-        checkpoint.save(self.out, state, self.learner, self.statistics, self.best, curriculum)
+        checkpoint.save(self.out, state, self.learner, self.scales, self.best, curriculum)
         self.state = state
         return row
 
     def _mean_episode(self) -> dict[str, float]:
         """Means over the newest episodes that ended in the segment: return, steps, and each reward term's sum."""
-        ended: Sequence[dict[str, Any]] = self.learner.ep_info_buffer or ()
+        ended: Sequence[dict[str, Any]] = self.learner.algorithm.ep_info_buffer or ()
         if not ended:
             return {"train_return": 0.0}
         mean = {key: float(np.mean([e[key] for e in ended])) for key in ended[0] if key != "t"}
@@ -225,11 +260,20 @@ class _Run:
 
     def losses(self) -> dict[str, float]:
         """What the last update reported, for TensorBoard."""
-        return {k: float(v) for k, v in self.learner.logger.name_to_value.items() if k.startswith("train/")}
+        values = self.learner.algorithm.logger.name_to_value
+        return {k: float(v) for k, v in values.items() if k.startswith("train/")}
+
+    def critic(self) -> dict[str, Tensor]:
+        """What further training reads beside the policy: the critic, and how its privileged signals are scaled."""
+        named = self.learner.critic()
+        if (scale := self.env.critic_statistics) is not None and named:
+            for key in ("mean", "deviation"):
+                named[f"{PRIVILEGED}.{key}"] = torch.from_numpy(getattr(scale, key))
+        return named
 
     def policy(self) -> Policy:
         """The policy as it stands."""
-        lineage = self.card.lineage | {"env_steps": str(self.learner.num_timesteps)}
+        lineage = self.card.lineage | {"env_steps": str(self.learner.algorithm.num_timesteps)}
         if self.state.inputs["start_from"] != "none":
             lineage["start_from"] = self.state.inputs["start_from"]
         policy = Policy(replace(self.card, lineage=lineage))
@@ -238,27 +282,16 @@ class _Run:
         if self.vision is not None and policy.vision is not None:
             policy.vision.encoder.load_state_dict(self.vision.state_dict())
         policy.normalizer.set(self.statistics.mean, self.statistics.deviation)
-        read_actor(self.learner, policy.actor)
+        self.learner.write_to(policy)
         return policy.eval()
 
     def _snapshot(self) -> dict[str, Tensor]:
-        policy = self.policy()
-        named = {f"actor.{k}": v for k, v in policy.actor.state_dict().items()}
-        return named | {f"normalizer.{k}": v for k, v in policy.normalizer.state_dict().items()}
+        """Of the policy what training changes."""
+        kept = ("encoder.", "vision.") if not self.env.trained else ()
+        return {k: v.clone() for k, v in self.policy().state_dict().items() if not k.startswith(kept)}
 
     def best_policy(self) -> Policy:
         """The best evaluated policy; the last one when nothing was evaluated."""
         policy = self.policy()
         policy.load_state_dict(dict(policy.state_dict()) | self.best)
         return policy
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _digest_of(module: nn.Module | None) -> str:
-    if module is None:
-        return "none"
-    state = module.state_dict()
-    return _digest(b"".join(name.encode() + state[name].numpy().tobytes() for name in sorted(state)))

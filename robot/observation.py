@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robot.config import ConfigError, nearest
-from robot.spec import RobotSpec
+from robot.spec import ActuatorSpec, RobotSpec
 from robot.state import JointCommand, Sample
 
 Array = npt.NDArray[np.float64]
@@ -80,15 +80,33 @@ class ObservationConfig:
 class ActionConfig:
     """What the policy's outputs in [-1, 1] mean."""
 
-    kind: Literal["effort", "position"] = "effort"
+    kind: Literal["effort", "position", "velocity"] = "effort"
     actuators: tuple[str, ...]
     """The actuators that are driven, in the order of the outputs; the others are sent 0 N m."""
     scale: tuple[float, ...]
-    """Command at output 1: [N m] for effort, [rad] from the default pose for position."""
+    """Command at output 1: [N m] for effort, [rad] from the default pose for position, [rad/s] for velocity."""
+    kp: tuple[float, ...] = ()
+    """[N m/rad] with which a torque motor holds a position; default: the actuator's own."""
+    kd: tuple[float, ...] = ()
+    """[N m s/rad] with which a torque motor holds a velocity, or damps on its way; default: the actuator's own."""
 
     def __post_init__(self) -> None:
         if len(self.scale) != len(self.actuators) or not self.actuators:
             raise ConfigError(f"action.scale has {len(self.scale)} values for {len(self.actuators)} actuators.")
+        for name, gains in (("kp", self.kp), ("kd", self.kd)):
+            if gains and (len(gains) != len(self.actuators) or min(gains) < 0.0):
+                raise ConfigError(
+                    f"action.{name} is {list(gains)}; it needs one value of at least 0 for each of the "
+                    f"{len(self.actuators)} actuators, or none."
+                )
+        if self.kind == "effort" and (self.kp or self.kd):
+            raise ConfigError("action.kp and action.kd are for kind position or velocity; torques need no gains.")
+
+    def gains(self, actuator: ActuatorSpec) -> tuple[float, float]:
+        """kp [N m/rad] and kd [N m s/rad] with which one of the driven actuators is commanded."""
+        i = self.actuators.index(actuator.name)
+        kp, kd = self.kp[i] if self.kp else actuator.kp, self.kd[i] if self.kd else actuator.kd
+        return (0.0, kd) if self.kind == "velocity" else (kp, kd)
 
 
 class Observation:
@@ -108,8 +126,13 @@ class Observation:
         self._limit = spec.effort_limits
         self._default_pose = spec.default_pose
         self._low, self._high = np.array([j.position_limits for j in spec.joints]).T
+        self._speed = np.array([j.velocity_limit for j in spec.joints])
         self._gains = np.zeros((2, len(spec.joints)))
-        self._gains[:, spec.driven] = [[a.kp for a in spec.actuators], [a.kd for a in spec.actuators]]
+        for joint, actuator in zip(spec.driven, spec.actuators, strict=True):
+            if actuator.name in action.actuators:
+                self._gains[:, joint] = action.gains(actuator)
+            elif action.kind == "position":  # held at its default
+                self._gains[:, joint] = actuator.kp, actuator.kd
         cameras = [c.name for c in spec.cameras]
         for camera in config.cameras:
             if camera not in cameras:
@@ -202,6 +225,8 @@ class Observation:
         command = clipped @ self._to_joints
         if self.action.kind == "effort":
             return _between(command, -self._limit, self._limit)
+        if self.action.kind == "velocity":
+            return _between(command, -self._speed, self._speed)
         return _between(self._default_pose + command, self._low, self._high)
 
     def to_command(self, values: Array, t_ns: int) -> JointCommand:
@@ -209,6 +234,10 @@ class Observation:
         if self.action.kind == "effort":
             return JointCommand.of_effort(self.spec.joint_names, t_ns, values)
         zero, (kp, kd) = np.zeros_like(values), self._gains
+        if self.action.kind == "velocity":
+            return JointCommand(
+                names=self.spec.joint_names, t_ns=t_ns, position=zero, velocity=values, effort=zero, kp=zero, kd=kd
+            )
         return JointCommand(
             names=self.spec.joint_names, t_ns=t_ns, position=values, velocity=zero, effort=zero, kp=kp, kd=kd
         )

@@ -42,6 +42,8 @@ class Subject:
     control_period_s: float
     episode: Callable[[], Act]
     """Gives a controller of n robots that all begin an episode now."""
+    privileged: bool = False
+    """Whether it is a teacher, who is shown the task's privileged signals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

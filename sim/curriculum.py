@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from robot.config import ConfigError
-from sim.laws import LogUniform, Uniform
+from sim.laws import Categorical, LogUniform, Point, Uniform
 
 if TYPE_CHECKING:
     from sim.model import Model
-    from sim.randomization import Randomization
+    from sim.randomization import Randomization, Term
 
 Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
@@ -82,7 +82,30 @@ class Adversarial:
             raise ConfigError(f"curriculum: of {self.memory} episodes remembered, a share of {self.worst} is none.")
 
 
-Settings = Adr | Adversarial
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ramp:
+    """From the nominal to what the terms say, in step with the training: delays, noise and forces that grow.
+
+    A draw is moved towards the nominal; of a categorical law it is kept with that probability instead, and a point law
+    stays as it is.
+    """
+
+    kind: Literal["ramp"] = "ramp"
+    start: float = 0.0
+    """Share of the way from the nominal to the draw at the beginning."""
+    end: float = 1.0
+    """Share that is reached."""
+    over_env_steps: int
+    """Control steps over all simulations in which it is reached, linearly."""
+
+    def __post_init__(self) -> None:
+        if not (0.0 <= self.start <= 1.0 and 0.0 <= self.end <= 1.0):
+            raise ConfigError(f"curriculum: start is {self.start} and end {self.end}; both are shares, 0 to 1.")
+        if self.over_env_steps < 1:
+            raise ConfigError(f"curriculum: over_env_steps is {self.over_env_steps}; it must be at least 1.")
+
+
+Settings = Adr | Adversarial | Ramp
 
 
 class Curriculum:
@@ -99,6 +122,9 @@ class Curriculum:
     def draw_laws(self, model: Model, rng: np.random.Generator, ids: Ids) -> list[Array]:
         """What each term's law gives, (len(ids), k) each."""
         return self.randomization.draw_laws(rng, len(ids))
+
+    def advance(self, steps: int) -> None:
+        """So many more control steps were taken, over all simulations."""
 
     def report(self, ids: Ids, episode_return: Array, success: Flags) -> None:
         """Episodes that ended in some simulations, before their next parameters are drawn; (len(ids),) each."""
@@ -164,7 +190,7 @@ class AdrCurriculum(Curriculum):
         for i, (t, c) in enumerate(self._columns):
             term = self.randomization.terms[t]
             assert isinstance(term.law, (Uniform, LogUniform))
-            neutral = {"set": model.nominal(term.targets[c]), "scale": 1.0, "offset": 0.0}[term.how]
+            neutral = _neutral(model, term)[c]
             inside = term.law.low <= neutral <= term.law.high
             middle = float(term.law.share(neutral)) if inside else 0.5
             self._bounds[i] = np.clip([middle - self.settings.start, middle + self.settings.start], 0.0, 1.0)
@@ -263,6 +289,51 @@ class AdversarialCurriculum(Curriculum):
         }
 
 
+class RampCurriculum(Curriculum):
+    """A share of the way that grows with the steps taken; see Ramp."""
+
+    def __init__(self, randomization: Randomization, settings: Ramp, nsim: int) -> None:
+        super().__init__(randomization, nsim)
+        self.settings, self._steps = settings, np.zeros(1)
+
+    @property
+    def share(self) -> float:
+        done = min(float(self._steps[0]) / self.settings.over_env_steps, 1.0)
+        return self.settings.start + (self.settings.end - self.settings.start) * done
+
+    def advance(self, steps: int) -> None:
+        self._steps += steps
+
+    def draw_laws(self, model: Model, rng: np.random.Generator, ids: Ids) -> list[Array]:
+        drawn, share = super().draw_laws(model, rng, ids), self.share
+        for t, term in enumerate(self.randomization.terms):
+            neutral = _neutral(model, term)
+            if isinstance(term.law, Categorical):
+                drawn[t] = np.where(rng.random(drawn[t].shape) < share, drawn[t], neutral)
+            elif not isinstance(term.law, Point):
+                drawn[t] = neutral + share * (drawn[t] - neutral)
+        return drawn
+
+    def state(self) -> dict[str, Array]:
+        return {"steps": self._steps.copy()}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        self._check(state, {"steps": (1,)})
+        self._steps = np.array(state["steps"])
+
+    def summary(self) -> dict[str, float]:
+        """How far it has come."""
+        return {"share": self.share}
+
+
+def _neutral(model: Model, term: Term) -> Array:
+    """(k,) the numbers drawn by a term with which its targets stay at their nominals."""
+    fixed = {"scale": 1.0, "offset": 0.0}
+    if term.how in fixed:
+        return np.full(term.size, fixed[term.how])
+    return np.array([model.nominal(target) for target in term.targets[: term.size]])
+
+
 def of(randomization: Randomization, nsim: int, training: bool = True) -> Curriculum:
     """The curriculum that a randomization asks for; an evaluation has none."""
     settings = randomization.curriculum if training else None
@@ -270,4 +341,6 @@ def of(randomization: Randomization, nsim: int, training: bool = True) -> Curric
         return AdrCurriculum(randomization, settings, nsim)
     if isinstance(settings, Adversarial):
         return AdversarialCurriculum(randomization, settings, nsim)
+    if isinstance(settings, Ramp):
+        return RampCurriculum(randomization, settings, nsim)
     return Curriculum(randomization, nsim)

@@ -38,18 +38,20 @@ def rollout_success(
     *,
     history: int | None = None,
     sight: SightErrors | None = None,
+    privileged: bool = False,
     nthread: int = 0,
 ) -> EpisodeStats:
     """Run n whole episodes from the task's evaluation starts, each with its own draw of the randomization.
 
-    With `sight` no picture is drawn: inputs hold what an encoder with these errors would tell.
+    With `sight` no picture is drawn: inputs hold what an encoder with these errors would tell. With `privileged` they
+    hold what only a teacher is shown.
 
     `act` is called with the inputs of all n at every control step, after their histories were emptied. Start
     states and parameters depend on `seed` alone, so two controllers can be compared pair by pair.
     """
     env = BatchedEnv(
         task, robot, randomization, n, history=history, seed=seed, start="evaluate", autoreset=False, sight=sight,
-        nthread=nthread,
+        privileged=privileged, nthread=nthread,
     )  # fmt: skip
     inputs = env.reset()
     ended = np.zeros(n, dtype=bool)

@@ -21,6 +21,7 @@ from robot import spec as specs
 from robot.config import ConfigError, nearest
 from robot.spec import RobotSpec
 from sim import engine
+from sim.drive import close_loops
 from sim.targets import TARGETS, check_range, split, unit_of
 from sim.targets.terrain import roughen
 
@@ -93,6 +94,7 @@ class Model:
         self.qpos_index = self.mj.jnt_qposadr[joints].astype(np.intp)
         self.dof_index = self.mj.jnt_dofadr[joints].astype(np.intp)
         self.ctrl_index = np.array([self.mj.actuator(a.name).id for a in self.spec.actuators], dtype=np.intp)
+        close_loops(self.mj, self.spec)
         self._nominal: dict[str, float] = {}
         self._objects: dict[tuple[str, str], tuple[str, ...]] = {}
         for name, value in robot.model.parameters.items():

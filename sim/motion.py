@@ -131,7 +131,7 @@ def of_controller(
     time: Array = np.arange(1, len(rows) + 1, dtype=np.float64) * task.control_period_s
     position, velocity, command, effort = (np.stack(column) for column in zip(*rows, strict=True))
     driven = [names.index(a.joint) for a in env.spec.actuators]
-    unit = {"effort": "N m", "position": "rad"}[task.action.kind]
+    unit = {"effort": "N m", "position": "rad", "velocity": "rad/s"}[task.action.kind]
     traces = (
         Trace("joint.position", "rad", names, time, position),
         Trace("joint.velocity", "rad/s", names, time, velocity),

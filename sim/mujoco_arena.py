@@ -133,7 +133,7 @@ class MujocoArena:
         task = replace(self.task, observation=subject.observation, action=subject.action)
         env = BatchedEnv(
             task, self.robot, self._rows(perturbations), len(perturbations), seed=perturbations[0].seed,
-            start="evaluate", autoreset=False, nthread=self._nthread,
+            start="evaluate", autoreset=False, privileged=subject.privileged, nthread=self._nthread,
         )  # fmt: skip
         return self._episode(env, subject, perturbations, trace)
 

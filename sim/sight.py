@@ -44,6 +44,12 @@ class Coordinates:
         """(n, C) coordinates [rad] or [m] of states (n, nq)."""
         return qpos[:, self._address]
 
+    def moved(self, qpos: Array, change: Array) -> Array:
+        """(n, nq) states with their coordinates off by (n, C)."""
+        made = qpos.copy()
+        made[:, self._address] += change
+        return made
+
     def to_state(self, coordinates: Array) -> npt.NDArray[np.float32]:
         """(n, S) state components of coordinates (n, C)."""
         state = np.empty((len(coordinates), len(self.states)), np.float32)
@@ -107,6 +113,10 @@ class Sight(Shutter):
     def believed(self) -> npt.NDArray[np.float32]:
         """(n, S) the present state, off by the error of the newest picture: told by an encoder without latency."""
         return self._coordinates.to_state(self._coordinates.of(self._past[0]) + self._error)
+
+    def believed_qpos(self, qpos: Array) -> Array:
+        """(n, nq) present states `qpos`, off by that error in what the encoder tells."""
+        return self._coordinates.moved(qpos, self._error)
 
     def reset(self, qpos: Array, ids: Ids) -> None:
         """Some simulations begin anew in these states, (len(ids), nq)."""

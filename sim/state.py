@@ -34,6 +34,8 @@ class State:
     action: Array = field(default_factory=lambda: NONE)
     """(n, n_actions) the policy's outputs, in [-1, 1]."""
     previous_action: Array = field(default_factory=lambda: NONE)
+    earlier_action: Array = field(default_factory=lambda: NONE)
+    """(n, n_actions) the outputs two steps ago; 0 before the episode began, as previous_action."""
     goal: Array = field(default_factory=lambda: NONE)
     """(n, n_goal) as Task.observation.goal names it."""
     effort: Array = field(default_factory=lambda: NONE)

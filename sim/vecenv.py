@@ -20,7 +20,9 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from robot.spec import RobotSpec
 from sim import curriculum as curricula
+from sim import drive
 from sim.actuator import units_per_effort
+from sim.costs import Costs
 from sim.frames import Frames
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
@@ -36,9 +38,6 @@ Ids = npt.NDArray[np.intp]
 Inputs = dict[str, npt.NDArray[Any]]
 """Input of a policy -> (n, ...): float32, of images `image_<camera>` uint8."""
 Starts = Literal["explore", "evaluate"]
-
-ACTION_OF = {"torque": "effort", "position_pd": "position", "dcmotor": "effort"}
-"""Kind of an actuator -> kind of the actions that can drive it; a dcmotor gets the voltage that holds the torque."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class BatchedEnv:
         self.task, self.robot, self.spec, self.num_envs = task, robot, robot.spec, num_envs
         self.start, self.autoreset, self.stagger, self.randomization = start, autoreset, stagger, randomization
         self._steps = task.explore_steps if stagger else task.steps
-        self.model = Model(robot)
+        self.model = Model(drive.as_driven(robot, task.action))
         randomization.check(self.model)
         self.curriculum = curricula.of(randomization, num_envs, training=start == "explore")
         """Draws the parameters of each new episode, and is told how it ended."""
@@ -116,6 +115,8 @@ class BatchedEnv:
         )
         self._all = np.arange(num_envs, dtype=np.intp)
         self._units, self._redraw = units_per_effort(self.model), redraw and not randomization.fixed
+        self._units[drive.idle(task.action, robot.spec)] = 0.0
+        self._costs = Costs(task.costs, robot.spec, task.action)
         self._speed_limit = np.array([j.velocity_limit for j in self.spec.joints])
         self._wanted = tuple(s for s in self.observation.signals if s != "goal")
         self._privileged = privileged
@@ -136,6 +137,7 @@ class BatchedEnv:
             previous_command=np.zeros((n, joints)),
             action=np.zeros((n, self.observation.action_size)),
             previous_action=np.zeros((n, self.observation.action_size)),
+            earlier_action=np.zeros((n, self.observation.action_size)),
             goal=np.zeros((n, len(goal))),
             effort=plant.effort,
             qpos=plant.qpos,
@@ -183,6 +185,14 @@ class BatchedEnv:
         return self._frames.believed
 
     @property
+    def believed_privileged(self) -> npt.NDArray[np.float32]:
+        """(num_envs, P) the privileged signals of the state as such an encoder would tell it."""
+        state = self._state
+        if isinstance(self._frames, Sight):
+            state = dataclasses.replace(state, qpos=self._frames.believed_qpos(self.plant.qpos))
+        return self.task.privileged(state).astype(np.float32)
+
+    @property
     def parameters(self) -> tuple[tuple[str, ...], Array]:
         """Randomized targets and their values in force, (num_envs, n_targets): labels, never an input of a policy."""
         names = self.randomization.targets
@@ -202,6 +212,7 @@ class BatchedEnv:
     def step(self, action: npt.NDArray[np.floating[Any]]) -> Step:
         """Advance one control period under actions (num_envs, n_actions) in [-1, 1]."""
         state, task = self._state, self.task
+        state.earlier_action = state.previous_action
         state.previous_command, state.previous_action = state.command, state.action
         state.command = self.observation.decode(action)
         state.action = self.observation.previous_action
@@ -215,6 +226,7 @@ class BatchedEnv:
         terminated = task.terminated(state) | too_fast | self.plant.unstable
         truncated = (self._age >= self._length) & ~terminated
         done = terminated | truncated
+        self.curriculum.advance(self.num_envs)
         success = truncated & (self._held >= task.hold_samples)
         success &= self._error <= task.error_limit * self._age
         self._read_all()
@@ -243,7 +255,7 @@ class BatchedEnv:
     def _reward(self) -> Array:
         """(n,) reward of the step; also counts age, return, terms, error, and steps inside the success region."""
         state, task, unstable = self._state, self.task, self.plant.unstable
-        terms, reward = task.reward(state), np.zeros(self.num_envs)
+        terms, reward = task.reward(state) | self._costs.terms(state), np.zeros(self.num_envs)
         error, inside = task.error(state), task.inside(state)
         if unstable.any():  # MuJoCo has put the state back to its default: nothing about it was earned
             self.unstable += int(unstable.sum())
@@ -288,6 +300,7 @@ class BatchedEnv:
             state.goal[ids] = start.goal
         state.position[ids], state.velocity[ids] = start.position, start.velocity
         state.command[ids], state.action[ids] = self.plant.rest_command(start.position), 0.0
+        state.previous_action[ids] = 0.0
         self._return[ids], self._error[ids] = 0.0, 0.0
         self._age[ids], self._held[ids], self._length[ids] = 0, 0, self._steps
         self._frames.reset(self.plant.qpos[ids], ids)
@@ -320,9 +333,4 @@ def check_fit(task: Task, spec: RobotSpec) -> None:
     """ConfigError when a task is for another robot, or drives an actuator in a way that it does not understand."""
     if task.robot != spec.name:
         raise ConfigError(f"task '{task.name}' is for robot '{task.robot}'; it was given '{spec.name}'.")
-    for actuator in spec.actuators:
-        if actuator.name in task.action.actuators and ACTION_OF.get(actuator.kind) != task.action.kind:
-            raise ConfigError(
-                f"task '{task.name}' sends {task.action.kind} to actuator '{actuator.name}' of robot '{spec.name}', "
-                f"which is of kind {actuator.kind}."
-            )
+    drive.check_action(task.action, spec, task.name)

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ PATHS = (
     "out",
     "stress",
     "replay",
+    "teacher",
+    "start",
+    "like",
+    "sweep",
 )
 ALIAS = {"model": "model_", "encoder": "encoder_", "stress": "stress_"}
 """configs/model/ holds files that a path points to, and configs/encoder/ and configs/stress/ are choices of one stage
@@ -166,7 +171,7 @@ def to_override(word: str, stage: str = "<stage>") -> str:
     key, equals, value = word.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.@/]*", key):
         raise ConfigError(f"'{word}' is not key=value; try `terrafirma {stage} --help`.")
-    if key.startswith("hydra.") or (key in GROUPS and stage in CHOSEN_BY.get(key, (stage,))):
+    if key.startswith(("hydra.", "hydra/")) or (key in GROUPS and stage in CHOSEN_BY.get(key, (stage,))):
         return word
     if key in PATHS:
         value = _quote_paths(value)
@@ -315,6 +320,24 @@ def _by_hydra(stage: str, overrides: list[str], flags: list[str]) -> int:
         print(execute(stage, module, cfg))
 
     known: Callable[[], None] = stage_main
+    folder = None
+    if {"--multirun", "-m"} & set(flags):
+        overrides, folder = _sweep_folder(stage, overrides)
     sys.argv = [f"terrafirma {stage}", *flags, *_with_matching(stage, overrides)]
     known()
+    if folder is not None and folder.is_dir():
+        from transfer.report.sweep_page import of_multirun
+
+        print(of_multirun(folder))
     return 0
+
+
+def _sweep_folder(stage: str, overrides: list[str]) -> tuple[list[str], Path]:
+    """Where the jobs of a --multirun stand, one folder each: what out= says, not each job's own out."""
+    given = next((o for o in overrides if o.startswith("++out=")), None)
+    told = next((o for o in overrides if o.startswith("hydra.sweep.dir=")), None)
+    if told is not None:
+        return overrides, Path(told.partition("=")[2])
+    stamp = datetime.now(timezone.utc).strftime("%Y-%m-%d_%Hh%Mm%S")
+    folder = Path("multirun") / stage / stamp if given is None else Path(given.partition("=")[2].strip("'"))
+    return [*(o for o in overrides if o is not given), f"hydra.sweep.dir='{folder}'"], folder

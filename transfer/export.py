@@ -69,6 +69,10 @@ def export(
     the policy computes.
     """
     policy = policy.eval()
+    if policy.card.privileged:
+        raise ConfigError(
+            "export: the policy is a teacher, shown what no sensor of the robot measures; export a student."
+        )
     inputs = _select(policy, golden)
     recorded = {name: value[:GOLDEN] for name, value in inputs.items()}
     graph = to_onnx(policy, recorded)

@@ -49,6 +49,7 @@ def of_policy(folder: Path) -> Subject:
         action=policy.action,
         control_period_s=policy.control_period_s,
         episode=policy.episode,
+        privileged=bool(policy.card.privileged),
     )
 
 

@@ -14,6 +14,7 @@ from sim.randomization import Randomization
 from sim.sight import SightErrors
 from sim.tasks import Task
 from sim.vecenv import BatchedEnv
+from transfer.shaping import as_made
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -47,17 +48,27 @@ def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCar
 
 
 def environments(
-    task: Task, robot: RobotConfig, law: Randomization, history: int, seed: int, sight: SightErrors | None = None
+    task: Task,
+    robot: RobotConfig,
+    law: Randomization,
+    history: int,
+    seed: int,
+    sight: SightErrors | None = None,
+    privileged: bool = False,
 ) -> Callable[[int], VecEnv]:
     """Number of simulations -> training environments whose parameters are drawn from `law`.
 
-    With `sight` they draw no pictures, and tell what an encoder with these errors would.
+    With `sight` they draw no pictures, and tell what an encoder with these errors would; with `privileged` they tell
+    what only critics and teachers may see.
     """
 
     def make(num_envs: int) -> VecEnv:
         from sim.sb3 import SB3VecEnv
 
-        return SB3VecEnv(BatchedEnv(task, robot, law, num_envs, history=history, seed=seed, stagger=True, sight=sight))
+        core = BatchedEnv(
+            task, robot, law, num_envs, history=history, seed=seed, stagger=True, sight=sight, privileged=privileged
+        )
+        return SB3VecEnv(core)
 
     return make
 
@@ -73,8 +84,9 @@ def scorer(
     """Policy -> success rate and mean return over `n` episodes from the task's evaluation starts."""
 
     def score(policy: Any) -> tuple[float, float]:
-        history = policy.observation.history
-        stats = rollout_success(policy.episode(), task, robot, law, n, seed, history=history, sight=sight)
+        told = bool(policy.card.privileged)
+        made = as_made(task, policy)
+        stats = rollout_success(policy.episode(), made, robot, law, n, seed, sight=sight, privileged=told)
         return float(stats.success.mean()), float(stats.returns.mean())
 
     return score
@@ -84,8 +96,8 @@ def recorded_inputs(
     policy: Policy, task: Task, robot: RobotConfig, law: Randomization, seed: int
 ) -> dict[str, npt.NDArray[Any]]:
     """What a policy was given in simulation, its memory included: `RECORDED` rows from all along some episodes."""
-    history, n = policy.observation.history, SEEN_ROBOTS if task.observation.cameras else ROBOTS
-    env = BatchedEnv(task, robot, law, n, history=history, seed=seed, start="evaluate", autoreset=False)
+    task, n = as_made(task, policy), SEEN_ROBOTS if policy.observation.cameras else ROBOTS
+    env = BatchedEnv(task, robot, law, n, seed=seed, start="evaluate", autoreset=False)
     kept = np.sort(np.random.default_rng(seed).permutation(n * task.steps)[:RECORDED])
     inputs, act, rows = env.reset(), policy.episode(), []
     for step in range(task.steps):

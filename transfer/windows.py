@@ -213,7 +213,7 @@ def _actions(
     held = _mean_held(command.t_ns, command.ordered(spec.joint_names), t, period)
     joints = [next(a.joint for a in spec.actuators if a.name == name) for name in action.actuators]
     driven = [spec.joint_names.index(joint) for joint in joints]
-    rest = np.zeros(len(spec.joints)) if action.kind == "effort" else spec.default_pose
+    rest = spec.default_pose if action.kind == "position" else np.zeros(len(spec.joints))
     outputs = (held[:, driven] - rest[driven]) / np.array(action.scale)
     others = np.delete(held - rest, driven, axis=1)
     limits = np.delete(spec.effort_limits, driven) if action.kind == "effort" else np.ones(others.shape[1])

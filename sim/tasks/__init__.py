@@ -11,7 +11,8 @@ import importlib
 import math
 import pkgutil
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from robot.config import ConfigError, nearest
 from robot.observation import ActionConfig, ObservationConfig
 from sim.state import Start, State
+from sim.symmetry import Mirror
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -52,6 +54,10 @@ class Task(ABC):
     """Whether State.fields_before is needed."""
     observation: ObservationConfig
     action: ActionConfig
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """Weights of sim/costs.py, beside the task's own reward."""
+    mirror: Mirror | None = None
+    """The symmetry of robot and task, where they have one."""
 
     @property
     def steps(self) -> int:
@@ -83,6 +89,16 @@ class Task(ABC):
     @abstractmethod
     def inside(self, state: State) -> Flags:
         """(n,) whether the state is in the success region now."""
+
+    def torque(self, state: State) -> Array:
+        """(n, n_joints) [N m] what is asked of the motors; where they are not asked for torques, what they gave."""
+        return state.command if self.action.kind == "effort" else state.effort
+
+    def change(self, state: State, full: float) -> Array:
+        """(n, k) change of what is asked of the motors as shares of `full` [N m]; else that of the policy's outputs."""
+        if self.action.kind == "effort":
+            return (state.command - state.previous_command) / full
+        return state.action - state.previous_action
 
     def terminated(self, state: State) -> Flags:
         """(n,) whether the episode must end in failure; never, unless a task says otherwise."""

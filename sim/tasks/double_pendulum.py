@@ -12,6 +12,7 @@ import numpy as np
 
 from robot.observation import ActionConfig, ObservationConfig
 from sim.state import Start, State
+from sim.symmetry import Mirror
 from sim.tasks import Array, Flags, Task, wrapped
 
 UPRIGHT = np.array([np.pi, 0.0])
@@ -42,8 +43,8 @@ class DoublePendulumSwingup(Task):
         angles = np.cumsum(state.position, axis=1)
         error = np.square(wrapped(state.position - UPRIGHT)).sum(axis=1)
         speed = np.square(state.velocity).sum(axis=1)
-        torque = np.square(state.command / TORQUE_NM).sum(axis=1)
-        change = np.square((state.command - state.previous_command) / TORQUE_NM).sum(axis=1)
+        torque = np.square(self.torque(state) / TORQUE_NM).sum(axis=1)
+        change = np.square(self.change(state, TORQUE_NM)).sum(axis=1)
         return {
             "height": 0.015 * (1.0 - np.cos(angles) @ LENGTHS / LENGTHS.sum()),
             "near": 0.05 * np.exp(-error / 0.5**2 - speed / 3.0**2),
@@ -67,6 +68,7 @@ TASKS: dict[str, Task] = {
         hold_s=0.0,
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
+        mirror=Mirror(normal="x"),
     ),
     "acrobot_swingup": DoublePendulumSwingup(
         name="acrobot_swingup",
@@ -77,5 +79,6 @@ TASKS: dict[str, Task] = {
         hold_s=0.0,
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("elbow",), scale=(TORQUE_NM,)),
+        mirror=Mirror(normal="x"),
     ),
 }

@@ -11,6 +11,7 @@ import numpy as np
 
 from robot.observation import ActionConfig, ObservationConfig
 from sim.state import Start, State
+from sim.symmetry import Mirror
 from sim.tasks import Array, Flags, Task, wrapped
 
 START_RAD = 0.05
@@ -38,8 +39,8 @@ class PendulumSwingup(Task):
     def reward(self, state: State) -> dict[str, Array]:
         """Height, a bonus for resting upright, and small costs of torque and of its changes."""
         error, speed = wrapped(state.position[:, 0] - np.pi), state.velocity[:, 0]
-        torque = np.square(state.command[:, 0] / TORQUE_NM)
-        change = np.square((state.command - state.previous_command)[:, 0] / TORQUE_NM)
+        torque = np.square(self.torque(state)[:, 0] / TORQUE_NM)
+        change = np.square(self.change(state, TORQUE_NM)[:, 0])
         return {
             "height": 0.02 * (1.0 + np.cos(error)),
             "rest": 0.1 * np.exp(-np.square(error / 0.25) - np.square(speed / 0.8)),
@@ -67,6 +68,7 @@ TASKS: dict[str, Task] = {
         hold_s=1.0,
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
+        mirror=Mirror(normal="x"),
     ),
     "pendulum_swingup_pixels": PendulumSwingup(
         name="pendulum_swingup_pixels",
@@ -78,5 +80,6 @@ TASKS: dict[str, Task] = {
         privileged_names=("cos", "sin", "velocity"),
         observation=ObservationConfig(features=("previous_action",), cameras=("side",)),
         action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
+        mirror=Mirror(normal="x", flips=("sin", "velocity")),
     ),
 }

@@ -12,6 +12,7 @@ import numpy as np
 
 from robot.observation import ActionConfig, ObservationConfig, gravity_direction
 from sim.state import Start, State
+from sim.symmetry import Mirror
 from sim.tasks import Array, Flags, Task
 
 TRUNK = "trunk"
@@ -122,5 +123,10 @@ TASKS: dict[str, Task] = {
             goal=("forward", "sideways", "turning"),
         ),
         action=ActionConfig(kind="position", actuators=JOINTS, scale=(0.3, 0.5, 0.5) * 4),
+        mirror=Mirror(
+            normal="y",
+            swaps=(("FR", "FL"), ("RR", "RL")),
+            flips=("goal/sideways", "goal/turning", "velocity/y"),
+        ),
     )
 }

@@ -17,12 +17,13 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv
 
 from policies import checkpoint
-from policies.context_env import ContextVecEnv, RunningStatistics
+from policies.context_env import ContextVecEnv
 from policies.encoders.physics import PhysicsEncoder
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
 from policies.ppo import TrainConfig, make_ppo, read_actor, read_critic, write_actor, write_critic
 from policies.progress import Progress
+from policies.statistics import RunningStatistics
 from policies.train import CURVE, MakeEnv, load_critic, train
 from robot.config import ConfigError
 from sim.curriculum import Adr

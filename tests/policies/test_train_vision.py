@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from policies.context_env import ContextVecEnv, RunningStatistics
+from policies.context_env import ContextVecEnv
 from policies.encoders.vision import VisionEncoder
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
 from policies.ppo import TrainConfig, make_ppo, read_actor, write_actor
+from policies.statistics import RunningStatistics
 from policies.train import train
 from robot.config import ConfigError
 from sim.model import RobotConfig

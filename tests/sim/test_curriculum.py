@@ -11,8 +11,8 @@ import pytest
 
 from robot.config import ConfigError, convert
 from sim import curriculum
-from sim.curriculum import Adr, Adversarial, Curriculum
-from sim.laws import LogUniform, Normal, Point, Uniform
+from sim.curriculum import Adr, Adversarial, Curriculum, Ramp
+from sim.laws import Categorical, LogUniform, Normal, Point, Uniform
 from sim.model import Model, RobotConfig
 from sim.randomization import Randomization, Term
 from sim.tasks import load_task
@@ -163,3 +163,47 @@ def test_a_curriculum_is_a_part_of_the_yaml() -> None:
     assert convert(Randomization, data, "test").curriculum == Adr(good=0.9)
     with pytest.raises(ConfigError, match=r"curriculum\.kind is 'ard'.*Did you mean 'adr'"):
         convert(Randomization, {"name": "r", "curriculum": {"kind": "ard"}}, "test")
+
+
+def test_a_ramp_goes_from_the_nominal_to_the_terms_in_step_with_the_training(pendulum: RobotConfig) -> None:
+    found, model = curriculum.of(prior(Ramp(over_env_steps=1000)), 2000), Model(pendulum)
+    ids = np.arange(2000)
+
+    def spread() -> tuple[float, float]:
+        drawn = found.draw(model, np.random.default_rng(0), ids)
+        return float(np.ptp(drawn[MASS]) / NOMINAL_MASS), float(np.std(drawn[FRICTION]))
+
+    nominal = {name: model.nominal(name) for name in (MASS, DAMPING, FRICTION)}
+    drawn = found.draw(model, np.random.default_rng(0), ids)
+    assert all((drawn[name] == value).all() for name, value in nominal.items())
+    found.advance(500)
+    half = spread()
+    found.advance(500)
+    full = spread()
+    assert half == pytest.approx((0.75, 0.0025), rel=0.1) and full == pytest.approx((1.5, 0.005), rel=0.1)
+    found.advance(10**6)
+    assert spread() == full and found.summary() == {"share": 1.0}
+
+
+def test_a_ramp_goes_on_from_its_state_and_counts_the_environments_steps(pendulum: RobotConfig) -> None:
+    law = prior(Ramp(start=0.2, end=0.6, over_env_steps=400))
+    env = BatchedEnv(load_task("pendulum_swingup"), pendulum, law, 8, nthread=1)
+    env.reset()
+    for _ in range(25):
+        env.step(np.zeros((8, 1)))
+    other = curriculum.of(law, 8)
+    other.restore(env.curriculum.state())
+    assert env.curriculum.summary() == other.summary() == {"share": pytest.approx(0.4)}
+    with pytest.raises(ConfigError, match="the saved state is of another randomization"):
+        other.restore({})
+    with pytest.raises(ConfigError, match="over_env_steps is 0; it must be at least 1"):
+        Ramp(over_env_steps=0)
+
+
+def test_a_ramp_keeps_a_categorical_draw_with_its_share(pendulum: RobotConfig) -> None:
+    terms = (Term(targets=(DAMPING,), law=Categorical(values=(0.5, 0.6))),)
+    found = curriculum.of(Randomization(name="x", terms=terms, curriculum=Ramp(start=0.3, over_env_steps=1)), 4000)
+    model = Model(pendulum)
+    drawn = found.draw(model, np.random.default_rng(0), np.arange(4000))[DAMPING]
+    assert set(np.unique(drawn)) == {model.nominal(DAMPING), 0.5, 0.6}
+    assert np.mean(drawn >= 0.5) == pytest.approx(0.3, abs=0.03)

@@ -15,7 +15,6 @@ Costs   seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization
 from transfer.choices import TaskChoice, existing, parameters
 from transfer.cli import Common
+from transfer.shaping import as_made
 from transfer.sight import with_appearance
 
 
@@ -101,17 +101,12 @@ def on_video(cfg: Config, run: Run) -> dict[str, Any]:
 
 def in_simulation(cfg: Config, run: Run) -> dict[str, Any]:
     """Success and return of a policy or bundle over episodes with their own draws."""
-    task = cfg.task.load()
-    law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
-    act, history = controller(cfg, task.name, run)
-    n = min(cfg.n, 20) if cfg.quick else cfg.n
-    stats = rollout_success(act, task, cfg.robot, law, n, cfg.seed, history=history)
-    return {"success": wilson(int(stats.success.sum()), n), "return": mean_ci(stats.returns)}
-
-
-def controller(cfg: Config, task: str, run: Run) -> tuple[Callable[[dict[str, Any]], Any], int]:
-    """inputs -> actions, and the history that the inputs must have."""
     from transfer.subjects import subject_of
 
-    subject, _ = subject_of(cfg.policy, cfg.bundle, task, run)
-    return subject.episode(), subject.observation.history
+    task = cfg.task.load()
+    subject, _ = subject_of(cfg.policy, cfg.bundle, task.name, run)
+    task = as_made(task, subject)
+    law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
+    n = min(cfg.n, 20) if cfg.quick else cfg.n
+    stats = rollout_success(subject.episode(), task, cfg.robot, law, n, cfg.seed, privileged=subject.privileged)
+    return {"success": wilson(int(stats.success.sum()), n), "return": mean_ci(stats.returns)}

@@ -30,6 +30,7 @@ from sim.model import RobotConfig, find_robot
 from sim.randomization import Randomization
 from transfer.choices import existing, parameters
 from transfer.cli import Common, GateRefused
+from transfer.shaping import as_made
 
 VOLATILE = ("bundle", "variants")
 
@@ -61,11 +62,15 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     policy = Policy.load(source)
     if cfg.vision is not None:
         policy = policy.with_vision(VisionEncoder.load(run.input(existing(cfg.vision, "vision", "pretrain"))))
-    task, robot = tasks.load_task(policy.task), robot_of(policy)
+    if policy.card.privileged:
+        raise ConfigError(
+            f"policy={cfg.policy}: it is a teacher, shown what no sensor of the robot measures "
+            f"({', '.join(policy.card.privileged[:3])}, …); distil a student (train teacher=DIR) and export that."
+        )
+    task, robot = as_made(tasks.load_task(policy.task), policy), robot_of(policy)
     law = with_appearance(parameters(robot, cfg.posterior, cfg.dr or default_prior(robot), run), task)
     n = COUNTED[policy.vision is not None][cfg.budget]
-    history = policy.observation.history
-    stats = rollout_success(policy.episode(), task, robot, law, n, cfg.seed, history=history)
+    stats = rollout_success(policy.episode(), task, robot, law, n, cfg.seed)
     success, value = wilson(int(stats.success.sum()), n), mean_ci(stats.returns)
     made = export(
         policy,

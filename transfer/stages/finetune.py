@@ -35,6 +35,7 @@ from transfer.choices import existing
 from transfer.cli import Common
 from transfer.dataset import load_dataset
 from transfer.progress import terminal
+from transfer.shaping import as_made
 from transfer.stages.export import default_prior, robot_of
 from transfer.stages.train import shrunk
 
@@ -88,8 +89,8 @@ class Domain:
 
     def judge(self, law: Randomization, policy: Policy) -> EpisodeStats:
         """Episodes that always begin alike."""
-        history = policy.observation.history
-        return rollout_success(policy.act, self.task, self.robot, law, self.episodes, JUDGE_SEED, history=history)
+        task = as_made(self.task, policy)
+        return rollout_success(policy.episode(), task, self.robot, law, self.episodes, JUDGE_SEED)
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     evidence = _identified(cfg, robot, held, "evidence")
     config.save(run.out / "evidence.yaml", evidence)
     domain = Domain(
-        tasks.load_task(source.task),
+        as_made(tasks.load_task(source.task), source),
         robot,
         default_prior(robot) or NOMINAL,
         posterior,
@@ -200,19 +201,21 @@ def _evidence(
     held: list[EpisodeLog],
 ) -> Evidence:
     """What fine-tuning is handed: environments, judges, and windows where the encoder can be adapted."""
+    from policies.sight import PRIVILEGED
     from policies.train import load_critic
     from transfer.finetune import Evidence
     from transfer.training import environments, scorer
 
-    history = source.observation.history
+    history, critic = source.observation.history, load_critic(folder)
+    told = critic is not None and f"{PRIVILEGED}.mean" in critic
     adaptable = "encoder+policy" in settings.methods and source.encoder is not None and (folder / "encoder").is_dir()
     windows = _windows(cfg, domain, source, folder, fit, held) if adaptable else {}
     return Evidence(
-        make_env=environments(domain.task, domain.robot, domain.posterior, history, cfg.seed),
+        make_env=environments(domain.task, domain.robot, domain.posterior, history, cfg.seed, None, told),
         evaluate=scorer(domain.task, domain.robot, domain.posterior, 20 if cfg.quick else 64),
         real=lambda policy: domain.judge(domain.evidence, policy),
         source=lambda policy: domain.judge(domain.source, policy),
-        critic=load_critic(folder),
+        critic=critic,
         **windows,
     )
 

@@ -5,6 +5,10 @@
     terrafirma train task=pendubot_swingup out=runs/mine resume=true
     terrafirma train task=pendulum_swingup_pixels vision=runs/pretrain/encoder
     terrafirma train task=pendulum_swingup_pixels vision=runs/pretrain/encoder teacher=runs/train/policy
+    terrafirma train task=quadruped_velocity privileged=true            # a teacher, for teacher= of a student
+    terrafirma train task=quadruped_velocity symmetry=equivariant reward={energy: 0.005}
+    terrafirma train task=pendulum_swingup action={kind: velocity, kd: [0.5]} recipe=pendulum_swingup_sac
+    terrafirma train task=pendulum_swingup sweep=sweep.yaml             # trials with Optuna (docs/policies.md)
 
 Reads   encoders (physics=, vision=), and what robots are drawn from: a posterior, or a prior (dr=NAME).
 Writes  policy/ (safetensors and YAML), curve.jsonl, checkpoints/, tensorboard/ and result.json.
@@ -12,8 +16,10 @@ Costs   1-2 minutes on two cores for the pendulum, about 5 for the pendubot.
 Through cameras a policy sees what a frozen vision encoder tells of each picture. Drawing pictures is slow, so it is
 trained on the true state, off by errors that the encoder was measured to make on rendered episodes (sim/sight.py);
 rendered=true draws every picture instead. Either way success is counted on rendered pictures. With teacher=, a policy
-for the same actuators that is shown the joints, the student learns to do what that would (policies/distill.py), in half
-a minute.
+for the same actuators that is shown more, the student learns to do what that would (policies/distill.py), in half a
+minute; with start= and recipe.kl_weight it then goes on by trial and error, near its teacher.
+encoders=finetuned or scratch trains encoders along with the policy, history= shortens their window. The critic sees the
+task's privileged signals (recipe.asymmetric), the policy never does.
 Survives kill -9: with resume=true it goes on from the last checkpoint and gives the curve of the uninterrupted run.
 """
 
@@ -23,7 +29,7 @@ import shutil
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from robot import config
 from robot.config import ConfigError
@@ -31,15 +37,14 @@ from robot.result import Run, mean_ci, wilson
 from sim.evaluate import rollout_success
 from sim.model import RobotConfig
 from sim.randomization import Randomization
-from sim.tasks import Task
 from sim.vecenv import BatchedEnv
-from transfer.choices import TaskChoice, existing, parameters
+from transfer.choices import TaskChoice, existing
 from transfer.cli import Common
 from transfer.progress import terminal
+from transfer.setting import Setting, prepare
+from transfer.shaping import as_made
 
-VOLATILE = ("policy", "env_steps_per_s")
-EPISODES_SEEN = 64
-"""Rendered, in which a vision encoder's errors are measured."""
+VOLATILE = ("policy", "env_steps_per_s", "trials", "best", "table", "storage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,45 +53,59 @@ class Config(Common):
     robot: RobotConfig
     network: dict[str, Any] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+    """Fields of policies.ppo.TrainConfig; of policies.off_policy.OffPolicyConfig where its algorithm is sac or tqc."""
+    action: dict[str, Any] = field(default_factory=dict)
+    """Fields of the task's robot.observation.ActionConfig that are to be others: kind, scale, kp, kd."""
+    reward: dict[str, float] = field(default_factory=dict)
+    """Weights of the costs in sim/costs.py: action_rate, smoothness, torque, energy."""
     physics: Path | None = None
     """Folder of a pretrained physics encoder; without one the policy sees the present alone."""
     vision: Path | None = None
-    """Folder of a pretrained vision encoder; a task with cameras needs one."""
+    """Folder of a pretrained vision encoder; a task with cameras needs one, and to another it gives its cameras."""
+    encoders: Literal["frozen", "finetuned", "scratch"] = "frozen"
+    """Whether encoders stay as they are, are trained along with the policy, or that from random weights."""
+    history: int = 0
+    """Window of the physics encoder [control steps]; 0: as it was pretrained."""
     rendered: bool = False
     """Whether a policy with cameras is trained on rendered pictures."""
+    privileged: bool = False
+    """Whether the policy is a teacher, who is shown the task's privileged signals and cannot be exported."""
     teacher: Path | None = None
-    """A policy that is shown the joints, from which one with cameras learns."""
+    """A policy that is shown more, from which a student learns."""
     distill: dict[str, Any] = field(default_factory=dict)
     """Fields of policies.distill.DistillConfig."""
+    start: Path | None = None
+    """A policy from which training goes on, with its network, scaling and encoders."""
+    symmetry: Literal["none", "augment", "equivariant"] = "none"
+    """What is made of the task's mirror symmetry: mirrored samples, or an actor that has it exactly."""
     posterior: Path | None = None
     dr: Randomization | None = None
     like: Path | None = None
     """A policy whose network, encoder included, is trained from a random start: the from-scratch baseline."""
+    sweep: Path | None = None
+    """A YAML file (transfer/sweep.py) that says which keys are varied: trials in place of one training."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
     import torch
 
-    from policies.network import NetworkConfig
-    from transfer.sight import with_appearance
-    from transfer.training import COUNTED, card_of
+    from transfer.training import COUNTED
 
+    if cfg.sweep is not None:
+        from transfer.sweep import run_sweep
+
+        return run_sweep(cfg, run)
     torch.set_num_threads(1)  # networks this small are slower on two
-    task = cfg.task.load()
-    law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
-    card = card_of(task, cfg.robot, config.convert(NetworkConfig, cfg.network, "terrafirma train", "network"))
-    encoder, network = _start(cfg, run, card.network)
-    card = replace(card, network=network, lineage={"law": law.name, "seed": str(cfg.seed)})
-    if encoder is not None:
-        encoder.card.check(card.with_encoder(encoder.card).layout(), task.control_period_s)
-    vision, sight = _eyes(cfg, run, card, task, law)
-    how = _taught if cfg.teacher else _trained
-    policy, env_steps, rate = how(cfg, run, card, task, law, encoder, vision, sight)
-    for name, folder in (("encoder", cfg.physics), ("vision", cfg.vision)):
-        if folder is not None:  # with its heads, by which fine-tuning adapts it to recordings
-            shutil.copytree(folder, run.out / "policy" / name, dirs_exist_ok=True)
-    n = COUNTED[vision is not None][cfg.budget]
-    stats = rollout_success(policy.episode(), task, cfg.robot, law, n, cfg.seed, history=policy.observation.history)
+    setting = prepare(cfg, run)
+    by_teacher = cfg.teacher is not None and not cfg.recipe.get("kl_weight")
+    policy, env_steps, rate = (_taught if by_teacher else _trained)(cfg, run, setting)
+    if cfg.encoders == "frozen":
+        for name, folder in (("encoder", cfg.physics), ("vision", cfg.vision)):
+            if folder is not None:  # with its heads, by which fine-tuning adapts it to recordings
+                shutil.copytree(folder, run.out / "policy" / name, dirs_exist_ok=True)
+    n = COUNTED[policy.vision is not None][cfg.budget]
+    task, privileged = as_made(setting.task, policy), bool(policy.card.privileged)
+    stats = rollout_success(policy.episode(), task, cfg.robot, setting.law, n, cfg.seed, privileged=privileged)
     return {
         "policy": str(run.out / "policy"),
         "success": wilson(int(stats.success.sum()), n),
@@ -96,56 +115,90 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     }
 
 
-def _trained(
-    cfg: Config, run: Run, card: Any, task: Task, law: Randomization, encoder: Any, vision: Any, sight: Any
-) -> tuple[Any, int, float]:
+def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
     """A policy by trial and error, the environment steps it took, and their rate [1/s]."""
-    from policies.ppo import TrainConfig
-    from policies.train import train
+    from policies.advice import advisor
+    from policies.learner import recipe_of
+    from policies.policy import Policy
+    from policies.train import load_critic, train
     from transfer.training import environments, scorer
 
-    recipe = config.convert(TrainConfig, cfg.recipe, "terrafirma train", "recipe")
+    recipe = recipe_of(cfg.recipe, "terrafirma train")
+    teacher = None
+    if cfg.teacher is not None:
+        teacher = Policy.load(run.input(existing(cfg.teacher, "teacher", "train")))
+    told = setting.card.privileged or (teacher is not None and teacher.card.privileged)
+    asymmetric = recipe.asymmetric and recipe.algorithm != "recurrent_ppo" and setting.task.privileged_names
+    make = environments(
+        setting.task, cfg.robot, setting.law, setting.history, cfg.seed, setting.sight, bool(told or asymmetric)
+    )
     result = train(
-        environments(task, cfg.robot, law, 0 if encoder is None else encoder.card.history, cfg.seed, sight),
-        card,
+        make,
+        setting.card,
         shrunk(recipe) if cfg.quick else recipe,
         run.out,
         seed=cfg.seed,
         resume=cfg.resume,
-        encoder=encoder,
-        vision=vision,
-        evaluate=scorer(task, cfg.robot, law, 20 if cfg.quick else 64, sight=sight),
+        encoder=setting.encoder,
+        vision=setting.vision,
+        encoders=cfg.encoders,
+        start_from=setting.start,
+        start_critic=None if cfg.start is None else load_critic(cfg.start),
+        advise=None if teacher is None else advisor(teacher, setting.card),
+        augment=setting.augment,
+        evaluate=scorer(setting.task, cfg.robot, setting.law, 20 if cfg.quick else 64, sight=setting.sight),
         report=terminal(),
     )
     return result.policy, result.env_steps, result.env_steps_per_s
 
 
-def _taught(
-    cfg: Config, run: Run, card: Any, task: Task, law: Randomization, encoder: Any, vision: Any, sight: Any
-) -> tuple[Any, int, float]:
+def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
     """A policy that learned from a teacher, the environment steps it took, and their rate [1/s]."""
     from policies.distill import DistillConfig, distill
     from policies.policy import Policy
     from sim import tasks
 
     teacher = Policy.load(run.input(existing(cfg.teacher, "teacher", "train")))
-    if encoder is not None or sight is None or teacher.observation.cameras:
-        raise ConfigError("teacher= teaches a task with cameras what to do without them: give vision=, not physics=.")
+    if teacher.observation.cameras or (setting.vision is not None and setting.sight is None):
+        raise ConfigError("teacher= needs a teacher without cameras, and a student that is trained without pictures.")
+    if cfg.encoders != "frozen" or setting.augment is not None:
+        raise ConfigError("teacher= teaches on frozen encoders; encoders= and symmetry=augment are for recipes.")
     settings = config.convert(DistillConfig, cfg.distill, "terrafirma train", "distill")
     if cfg.quick:
         settings = replace(settings, rounds=2, steps=40, updates=40)
-    history, lesson = teacher.observation.history, tasks.load_task(teacher.task)
-    env = BatchedEnv(lesson, cfg.robot, law, settings.num_envs, history=history, seed=cfg.seed, sight=sight)
+    lesson = as_made(tasks.load_task(teacher.task), teacher)
+    env = BatchedEnv(
+        lesson,
+        cfg.robot,
+        setting.law,
+        settings.num_envs,
+        seed=cfg.seed,
+        sight=setting.sight,
+        privileged=bool(teacher.card.privileged),
+    )
     begin = time.monotonic()
-    policy = distill(env, teacher, card, vision, settings, seed=cfg.seed, report=terminal())
+    policy = distill(
+        env,
+        teacher,
+        setting.card,
+        setting.vision,
+        settings,
+        seed=cfg.seed,
+        encoder=setting.encoder,
+        out=run.out,
+        resume=cfg.resume,
+        report=terminal(),
+    )
     policy.save(run.out / "policy")
-    repeat = round(task.control_period_s / lesson.control_period_s)
+    repeat = round(setting.task.control_period_s / lesson.control_period_s)
     steps = settings.num_envs * settings.rounds * settings.steps * repeat
     return policy, steps, steps / (time.monotonic() - begin)
 
 
 def shrunk(recipe: Any) -> Any:
     """A recipe of seconds, for tests: the same computation, less of it."""
+    if recipe.algorithm in ("sac", "tqc"):
+        return replace(recipe, env_steps=600, num_envs=4, segment_rollouts=25, learning_starts=100, evaluate_segments=1)
     return replace(
         recipe,
         env_steps=8_000,
@@ -156,56 +209,3 @@ def shrunk(recipe: Any) -> Any:
         epochs=4,
         evaluate_segments=1,
     )
-
-
-def _eyes(cfg: Config, run: Run, card: Any, task: Task, law: Randomization) -> tuple[Any, Any]:
-    """The vision encoder, and the errors that stand for its pictures where none are drawn."""
-    from policies.encoders.vision import VisionEncoder
-    from transfer.sight import measure
-
-    if not task.observation.cameras:
-        if cfg.vision or cfg.teacher:
-            raise ConfigError(f"task '{task.name}' has no cameras, for which vision= and teacher= are.")
-        return None, None
-    if cfg.vision is None:
-        card.with_vision(None)  # says what is missing
-    vision = VisionEncoder.load(run.input(existing(cfg.vision, "vision", "pretrain")))
-    card = card.with_vision(vision.card)
-    if cfg.rendered or card.network.sight == "features":
-        return vision, None
-    return vision, measure(vision, card, task, cfg.robot, law, cfg.seed, 8 if cfg.quick else EPISODES_SEEN)
-
-
-def _start(cfg: Config, run: Run, network: Any) -> tuple[Any, Any]:
-    """The encoder and the network that training begins with."""
-    from policies.encoders.physics import PhysicsEncoder
-    from policies.policy import Policy
-
-    if cfg.like is not None:
-        if cfg.physics is not None:
-            raise ConfigError("like= and physics= exclude each other: like= starts its encoder at random.")
-        source = Policy.load(run.input(existing(cfg.like, "like", "train")))
-        return _fresh(source.encoder, cfg.seed), source.card.network
-    if cfg.physics is None:
-        return None, network
-    return PhysicsEncoder.load(run.input(existing(cfg.physics, "physics", "pretrain"))), network
-
-
-def _fresh(encoder: Any, seed: int) -> Any:
-    """An encoder of the same shape with random weights, which knows no equations of motion.
-
-    The scaling of its inputs is kept, to the baseline's favour.
-    """
-    import torch
-
-    from policies.encoders.physics import PhysicsEncoder
-
-    if encoder is None:
-        return None
-    torch.manual_seed(seed)
-    fresh = PhysicsEncoder(replace(encoder.card, equations=False))
-    scales = dict(encoder.named_buffers())
-    for name, buffer in fresh.named_buffers():
-        if name in scales and scales[name].shape == buffer.shape:
-            buffer.copy_(scales[name])
-    return fresh.eval()

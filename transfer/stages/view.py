@@ -106,13 +106,13 @@ def _of_policy(folder: Path, cfg: Config, run: Run) -> list[Motion]:
     """Evaluation episodes of a policy on the nominal robot."""
     from policies.policy import Policy
     from sim.tasks import load_task
+    from transfer.shaping import as_made
 
     policy = Policy.load(run.input(folder))
-    task = load_task(policy.task)
+    task = as_made(load_task(policy.task), policy)
     robot = cfg.robot or find_robot(task.robot)
     seeds = range(cfg.seed, cfg.seed + min(cfg.n, 1 if cfg.quick else 3))
-    history = policy.observation.history
-    return [of_controller(policy.episode(), task, robot, NOMINAL, seed=s, history=history) for s in seeds]
+    return [of_controller(policy.episode(), task, robot, NOMINAL, seed=s) for s in seeds]
 
 
 def _of_bundle(folder: Path, cfg: Config, run: Run) -> list[Motion]:
