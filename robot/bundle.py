@@ -23,9 +23,10 @@ import numpy.typing as npt
 
 from robot import config, files, signature
 from robot.card import model_card, small_report
-from robot.controller import Controller, open_session
+from robot.controller import Controller
 from robot.manifest import Manifest, tensor_of
 from robot.monitor import Monitor
+from robot.network import open_session
 from robot.observation import ActionConfig, Observation, ObservationConfig
 from robot.signature import BundleRefused
 from robot.spec import RobotSpec

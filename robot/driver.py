@@ -87,6 +87,11 @@ def driver_class(name: str) -> Any:
         ) from error
 
 
+def on_simulated_clock(name: str) -> bool:
+    """Whether a driver's time passes in its wait() alone, which its class says by `simulated = True`."""
+    return bool(getattr(driver_class(name), "simulated", False))
+
+
 def driver_options(name: str) -> dict[str, Any]:
     """Option name -> type, of `from_config` and, where that passes on further options, of the constructor."""
     cls = driver_class(name)

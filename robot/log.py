@@ -39,6 +39,7 @@ UNITS = {
     "imu.accel": "m/s^2",
     "imu.orientation": "1",
     "action": "1",
+    "shadow.effort": "N m",
     "event": "text",
 }
 """Standard channel names and their units; `camera.<name>` (unit `uint8`) and private names may stand beside them."""

@@ -18,9 +18,10 @@ import onnxruntime
 
 from robot import config, signature
 from robot.config import ConfigError
-from robot.controller import Controller, Tensors, open_session
+from robot.controller import Controller
 from robot.manifest import SCHEMA, Manifest, tensor_of
 from robot.monitor import Monitor
+from robot.network import Tensors, open_session
 from robot.observation import Observation
 from robot.signature import BundleRefused
 from robot.spec import RobotSpec
@@ -131,7 +132,7 @@ class Verification:
         _check_interface(session, m, encoder, str(place))
         try:
             monitor = Monitor.of_arrays(_read_npz(self.contents["monitor.npz"]))
-            if monitor.components != encoder.components:
+            if monitor.observation.components != encoder.components:
                 raise ValueError("its components are not those of the observation")
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise BundleRefused(

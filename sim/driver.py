@@ -45,6 +45,8 @@ MIT_GAINS = {"kp": 500.0 / 4095.0, "kd": 5.0 / 4095.0}
 class SimDriver:
     """One simulation of a robot as a robot.driver.Driver."""
 
+    simulated = True
+
     def __init__(
         self,
         robot: RobotConfig,

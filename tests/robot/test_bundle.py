@@ -275,15 +275,15 @@ def test_history_images_and_state_reach_the_network(tmp_path: Path, two_link: Ro
 
 
 def test_image_of_another_size_is_cut_and_resized(tmp_path: Path, two_link: RobotSpec) -> None:
-    from robot.controller import fit_image
+    from robot.controller import resized
 
     image = np.zeros((24, 40, 3), np.uint8)
     image[:, 5:35] = (10, 20, 30)  # the middle 30 columns are what an 8 x 10 view keeps
-    fitted = fit_image(image, (8, 10))
-    assert fitted.shape == (1, 3, 8, 10) and fitted.dtype == np.uint8
-    np.testing.assert_array_equal(fitted[0].reshape(3, -1).T, np.tile([10, 20, 30], (80, 1)))
+    fitted = resized(image, (8, 10))
+    assert fitted.shape == (8, 10, 3) and fitted.dtype == np.uint8
+    np.testing.assert_array_equal(fitted.reshape(-1, 3), np.tile([10, 20, 30], (80, 1)))
     with pytest.raises(DriverError, match="uint8"):
-        fit_image(np.zeros((8, 10), np.uint8), (8, 10))
+        resized(np.zeros((8, 10), np.uint8), (8, 10))
 
 
 def test_goal_is_part_of_what_the_policy_sees(tmp_path: Path, two_link: RobotSpec) -> None:
