@@ -33,6 +33,7 @@ DAMP_S = 0.5
 class RunOptions(Moving):
     bundle: Path
     robot: str | None = None
+    rate: float | None = None
     key: Path | None = None
     shadow: bool = False
     next: Path | None = None
@@ -61,7 +62,8 @@ def run(options: RunOptions, extra: Mapping[str, str]) -> Outcome:
 
     Reads   the bundle: every file is checked, and its recorded steps are replayed, before the driver is opened.
     Writes  episode.mcap, result.json. Costs real time on a robot, a tenth of it in simulation.
-    Keys    bundle, driver, seconds (of the policy); robot=R refuses bundles of other robots; key=FILE pins the signer;
+    Keys    bundle, driver, seconds (of the policy); robot=R refuses bundles of other robots, rate=HZ of other rates;
+            key=FILE pins the signer;
             shadow=true watches and compares, and moves nothing; next=DIR computes beside the first bundle and takes
             over `after` seconds, blended in over `over` seconds; deadman=file:PATH|joystick:DEVICE|udp:PORT moves
             nothing while it is not held; damp=S stays in the safe action for so long first; align=false does not go to
@@ -76,7 +78,7 @@ def run(options: RunOptions, extra: Mapping[str, str]) -> Outcome:
     spec = load_spec(path) if path else None
     simulated = on_simulated_clock(options.driver)
     folders = [options.bundle] if options.next is None else [options.bundle, options.next]
-    controllers = [bundles.load(folder, options.key, spec) for folder in folders]
+    controllers = [bundles.load(folder, options.key, spec, options.rate) for folder in folders]
     handover = HandoverConfig(at_s=options.after, over_s=options.over)
     whole: Commander = controllers[0]
     if len(controllers) > 1:

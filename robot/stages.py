@@ -72,20 +72,22 @@ class VerifyOptions(Options):
     bundle: Path
     key: Path | None = None
     robot: str | None = None
+    rate: float | None = None
 
 
 def verify(options: VerifyOptions, extra: Mapping[str, str]) -> Outcome:
     """Check a controller bundle without running it on a robot:
 
         terrafirma verify bundle=DIR
-        terrafirma verify bundle=DIR key=PUBLIC.pem robot=R
+        terrafirma verify bundle=DIR key=PUBLIC.pem robot=R rate=100
 
     Reads   the bundle. Writes result.json. Costs a second.
-    Keys    bundle; key=FILE pins the signer to an ECDSA P-256 public key; robot=R refuses bundles of other robots.
+    Keys    bundle; key=FILE pins the signer to an ECDSA P-256 public key; robot=R refuses bundles of other robots,
+            rate=HZ those for another control rate.
     Ends with 0 when every check passes, 4 when one fails; each failure names the file and the reason.
     """
     spec = load_spec(options.robot) if options.robot else None
-    checks = bundles.checks(options.bundle, options.key, spec)
+    checks = bundles.checks(options.bundle, options.key, spec, options.rate)
     run = options.start("verify")
     if options.bundle.is_dir():
         run.input(options.bundle)
