@@ -90,20 +90,21 @@ class BoundedActorCritic(ActorCriticPolicy):
         other = torch.tanh(self.action_net(self.mlp_extractor.policy_net(self.mirror(vector))))
         return 0.5 * (action + self.mirror_action(other))
 
-    def assess(self, obs: PyTorchObs) -> tuple[Tensor, Tensor]:
-        """(B, A) mean action, and (B,) value."""
+    def assess(self, obs: PyTorchObs) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, A) mean action, (A,) or (B, A) logarithm of the noise's deviation, and (B,) value."""
         features = self.extract_features(obs)
-        return self.mean(features), self.value_net(self.mlp_extractor.forward_critic(features)).flatten()
+        values = self.value_net(self.mlp_extractor.forward_critic(features)).flatten()
+        return self.mean(features), self.log_std, values
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        mean, values = self.assess(obs)
-        distribution = self.action_dist.proba_distribution(mean, self.log_std)
+        mean, log_std, values = self.assess(obs)
+        distribution = self.action_dist.proba_distribution(mean, log_std)
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, values[:, None], distribution.log_prob(actions)
 
     def evaluate_actions(self, obs: PyTorchObs, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        mean, values = self.assess(obs)
-        distribution = self.action_dist.proba_distribution(mean, self.log_std)
+        mean, log_std, values = self.assess(obs)
+        distribution = self.action_dist.proba_distribution(mean, log_std)
         return values[:, None], distribution.log_prob(actions), distribution.entropy()
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:

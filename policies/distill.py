@@ -166,7 +166,7 @@ class _Lesson:
             )
         self._repeat, self._layout = round(ratio), student.card.layout(env.num_envs)
         self._sight = student.vision
-        self._told = _told(teacher.card, () if student.card.vision is None else student.card.vision.states)
+        self._told = _told(teacher.card, student.card)
 
     @torch.no_grad()
     def hold(self, steps: int, by_teacher: float, rng: np.random.Generator) -> Lessons:
@@ -219,10 +219,13 @@ class _Lesson:
         return next((torch.from_numpy(m) for m in self._student.memory.blank(self._env.num_envs).values()), None)
 
 
-def _told(teacher: PolicyCard, states: tuple[str, ...]) -> list[tuple[int, int, float]]:
-    """(component of the teacher's observation, the state that tells it, what is taken off) of all that are told."""
+def _told(teacher: PolicyCard, student: PolicyCard) -> list[tuple[int, int, float]]:
+    """(component of the teacher's observation, the state that tells it, what is taken off) of all that a student is
+    told by its encoder, and does not measure itself."""
+    states, measured = () if student.vision is None else student.vision.states, student.layout().components
     rest = {f"position/{joint.name}": joint.default_position for joint in teacher.spec.joints}
-    names = {"joint_" + component: i for i, component in enumerate(teacher.layout().components)}
+    components = enumerate(teacher.layout().components)
+    names = {"joint_" + component: i for i, component in components if component not in measured}
     return [
         (names[state], i, rest.get(state.removeprefix("joint_"), 0.0))
         for i, state in enumerate(states)

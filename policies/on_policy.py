@@ -57,14 +57,12 @@ class LeanPPO(PPO):
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
-        log_std = self.policy.log_std
-        std, constant = log_std.exp(), log_std.sum() + 0.5 * len(log_std) * LOG_2PI
         for _ in range(n_rollout_steps):
             observed = self._last_obs
             assert observed is not None
-            mean, values = self.policy.assess(_tensors(observed))
+            mean, log_std, values = self.policy.assess(_tensors(observed))
             noise = torch.randn_like(mean)
-            actions = (mean + std * noise).numpy()
+            actions = (mean + log_std.exp() * noise).numpy()
             new, rewards, dones, infos = env.step(np.clip(actions, -1.0, 1.0))
             self.num_timesteps += env.num_envs
             if not callback.on_step():
@@ -75,7 +73,7 @@ class LeanPPO(PPO):
             if late:
                 final = _stacked([infos[i]["terminal_observation"] for i in late])
                 rewards[late] += self.gamma * self.policy.predict_values(_tensors(final)).numpy()[:, 0]
-            log_prob = -0.5 * noise.square().sum(dim=1) - constant
+            log_prob = _log_density(noise, log_std)
             rollout_buffer.add(observed, actions, rewards, self._last_episode_starts, values, log_prob)  # type: ignore[arg-type]
             self._last_obs, self._last_episode_starts = new, dones  # type: ignore[assignment]
         last = self.policy.predict_values(_tensors(self._last_obs))
@@ -116,15 +114,12 @@ class LeanPPO(PPO):
             advice = None if advice is None else torch.where(turned, self.mirror_action(advice), advice)
         if len(advantage) > 1:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        mean, values = self.policy.assess(observed)
-        log_std = self.policy.log_std
-        scaled = (action - mean) * (-log_std).exp()
-        log_prob = -0.5 * scaled.square().sum(dim=1) - log_std.sum() - 0.5 * len(log_std) * LOG_2PI
-        log_ratio = log_prob - row["log_prob"]
+        mean, log_std, values = self.policy.assess(observed)
+        log_ratio = _log_density((action - mean) * (-log_std).exp(), log_std) - row["log_prob"]
         ratio = log_ratio.exp()
         gain = torch.min(advantage * ratio, advantage * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
         error = (row["return"] - values).square().mean()
-        entropy = log_std.sum() + 0.5 * len(log_std) * (1.0 + LOG_2PI)
+        entropy = log_std.sum(dim=-1).mean() + 0.5 * mean.shape[1] * (1.0 + LOG_2PI)
         loss = -gain - self.ent_coef * entropy + self.vf_coef * error
         pull = torch.zeros(())
         if advice is not None:
@@ -160,6 +155,11 @@ class LeanPPO(PPO):
 
 
 SCALARS = ("action", "advantage", "return", "log_prob")
+
+
+def _log_density(scaled: Tensor, log_std: Tensor) -> Tensor:
+    """(B,) of a Gaussian at deviations (B, A) in units of its own."""
+    return -0.5 * (scaled.square().sum(dim=1) + scaled.shape[1] * LOG_2PI) - log_std.sum(dim=-1)
 
 
 def _whole(buffer: Any) -> dict[str, Any]:

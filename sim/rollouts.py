@@ -127,6 +127,8 @@ def roll_out(
     steps = round(seconds / task.control_period_s)
     # episodes end where the robot fails or by chance, not where the task's time is up
     longer = replace(task, episode_s=seconds + task.control_period_s)
+    if randomization.curriculum is not None:  # nothing is trained here that it could follow
+        randomization = replace(randomization, curriculum=None)
     env = BatchedEnv(
         longer,
         robot,

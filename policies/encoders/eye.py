@@ -57,13 +57,8 @@ class Eye(nn.Module):
 
     def maps(self, image: Tensor) -> Tensor:
         """image (B, 3, h, w) uint8 -> the finest level of the pyramid (B, C, h / 4, w / 4)."""
-        # colour and brightness of the light are divided out: what counts is how the picture differs from its mean;
-        # in double precision, or a dark picture shows the order in which its pixels were added up
-        x = image.double() / 255.0
-        x = x - x.mean(dim=(2, 3), keepdim=True)
-        x = (x / (x.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-4).sqrt()).float()
         fine = []
-        x = self.stem(x)
+        x = self.stem(standardized(image))
         for level in self.down:
             x = level(x)
             fine.append(x)
@@ -86,6 +81,19 @@ class Eye(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See read()."""
         return self.read(self.maps(image))
+
+
+def standardized(image: Tensor) -> Tensor:
+    """(B, 3, h, w) uint8 -> float: colour and brightness of the light are divided out; what counts is how a picture
+    differs from its mean.
+
+    Sums are of whole numbers and so exact: a dark picture would show the order in which its pixels were added up.
+    """
+    pixels, count = image.to(torch.int32), image.shape[2] * image.shape[3]
+    mean = pixels.sum(dim=(2, 3), keepdim=True, dtype=torch.int64).double() / count
+    square = (pixels * pixels).sum(dim=(2, 3), keepdim=True, dtype=torch.int64).double() / count
+    variance = (square - mean * mean).clamp(min=0.0).mean(dim=1, keepdim=True)
+    return (image.float() - mean.float()) / (variance + 1e-4 * 255.0**2).sqrt().float()
 
 
 def agreed(weights: Tensor, votes: Tensor) -> Tensor:

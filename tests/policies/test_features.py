@@ -164,7 +164,7 @@ def test_what_the_actor_does_does_not_depend_on_privileged_signals() -> None:
     env = ContextVecEnv(environments(task, robot, privileged=True), card, RunningStatistics(card.shown), critic=scale)
     learner = make_ppo(env, card.network, TINY, 0)
     vector = torch.from_numpy(env.reset()).requires_grad_(True)
-    mean, value = learner.policy.assess(vector)
+    mean, _, value = learner.policy.assess(vector)
     (by_actor,) = torch.autograd.grad(mean.sum(), vector, retain_graph=True)
     (by_critic,) = torch.autograd.grad(value.sum(), vector)
     assert by_actor[:, card.vector :].abs().max() == 0.0 < by_actor.abs().max()

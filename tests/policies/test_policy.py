@@ -14,6 +14,7 @@ from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.vision import VisionEncoder
 from policies.policy import Policy, PolicyCard
 from policies.sight import Sight
+from robot import config
 from robot.config import ConfigError
 from robot.observation import Observation
 
@@ -166,3 +167,10 @@ def test_an_adapted_encoder_takes_the_place_of_the_policys_own(
         policy_with(features, None, vision).with_vision(other)
     with pytest.raises(ConfigError, match="encoder=vision robot=simple_pendulum"):
         replace(policy.card, vision=None).with_vision(None)
+
+
+def test_a_policy_of_version_2_is_still_read(card: PolicyCard) -> None:
+    """What version 3 added may be left out, and nothing else has changed its meaning."""
+    data = config.to_plain(card) | {"version": 2}
+    del data["privileged"], data["symmetry"], data["network"]["recurrent"]
+    assert config.convert(PolicyCard, data) == card

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from sim.curriculum import Ramp
 from sim.model import RobotConfig
 from sim.randomization import Randomization, Term, Uniform
 from sim.rollouts import KINDS, Excitation, Rollouts, labels, roll_out
@@ -86,3 +89,12 @@ def test_a_robot_that_fails_begins_anew_with_the_same_parameters(pendulum: Robot
     limit = pendulum.spec.joints[0].velocity_limit
     too_fast = np.abs(data.observation[:, :, 2]) > limit + 1.0
     assert not too_fast.any()  # what was too fast is over, and the next row begins another episode
+
+
+def test_a_curriculum_is_for_policies_and_does_not_narrow_what_encoders_see(pendulum: RobotConfig) -> None:
+    ramp = replace(PRIOR, curriculum=Ramp(over_env_steps=10**9))
+    plain, grown = (
+        roll_out(load_task("pendulum_swingup"), pendulum, law, simulations=6, seconds=0.1, seed=0, nthread=1)
+        for law in (PRIOR, ramp)
+    )
+    np.testing.assert_array_equal(plain.parameters, grown.parameters)

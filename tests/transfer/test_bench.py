@@ -139,3 +139,16 @@ def test_a_tick_has_its_percentiles_beside_those_of_the_network_alone(two_link: 
     for row in result["rows"]:
         assert 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"] and row["min"] <= row["median"] <= row["max"]
     assert result["ratio"]["onnxruntime"] > 1.0 and result["inputs"]
+
+
+def test_a_trainings_time_is_split_into_parts_that_make_up_the_whole(tmp_path: Path) -> None:
+    path = cli.call("bench", ["what=train", "quick=true", f"out={tmp_path / 'bench'}"])
+    result = json.loads(path.read_text())
+    rows = {row["name"]: row["median"] for row in result["rows"]}
+    for who in ("ours", "stable_baselines3"):
+        parts = [rows[f"pendulum_swingup/{who}/{part}"] for part in ("physics", "environment", "network", "learner")]
+        assert min(parts) > 0.0 and sum(parts) == pytest.approx(1.0, abs=0.1)  # medians of shares that sum to 1
+        assert rows[f"pendulum_swingup/{who}/rate"] > 0.0
+    assert result["ratio"]["stable_baselines3"] > 0.0
+    with pytest.raises(ConfigError, match="Did you mean 'arm_reach'"):
+        cli.call("bench", ["what=train", "tasks=[arm_reech]", f"out={tmp_path / 'x'}"])

@@ -136,3 +136,16 @@ def test_every_config_file_converts() -> None:
         law.check(models[law.robot])
         law.center(models[law.robot])
     assert RobotConfig
+
+
+def test_the_jobs_of_a_multirun_stand_where_out_says() -> None:
+    words = [cli.to_override(w, "train") for w in ("out=runs/a b", "seed=0,1", "hydra/launcher=joblib")]
+    assert words[-1] == "hydra/launcher=joblib"
+    overrides, folder = cli._sweep_folder("train", words)
+    assert folder == Path("runs/a b") and overrides == [
+        "++seed=0,1",
+        "hydra/launcher=joblib",
+        "hydra.sweep.dir='runs/a b'",
+    ]
+    assert cli._sweep_folder("train", ["hydra.sweep.dir=x"]) == (["hydra.sweep.dir=x"], Path("x"))
+    assert cli._sweep_folder("train", [])[1].parts[:2] == ("multirun", "train")

@@ -9,5 +9,6 @@ WHAT = {
     "render": "transfer.bench.render",
     "tick": "transfer.bench.tick",
     "identify": "transfer.bench.identify",
+    "train": "transfer.bench.train",
 }
 """what -> module, imported when it is asked for."""

@@ -5,6 +5,7 @@
     terrafirma bench what=tick                         # one tick of a controller onboard
     terrafirma bench what=render                       # labelled images, beside a bare renderer
     terrafirma bench what=identify                     # a minute of logs
+    terrafirma bench what=train                        # where a training's time goes, beside Stable-Baselines3's PPO
 
 Reads   nothing; peers that are not installed are named with their pip line (`pip install envpool`).
 Writes  result.json with rows (median, least, greatest) and ratio (ours / peer), and a figure of the scaling.
@@ -29,9 +30,9 @@ VOLATILE = ("rows", "ratio", "ratios", "scaling", "missing", "figure", "threads"
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
-    what: Literal["env", "render", "tick", "identify"] = "env"
+    what: Literal["env", "render", "tick", "identify", "train"] = "env"
     tasks: tuple[str, ...] | None = None
-    """env: `ant`, or names of tasks; default: the ant, then every task."""
+    """env: `ant`, or names of tasks; default: the ant, then every task. train: default pendulum and quadruped."""
     peers: tuple[str, ...] | None = None
     """env: envpool, sync, async (gymnasium), dummy, subproc (SB3); default: all on the ant, sync on the others."""
     simulations: int | None = None

@@ -161,6 +161,8 @@ def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
     teacher = Policy.load(run.input(existing(cfg.teacher, "teacher", "train")))
     if teacher.observation.cameras or (setting.vision is not None and setting.sight is None):
         raise ConfigError("teacher= needs a teacher without cameras, and a student that is trained without pictures.")
+    if cfg.start is not None:
+        raise ConfigError("start= with teacher= goes on by trial and error: give recipe.kl_weight, or leave it out.")
     if cfg.encoders != "frozen" or setting.augment is not None:
         raise ConfigError("teacher= teaches on frozen encoders; encoders= and symmetry=augment are for recipes.")
     settings = config.convert(DistillConfig, cfg.distill, "terrafirma train", "distill")
