@@ -25,8 +25,10 @@ from robot.drivers.wiring import Wiring, wiring
 from robot.spec import RobotSpec
 from robot.state import JointCommand, Sample
 
-OPEN_S = 0.3
-"""Time in which every motor must answer when the driver is opened."""
+OPEN_S = 0.5
+"""Time in which every motor must answer when the driver is opened, and when motors are enabled."""
+ANSWER_NS = 50_000_000
+"""Time for answers while stopping."""
 ODD_LIMIT = 10
 """Answers a second that nobody waited for; with more, what answers what is not known."""
 STILL_FOR_NS = 100_000_000
@@ -136,7 +138,7 @@ class MitDriver:
             now = time.monotonic_ns()
             try:
                 self._send(self._damping)
-                answered = not self._collect(now + 5_000_000)
+                answered = not self._collect(now + ANSWER_NS)
                 self._ledger.write_off()
             except DriverError as error:
                 trouble = error
@@ -162,13 +164,13 @@ class MitDriver:
 
     def _greet(self) -> None:
         """Every motor must answer the damping frame, which moves nothing."""
-        until = time.monotonic_ns() + round(OPEN_S * 1e9)
-        missing = list(self._wires.ids)
-        while missing and time.monotonic_ns() < until:
+        for _ in range(2):
             self._ledger.write_off()
             sent_ns = self._send(self._damping)
-            missing = self._collect(min(until, sent_ns + 50_000_000))
-        if missing:
+            missing = self._collect(sent_ns + round(OPEN_S * 1e9))
+            if not missing:
+                break
+        else:
             raise DriverError(
                 f"no answer from {', '.join(self._called(missing))} on CAN '{self._bus.channel}': check power, ids, "
                 "wiring and bit rate"
@@ -183,7 +185,7 @@ class MitDriver:
         self._drain(time.monotonic_ns() + 5_000_000)
         self._send(self._damping)
         self._send([mit.ENABLE] * len(self._motors))
-        missing = self._collect(time.monotonic_ns() + 100_000_000)
+        missing = self._collect(time.monotonic_ns() + round(OPEN_S * 1e9))
         self._ledger.write_off()
         if missing:
             raise DriverError(f"no answer to enabling from {', '.join(self._called(missing))}")

@@ -7,7 +7,7 @@ falls silent leaves them holding. Goal current (or PWM, where a servo has no cur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from robot.driver import DriverError, StaleState
 from robot.drivers import dynamixel_protocol as dxl
 from robot.drivers.dynamixel_protocol import COUNTS, REGISTERS, Packet
 from robot.drivers.feetech import check_servos
-from robot.drivers.serial_bus import SerialBus
+from robot.drivers.serial_bus import RECENT, Lengths, SerialBus
 from robot.drivers.servos import PositionServos, ServoState
 from robot.drivers.wiring import Wiring, wiring
 from robot.spec import RobotSpec
@@ -28,14 +28,14 @@ FIELDS = (
     "torque_enable", "hardware_error", "bus_watchdog", "present_velocity", "present_position", "input_voltage",
     "temperature",
 )  # fmt: skip
-SPARE = 2
+SPARE = RECENT + 1
 """Bytes at the end that only make the lengths differ from cycle to cycle."""
 SPEED_UNIT = 0.229 * 2.0 * np.pi / 60.0
 """[rad/s] of one count."""
 POSITION, EXTENDED, CURRENT_POSITION = 3, 4, 5
 TURNS = 256
 """Turns to either side that the modes EXTENDED and CURRENT_POSITION count."""
-GREET_S = 0.05
+GREET_S = 0.2
 TRIES = 4
 
 
@@ -46,7 +46,8 @@ class DynamixelServos:
 
     def __init__(self, bus: SerialBus, wires: Wiring, torque_limit: float, watchdog_s: float, hot_c: float) -> None:
         """DriverError unless every servo answers, is of a known model and in a position mode."""
-        self._bus, self._wires, self._hot_c, self._turn = bus, wires, hot_c, 0
+        self._bus, self._wires, self._hot_c = bus, wires, hot_c
+        self._lengths = Lengths()
         self._watchdog = min(127, max(1, round(watchdog_s / 0.02))) if watchdog_s else 0
         addresses = [a for f in FIELDS for a in range(REGISTERS[f].address, sum(REGISTERS[f][:2]))]
         self._size, spare = len(addresses), [REGISTERS["moving"].address] * SPARE
@@ -58,21 +59,19 @@ class DynamixelServos:
         self.multi_turn = bool((self.highest >= COUNTS).all())
 
     def state(self, timeout_s: float) -> ServoState:
-        """As ServoBus; a length in turn of three, so that an answer that comes a cycle late does not fit."""
-        self._turn = (self._turn + 1) % (SPARE + 1)
-        count = self._size + self._turn
-        sent_ns, packets = self._ask(dxl.sync_read(self._wires.ids, self._data_at[0], count), count, timeout_s)
+        """As ServoBus."""
+        sent_ns, blocks = self._read(self._data_at[0], self._size, timeout_s)
         rows = []
-        for name, id in zip(self._wires.names, self._wires.ids, strict=True):
-            values = self._fields(packets[id].data)
-            self._examine(name, packets[id].error, values)
+        for name, (error, block) in zip(self._wires.names, blocks, strict=True):
+            values = self._fields(block)
+            self._examine(name, error, values)
             rows.append((values["present_position"], values["present_velocity"] * SPEED_UNIT))
         position, velocity = np.array(rows, dtype=float).T
         return ServoState(sent_ns, position, velocity)
 
     def settings(self) -> list[tuple[int, int]]:
         """As ServoBus."""
-        return [(self._read(id, "torque_enable"), self._read(id, "goal_position")) for id in self._wires.ids]
+        return list(zip(self._registers("torque_enable"), self._registers("goal_position"), strict=True))
 
     def tell_goals(self, goals: Mapping[int, int]) -> None:
         """As ServoBus."""
@@ -89,30 +88,34 @@ class DynamixelServos:
 
     def _greet(self, k: int, name: str, torque_limit: float) -> int:
         """Check one servo, bound its torque, lay out its indirect data; where those begin."""
-        id, place = self._wires.ids[k], f"joint '{name}' (id {self._wires.ids[k]} on '{self._bus.port}')"
-        model = self._read(id, "model")
-        if model not in INDIRECT:
-            raise DriverError(
-                f"{place}: model {model} is none that this driver knows ({', '.join(map(str, INDIRECT))})"
-            )
-        if error := self._read(id, "hardware_error"):
+        id = self._wires.ids[k]
+        place = f"joint '{name}' (id {id} on '{self._bus.port}')"
+
+        def register(which: str) -> int:
+            return self._registers(which, (id,))[0]
+
+        def put(which: str, value: int) -> None:
+            self._write(id, REGISTERS[which].address, dxl.encode_value(value, REGISTERS[which]))
+
+        if (model := register("model")) not in INDIRECT:
+            known = ", ".join(map(str, INDIRECT))
+            raise DriverError(f"{place}: model {model} is none that this driver knows ({known})")
+        if error := register("hardware_error"):
             raise DriverError(f"{place} reports: {dxl.hardware_faults(error)}; reboot it or switch it off and on")
-        mode = self._read(id, "operating_mode")
-        if mode not in (POSITION, EXTENDED, CURRENT_POSITION):
+        if (mode := register("operating_mode")) not in (POSITION, EXTENDED, CURRENT_POSITION):
             raise DriverError(f"{place} is in operating mode {mode}; set register 11 to 3, 4 or 5, a position mode")
-        offset, wanted = self._read(id, "homing_offset"), self._wires.homing_offset[k]
+        offset, wanted = register("homing_offset"), self._wires.homing_offset[k]
         if wanted is not None and offset != wanted:
             raise DriverError(f"{place} has homing offset {offset}, its calibration {wanted}: calibrate it again")
         if mode == POSITION:
-            self.lowest[k], self.highest[k] = self._read(id, "min_position"), self._read(id, "max_position")
+            self.lowest[k], self.highest[k] = register("min_position"), register("max_position")
         else:
             self.lowest[k], self.highest[k] = -TURNS * COUNTS, TURNS * COUNTS
-        self._write(id, "bus_watchdog", 0)  # clears one that has tripped since the last run; goals are read-only then
+        put("bus_watchdog", 0)  # clears one that has tripped since the last run; goals are read-only then
         bound, most = ("goal_current", "current_limit") if mode == CURRENT_POSITION else ("goal_pwm", "pwm_limit")
-        self._write(id, bound, int(torque_limit * self._read(id, most)))
+        put(bound, int(torque_limit * register(most)))
         addresses, data = INDIRECT[model]
-        if self._read_at(id, addresses, len(self._layout)) != self._layout:
-            self._write_at(id, addresses, self._layout)  # refused while torque is on, and then named
+        self._write(id, addresses, self._layout)
         return data
 
     def _fields(self, block: bytes) -> dict[str, int]:
@@ -134,49 +137,48 @@ class DynamixelServos:
         if values["bus_watchdog"] < 0:
             raise DriverError(f"servo of joint '{name}' has stopped by its bus watchdog: the host was silent too long")
 
-    def _ask(
-        self, request: bytes, count: int, timeout_s: float, ids: tuple[int, ...] | None = None
-    ) -> tuple[int, dict[int, Packet]]:
-        """Status packets with `count` bytes from all ids (default: every servo); StaleState names the missing."""
-        ids = ids or self._wires.ids
+    def _read(
+        self, address: int, size: int, timeout_s: float, ids: tuple[int, ...] = ()
+    ) -> tuple[int, list[tuple[int, bytes]]]:
+        """When it was asked [ns], and (error, at least `size` bytes) of each id (default: of every servo).
+
+        StaleState names those that did not answer.
+        """
+        ids, count = ids or self._wires.ids, self._lengths.next(size)
 
         def fits(packet: Packet) -> bool:
             return packet.instruction == dxl.STATUS and len(packet.parameters) == count + 1
 
-        sent_ns, packets = self._bus.ask(request, ids, fits, timeout_s)
+        sent_ns, packets = self._bus.ask(dxl.sync_read(ids, address, count), ids, fits, timeout_s)
         missing = [f"'{self._wires.named(id)[0]}' (id {id})" for id in ids if id not in packets]
         if missing:
             raise StaleState(f"no answer in time from {', '.join(missing)}")
-        return sent_ns, packets
+        return sent_ns, [(packets[id].error, packets[id].data) for id in ids]
 
-    def _insist(self, ask: Callable[[], dict[int, Packet]]) -> dict[int, Packet]:
-        """Ask again while an answer is missing; outside the loop there is time for it."""
+    def _insist(self, address: int, size: int, ids: tuple[int, ...] = ()) -> list[bytes]:
+        """Read registers, and again while an answer is missing; outside the loop there is time for it."""
         for left in reversed(range(TRIES)):
             try:
-                return ask()
+                return [block[:size] for _, block in self._read(address, size, GREET_S, ids)[1]]
             except StaleState as error:
                 if not left:
                     raise DriverError(f"{error}: check power, ids, wiring and baud rate") from error
         raise AssertionError
 
-    def _read_at(self, id: int, address: int, count: int) -> bytes:
-        request = dxl.read(id, address, count)
-        return self._insist(lambda: self._ask(request, count, GREET_S, (id,))[1])[id].data
-
-    def _read(self, id: int, name: str) -> int:
+    def _registers(self, name: str, ids: tuple[int, ...] = ()) -> list[int]:
         register = REGISTERS[name]
-        return dxl.decode_value(self._read_at(id, register.address, register.size), register)
+        return [dxl.decode_value(b, register) for b in self._insist(register.address, register.size, ids)]
 
-    def _write_at(self, id: int, address: int, data: bytes) -> None:
-        """Write, and see that the servo took it."""
-        request = dxl.write(id, address, data)
-        status = self._insist(lambda: self._ask(request, 0, GREET_S, (id,))[1])[id]
-        if result := status.error & ~dxl.ALERT:
-            told = dxl.RESULTS.get(result, f"error {result}")
-            raise DriverError(f"servo {id} does not take a write at register {address}: {told}")
-
-    def _write(self, id: int, name: str, value: int) -> None:
-        self._write_at(id, REGISTERS[name].address, dxl.encode_value(value, REGISTERS[name]))
+    def _write(self, id: int, address: int, data: bytes) -> None:
+        """Write, and see that the servo took it: by what it holds then, for an acknowledgement may be an older one."""
+        for _ in range(TRIES):
+            self._bus.tell(dxl.sync_write({id: data}, address))
+            if self._insist(address, len(data), (id,)) == [data]:
+                return
+        raise DriverError(
+            f"joint '{self._wires.named(id)[0]}' (id {id} on '{self._bus.port}') does not take register {address}: "
+            "its torque is on from an earlier run; switch it off and on"
+        )
 
     def _tell(self, name: str, values: Mapping[int, int]) -> None:
         register = REGISTERS[name]

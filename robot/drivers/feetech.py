@@ -6,7 +6,7 @@ goals. Only RAM registers are written; what is in the EEPROM (id, mode, homing o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +15,8 @@ import numpy as np
 from robot.config import ConfigError
 from robot.driver import DriverError, StaleState
 from robot.drivers import feetech_protocol as sts
-from robot.drivers.feetech_protocol import COUNTS, REGISTERS, Frame
-from robot.drivers.serial_bus import SerialBus
+from robot.drivers.feetech_protocol import COUNTS, REGISTERS
+from robot.drivers.serial_bus import Lengths, SerialBus
 from robot.drivers.servos import PositionServos, ServoState
 from robot.drivers.wiring import RAD_PER_COUNT, Wiring, wiring
 from robot.spec import RobotSpec
@@ -24,7 +24,7 @@ from robot.spec import RobotSpec
 MODELS = {777: "STS3215", 2825: "STS3250"}
 BLOCK, BLOCK_SIZE = 56, 10
 """The feedback registers: position, velocity, load, voltage, temperature, a flag, status."""
-GREET_S = 0.05
+GREET_S = 0.2
 TRIES = 4
 HIGH_RESOLUTION_SPEED = 0x04
 """Bit of `phase`: speeds count single counts a second, not fifties."""
@@ -37,35 +37,29 @@ class FeetechServos:
 
     def __init__(self, bus: SerialBus, wires: Wiring, torque_limit: float, acceleration: int, hot_c: float) -> None:
         """DriverError unless every servo answers, is in position mode and has the homing offset of its calibration."""
-        self._bus, self._wires, self._hot_c, self._turn = bus, wires, hot_c, 0
+        self._bus, self._wires, self._hot_c = bus, wires, hot_c
+        self._lengths = Lengths()  # an echoed sync read is from the broadcast id: it fits no servo
         n = len(wires.ids)
         self.lowest, self.highest = np.zeros(n), np.full(n, COUNTS - 1.0)
-        self._unit = np.ones(n)
+        self._unit = np.array([self._greet(name, id) for name, id in zip(wires.names, wires.ids, strict=True)])
         """Counts/s that one count of a speed register means."""
-        for k, name in enumerate(wires.names):
-            self._greet(k, name)
         share = sts.encode_value(round(1000 * torque_limit), REGISTERS["torque_limit"])
         self._tell("torque_limit", dict.fromkeys(wires.ids, share))
         self._tell("acceleration", dict.fromkeys(wires.ids, bytes([acceleration])))
 
     def state(self, timeout_s: float) -> ServoState:
-        """As ServoBus; a length in turn of three, so that an answer that comes a cycle late does not fit."""
-        self._turn = (self._turn + 1) % 3
-        count = BLOCK_SIZE + self._turn
-        sent_ns, frames = self._ask(sts.sync_read(self._wires.ids, BLOCK, count), count, timeout_s)
-        blocks = [frames[id].parameters for id in self._wires.ids]
-        for name, id, block in zip(self._wires.names, self._wires.ids, blocks, strict=True):
-            self._examine(name, frames[id].code | sts.field(block, BLOCK, "status"), block)
-        position = [sts.field(b, BLOCK, "present_position") for b in blocks]
-        velocity = np.array([sts.field(b, BLOCK, "present_velocity") for b in blocks])
+        """As ServoBus."""
+        sent_ns, blocks = self._read(BLOCK, BLOCK_SIZE, timeout_s)
+        for name, (error, block) in zip(self._wires.names, blocks, strict=True):
+            self._examine(name, error | sts.field(block, BLOCK, "status"), block)
+        position = [sts.field(b, BLOCK, "present_position") for _, b in blocks]
+        velocity = np.array([sts.field(b, BLOCK, "present_velocity") for _, b in blocks])
         return ServoState(sent_ns, np.array(position, dtype=float), velocity * self._unit * RAD_PER_COUNT)
 
     def settings(self) -> list[tuple[int, int]]:
         """As ServoBus."""
-        start, count = REGISTERS["torque_enable"].address, 4
-        request = sts.sync_read(self._wires.ids, start, count)
-        frames = self._insist(lambda: self._ask(request, count, GREET_S)[1])
-        blocks = [frames[id].parameters for id in self._wires.ids]
+        start = REGISTERS["torque_enable"].address
+        blocks = self._insist(start, 4)
         return [(sts.field(b, start, "torque_enable"), sts.field(b, start, "goal_position")) for b in blocks]
 
     def tell_goals(self, goals: Mapping[int, int]) -> None:
@@ -80,45 +74,47 @@ class FeetechServos:
         """As ServoBus."""
         self._bus.close()
 
-    def _greet(self, k: int, name: str) -> None:
-        """Check one servo's model, mode and homing offset, and learn the unit of its speed."""
-        id, place = self._wires.ids[k], f"joint '{name}' (id {self._wires.ids[k]} on '{self._bus.port}')"
+    def _greet(self, name: str, id: int) -> float:
+        """Check one servo's model, mode and homing offset; how many counts/s one count of its speed means."""
+        place = f"joint '{name}' (id {id} on '{self._bus.port}')"
 
         def register(which: str) -> int:
-            size = max(3, REGISTERS[which].size)  # never two bytes: an echo of the question has as many
-            request = sts.read(id, REGISTERS[which].address, size)
-            frames = self._insist(lambda: self._ask(request, size, GREET_S, (id,))[1])
-            return sts.field(frames[id].parameters, REGISTERS[which].address, which)
+            address, size, _ = REGISTERS[which]
+            return sts.field(self._insist(address, size, (id,))[0], address, which)
 
         if (model := register("model")) not in MODELS:
             raise DriverError(f"{place}: model {model} is none that this driver knows ({', '.join(MODELS.values())})")
         if mode := register("mode"):
             raise DriverError(f"{place} is in mode {mode}; set register 33 to 0, position")
-        offset, wanted = register("homing_offset"), self._wires.homing_offset[k]
+        offset, wanted = register("homing_offset"), self._wires.homing_offset[self._wires.ids.index(id)]
         if wanted is not None and offset != wanted:
             raise DriverError(f"{place} has homing offset {offset}, its calibration {wanted}: calibrate it again")
-        self._unit[k] = 1.0 if register("phase") & HIGH_RESOLUTION_SPEED else 50.0
+        return 1.0 if register("phase") & HIGH_RESOLUTION_SPEED else 50.0
 
-    def _insist(self, ask: Callable[[], dict[int, Frame]]) -> dict[int, Frame]:
-        """Ask again while an answer is missing; outside the loop there is time for it."""
+    def _insist(self, address: int, size: int, ids: tuple[int, ...] = ()) -> list[bytes]:
+        """Read registers, and again while an answer is missing; outside the loop there is time for it."""
         for left in reversed(range(TRIES)):
             try:
-                return ask()
+                return [block for _, block in self._read(address, size, GREET_S, ids)[1]]
             except StaleState as error:
                 if not left:
                     raise DriverError(f"{error}: check power, ids, wiring and baud rate") from error
         raise AssertionError
 
-    def _ask(
-        self, request: bytes, count: int, timeout_s: float, ids: tuple[int, ...] | None = None
-    ) -> tuple[int, dict[int, Frame]]:
-        """Answers of `count` bytes from all ids (default: every servo); StaleState names those that are missing."""
-        ids = ids or self._wires.ids
+    def _read(
+        self, address: int, size: int, timeout_s: float, ids: tuple[int, ...] = ()
+    ) -> tuple[int, list[tuple[int, bytes]]]:
+        """When it was asked [ns], and (error, at least `size` bytes) of each id (default: of every servo).
+
+        StaleState names those that did not answer.
+        """
+        ids, count = ids or self._wires.ids, self._lengths.next(size)
+        request = sts.sync_read(ids, address, count)
         sent_ns, frames = self._bus.ask(request, ids, lambda f: len(f.parameters) == count, timeout_s)
         missing = [f"'{self._wires.named(id)[0]}' (id {id})" for id in ids if id not in frames]
         if missing:
             raise StaleState(f"no answer in time from {', '.join(missing)}")
-        return sent_ns, frames
+        return sent_ns, [(frames[id].code, frames[id].parameters) for id in ids]
 
     def _examine(self, name: str, error: int, block: bytes) -> None:
         """DriverError when a servo reports a fault or is hot."""

@@ -1,19 +1,36 @@
 """A half-duplex servo bus on a serial port: one question, then its answers, and nothing else counts.
 
 What an earlier question left behind is thrown away before the next is sent, and an answer must come from a servo that
-was asked and have the length that was asked for. The drivers ask for another length each time, so that an answer that
-comes a cycle late fits no question, and never for as many bytes as the question has, so that an adapter's echo of the
-question fits none either.
+was asked and have the length that was asked for. The drivers ask for another length each time (Lengths), so that an
+answer that comes late fits no later question; and they ask by sync reads, whose echo from an adapter is no answer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from robot.driver import DriverError
+
+RECENT = 4
+"""Answers that are this many questions late are still told from new ones; what is later was thrown away."""
+
+
+class Lengths:
+    """Chooses how many bytes to ask for, so that no answer to one of the last questions fits the next."""
+
+    def __init__(self) -> None:
+        self._recent = deque[int](maxlen=RECENT)
+
+    def next(self, least: int) -> int:
+        """`least`, or up to RECENT + 1 more."""
+        count = next(n for n in itertools.count(least) if n not in self._recent)
+        self._recent.append(count)
+        return count
 
 
 class Answer(Protocol):
@@ -45,7 +62,7 @@ class SerialBus:
         self.odd = 0
         """Answers that fitted no question."""
         try:
-            self._serial = serial.Serial(port, baud, timeout=0.002, write_timeout=0.05, exclusive=True)
+            self._serial = serial.Serial(port, baud, timeout=0.002, write_timeout=0.5, exclusive=True)
         except (OSError, ValueError) as error:
             raise DriverError(f"serial port '{port}' cannot be opened at {baud} baud: {error}") from error
 

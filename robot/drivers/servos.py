@@ -26,7 +26,7 @@ Array = npt.NDArray[np.float64]
 
 OFF, ON, DAMPED = 0, 1, 2
 """Values of both protocols' torque register; DAMPED is Feetech's."""
-FRESH_S = 0.05
+FRESH_S = 0.1
 """Time for a reading that the driver itself needs."""
 TRIES = 4
 
@@ -90,7 +90,8 @@ class PositionServos:
         settings = bus.settings()
         self._torque = np.array([t for t, _ in settings])
         self._goal = np.array([g for _, g in settings])
-        self._take(bus.state(FRESH_S * TRIES))
+        if (trouble := self._refresh()) is not None:
+            raise DriverError(str(trouble)) from trouble
         self._check_travel()
 
     def now_ns(self) -> int:
