@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import time
 from typing import Any
@@ -74,5 +73,9 @@ class CanBus:
 
     def close(self) -> None:
         """Release the interface."""
-        with contextlib.suppress(self._can.CanError, OSError):  # it may be gone already
+        try:
             self._bus.shutdown()
+        except (self._can.CanError, OSError):  # it is gone; python-can's slcan then leaves the port open
+            self._bus._is_shutdown = True
+            if (port := getattr(self._bus, "serialPortOrig", None)) is not None:
+                port.close()
