@@ -64,6 +64,9 @@ class Driver(Protocol):
 
 DRIVERS = {
     "replay": "robot.drivers.replay:ReplayDriver",
+    "can": "robot.drivers.can_mit:MitDriver",
+    "feetech": "robot.drivers.feetech:FeetechDriver",
+    "dynamixel": "robot.drivers.dynamixel:DynamixelDriver",
 }
 """name -> `module:class`; further ones come from the entry-point group `terrafirma.drivers` (sim, surrogate)."""
 

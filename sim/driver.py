@@ -224,6 +224,12 @@ class SimDriver:
         """No further calls; safe to call twice."""
         self._closed = True
 
+    def truth(self) -> Joints:
+        """What the joints really do now, without sensors: for emulators and tests, never for a controller."""
+        plant = self._plant
+        position, velocity, effort = plant.position[0], plant.velocity[0], plant.effort[0].copy()
+        return Joints(names=self.spec.joint_names, t_ns=self._now, position=position, velocity=velocity, effort=effort)
+
     def _check_open(self) -> None:
         if self._closed:
             raise DriverError("the simulated driver is closed; open it again")
