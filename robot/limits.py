@@ -1,5 +1,7 @@
 """Limits: which part of a wish an actuator may be given. Position, velocity, torque, rate, in that order.
 
+Torque is the motor's whole torque, its own gains at the measured state included, and so is its rate of change.
+
 A wish that is inside all of them passes as it is, and is found to be so in one walk over the joints: on the few numbers
 of a tick that is quicker than array operations.
 """
@@ -45,7 +47,8 @@ class Limits:
 
     def reset(self) -> None:
         """Begin a run: the first command is slewed from no torque and from the measured pose."""
-        self._effort = np.zeros(len(self.names))
+        self._last = np.zeros(len(self.names))
+        """[N m] of the command before, the motor's own gains included."""
         self._position: Array | None = None
 
     def refuse_state(self, joints: Joints) -> tuple[str, str] | None:
@@ -81,7 +84,7 @@ class Limits:
         """
         gains = any(command.kp.tolist()) or any(command.kd.tolist())
         if not gains and self._fits(command.effort, joints, share):
-            self._effort = command.effort
+            self._last = command.effort
             return command, ()
         clipped: list[str] = []
         position, velocity, effort = command.position, command.velocity, command.effort
@@ -98,18 +101,21 @@ class Limits:
             bottom, top = self._brakes(joints)
             effort = self._clip(effort, bottom, top, "travel", clipped)
             low, high = np.clip(bottom, low, high), np.clip(top, low, high)
-        effort = self._clip(effort, low, high, "torque", clipped)
+        own, slew = np.zeros(len(self.names)), self._slew
         if gains:
-            wish = replace(command, position=position, velocity=velocity, effort=effort)
-            effort = self._bound_total(wish, joints, low, high)
-        effort = self._clip(effort, self._effort - self._slew, self._effort + self._slew, "rate", clipped)
-        self._effort = effort
+            own = self._own(replace(command, position=position, velocity=velocity), joints)
+            brakes = (command.kp == 0) & (velocity == 0) & (effort == 0)
+            slew = np.where(brakes, np.inf, slew)  # pure damping, the safe action, comes at once
+        total = self._clip(effort + own, low, high, "torque", clipped)
+        total = self._clip(total, self._last - slew, self._last + slew, "rate", clipped)
+        self._last = total
+        effort = total - own if gains else total
         return replace(command, position=position, velocity=velocity, effort=effort), tuple(clipped)
 
     def _fits(self, effort: Array, joints: Joints, share: float) -> bool:
         """Whether a torque command needs no clipping at all, as nearly every one in a run."""
         rows = zip(
-            effort.tolist(), self._effort.tolist(), joints.position.tolist(), joints.velocity.tolist(), self._bounds,
+            effort.tolist(), self._last.tolist(), joints.position.tolist(), joints.velocity.tolist(), self._bounds,
             strict=True,
         )  # fmt: skip
         for wish, last, q, v, (_, lowest, highest, torque, slew) in rows:
@@ -134,11 +140,10 @@ class Limits:
         )
         return bottom, top
 
-    def _bound_total(self, c: JointCommand, joints: Joints, low: Array, high: Array) -> Array:
-        """Feed-forward that keeps the motor's whole torque within bounds, its own gains included."""
+    def _own(self, c: JointCommand, joints: Joints) -> Array:
+        """(n_joints,) [N m] of the motors' own gains, where we bound their torque."""
         own = c.kp * (c.position - joints.position) + c.kd * (c.velocity - joints.velocity)
-        bounded = np.clip(own + c.effort, low, high) - own
-        return np.where(self._host_torque & ((c.kp > 0) | (c.kd > 0)), bounded, c.effort)
+        return np.where(self._host_torque, own, 0.0)
 
     def _clip(self, value: Array, low: Array, high: Array, what: str, clipped: list[str]) -> Array:
         inside = np.minimum(np.maximum(value, low), high)

@@ -308,6 +308,7 @@ class ControlLoop:
             return self.recorder.close()
         except OSError as error:
             self.safety.trip(self.driver.now_ns(), "recorder", f"the log cannot be written ({error.strerror})")
+            self.state = "fault"
             return None
 
     def _stop(self, reason: StopReason) -> None:

@@ -163,6 +163,8 @@ class Recorder:
         t_ns = 0
         while self._queue:
             channel, components, t_ns, value = self._queue.popleft()
+            if self._file is not None and self._file.size() > self._part_bytes:
+                self._try(self._next_part)
             if self._file is not None:
                 self._try(self._file.row, channel, components, t_ns, value)
             self._written += _bytes(value)
@@ -171,7 +173,7 @@ class Recorder:
             self._try(self._settle, t_ns)
 
     def _settle(self, t_ns: int) -> None:
-        """What is due after the queue is empty: tell of dropped rows, flush, sync, begin another part."""
+        """What is due after the queue is empty: tell of dropped rows, flush, sync."""
         assert self._file is not None
         if self.dropped > self._told:
             self._file.row("event", (), t_ns, f"recorder: {self.dropped - self._told} rows dropped, the queue was full")
@@ -180,7 +182,10 @@ class Recorder:
         if time.monotonic() - self._synced >= SYNC_S:
             self._file.sync()
             self._synced = time.monotonic()
-        if self._file.size() > self._part_bytes:
+
+    def _next_part(self) -> None:
+        """End the file and begin another one."""
+        if self._file is not None:
             self._file.finish()
             part = self.path.with_suffix(f".{len(self._parts)}{self.path.suffix}")
             head = replace(self._head, meta={**self._head.meta, "part": str(len(self._parts))})

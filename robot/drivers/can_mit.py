@@ -8,6 +8,7 @@ then are they disabled, for a motor that is disabled while it moves lets the arm
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from robot.drivers.mit_protocol import MitError, State
 from robot.drivers.readings import STILL, Readings, wait
 from robot.drivers.wiring import Wiring, wiring
 from robot.spec import RobotSpec
-from robot.state import JointCommand, Sample
+from robot.state import Health, JointCommand, Sample
 
 OPEN_S = 0.5
 """Time in which every motor must answer when the driver is opened, and when motors are enabled."""
@@ -236,7 +237,9 @@ class MitDriver:
                 raise DriverError(f"motor of joint '{name}' has {state.temperature:.0f} °C; hot_c is {self._hot_c:g}")
         position, velocity, torque = np.array([s[1:4] for s in states]).T
         joints = self._readings.take(t_ns, position, velocity, torque)
-        return Sample(t_ns=time.monotonic_ns(), joints=joints)
+        celsius = [math.nan if s.temperature is None else s.temperature for s in states]
+        health = Health(temperature=np.array(celsius), voltage=np.full(len(states), math.nan))
+        return Sample(t_ns=time.monotonic_ns(), joints=joints, health=health)
 
     def _still(self) -> bool:
         return all(s is not None and abs(s.velocity) <= STILL for s in self._states)

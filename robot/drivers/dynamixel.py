@@ -65,9 +65,9 @@ class DynamixelServos:
         for name, (error, block) in zip(self._wires.names, blocks, strict=True):
             values = self._fields(block)
             self._examine(name, error, values)
-            rows.append((values["present_position"], values["present_velocity"] * SPEED_UNIT))
-        position, velocity = np.array(rows, dtype=float).T
-        return ServoState(sent_ns, position, velocity)
+            rows.append([values[n] for n in ("present_position", "present_velocity", "temperature", "input_voltage")])
+        position, velocity, temperature, decivolts = np.array(rows, dtype=float).T
+        return ServoState(sent_ns, position, velocity * SPEED_UNIT, temperature, 0.1 * decivolts)
 
     def settings(self) -> list[tuple[int, int]]:
         """As ServoBus."""

@@ -52,9 +52,10 @@ class FeetechServos:
         sent_ns, blocks = self._read(BLOCK, BLOCK_SIZE, timeout_s)
         for name, (error, block) in zip(self._wires.names, blocks, strict=True):
             self._examine(name, error | sts.field(block, BLOCK, "status"), block)
-        position = [sts.field(b, BLOCK, "present_position") for _, b in blocks]
-        velocity = np.array([sts.field(b, BLOCK, "present_velocity") for _, b in blocks])
-        return ServoState(sent_ns, np.array(position, dtype=float), velocity * self._unit * RAD_PER_COUNT)
+        names = ("present_position", "present_velocity", "present_temperature", "present_voltage")
+        rows = np.array([[sts.field(b, BLOCK, n) for n in names] for _, b in blocks], dtype=float)
+        position, velocity, temperature, decivolts = rows.T
+        return ServoState(sent_ns, position, velocity * self._unit * RAD_PER_COUNT, temperature, 0.1 * decivolts)
 
     def settings(self) -> list[tuple[int, int]]:
         """As ServoBus."""

@@ -20,7 +20,7 @@ from robot.driver import DriverError, StopReason
 from robot.drivers.readings import STILL, Readings, wait
 from robot.drivers.wiring import MIDDLE, RAD_PER_COUNT, Wiring
 from robot.spec import RobotSpec
-from robot.state import JointCommand, Sample
+from robot.state import Health, JointCommand, Sample
 
 Array = npt.NDArray[np.float64]
 
@@ -39,6 +39,10 @@ class ServoState(NamedTuple):
     """[counts]."""
     velocity: Array
     """[rad/s]."""
+    temperature: Array
+    """[°C]."""
+    voltage: Array
+    """[V]."""
 
 
 class ServoBus(Protocol):
@@ -235,7 +239,8 @@ class PositionServos:
     def _take(self, state: ServoState) -> Sample:
         position = (state.position - MIDDLE) * RAD_PER_COUNT
         joints = self._readings.take(state.t_ns, position, state.velocity, np.full(len(position), np.nan))
-        return Sample(t_ns=time.monotonic_ns(), joints=joints)
+        health = Health(temperature=state.temperature, voltage=state.voltage)
+        return Sample(t_ns=time.monotonic_ns(), joints=joints, health=health)
 
     def _said(self, c: JointCommand, torque: npt.NDArray[np.int_]) -> JointCommand:
         """What the servos do: their own gains about the goal, and no torque that was asked for besides."""

@@ -88,6 +88,6 @@ def make_server(options: EmulatorOptions) -> tuple[Server, Body]:
     spec = robot.spec
     sim = SimDriver.from_config(spec, robot=robot, posterior=options.posterior, seed=options.seed, start=options.start)
     wires = wiring(spec, options.ids, options.direction, options.zero)
-    body = Body(World(sim, wires, time.monotonic_ns()), Faults(options.seed))
+    body = Body(World(sim, wires, time.monotonic_ns(), options.seed), Faults(options.seed))
     line, motors = make_line(options), make_motors(options, spec, body)
     return Server(line, motors, body, control_path(options.port), options.parent), body

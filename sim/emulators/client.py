@@ -41,10 +41,10 @@ def tell(port: Path, words: str, timeout_s: float = 10.0) -> str:
 
 
 class Emulator:
-    """An emulator that runs in another process."""
+    """The emulator at a port, as those see it who control it."""
 
-    def __init__(self, port: Path, process: subprocess.Popen[str]) -> None:
-        self.port, self.process = port, process
+    def __init__(self, port: Path) -> None:
+        self.port = port
 
     def fault(self, kind: str, joint: str | None = None, seconds: float = 1e6, amount: float | None = None) -> None:
         """Begin a trouble of sim.emulators.faults.KINDS."""
@@ -64,10 +64,9 @@ class Emulator:
             with np.load(path) as data:
                 return {name: data[name] for name in ("states", "orders")}
 
-    def forget(self) -> None:
-        """End all troubles and begin a new record."""
-        self.tell("clear")
-        self.tell("forget")
+    def rest(self) -> None:
+        """Begin again: no troubles, nothing recorded, motors off, the robot at its start and at rest."""
+        self.tell("rest")
 
 
 @contextlib.contextmanager
@@ -89,7 +88,7 @@ def emulate(**options: Any) -> Iterator[Emulator]:
             assert process.stdout is not None and process.stderr is not None
             if not process.stdout.readline().startswith("ready"):
                 raise ConfigError(f"the emulator did not start: {process.stderr.read().strip()}")
-            yield Emulator(port, process)
+            yield Emulator(port)
         finally:
             process.terminate()
             try:

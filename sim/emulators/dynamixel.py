@@ -57,6 +57,11 @@ class DynamixelServos:
                 self._set(k, "goal_position", here)
                 self._drive(k, now_ns)
 
+    def restart(self) -> None:
+        """As Motors."""
+        for k in range(len(self.tables)):
+            self._forget(k)
+
     def _addressed(self, packet: Packet) -> list[int]:
         if packet.instruction == dxl.SYNC_READ:
             return [self._ids[id] for id in packet.parameters[4:] if id in self._ids]

@@ -24,7 +24,7 @@ KINDS = {
     "unplugged": "the port is gone (serial)",
     "brown_out": "a motor restarts, and has forgotten what it was told",
     "hot": "a motor reports more than 100 °C",
-    "wrapped": "a motor's position is a turn of its encoder off",
+    "wrapped": "a servo's position is a turn of its encoder off (MIT motors wrap by themselves)",
     "wrong_direction": "a motor turns against its torque",
 }
 """kind -> what happens."""

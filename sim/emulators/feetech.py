@@ -46,6 +46,12 @@ class FeetechServos:
         """As Motors."""
         self._body.tick(now_ns, self._forget)
 
+    def restart(self) -> None:
+        """As Motors; the supply has recovered."""
+        for k in range(len(self.tables)):
+            self._forget(k)
+            self._set(k, "present_voltage", DEFAULTS["present_voltage"])
+
     def _addressed(self, frame: Frame) -> list[int]:
         if frame.code == sts.SYNC_READ:
             return [self._ids[id] for id in frame.parameters[2:] if id in self._ids]

@@ -37,6 +37,11 @@ class MitMotors:
         """As Motors."""
         self._body.tick(now_ns, self._forget)
 
+    def restart(self) -> None:
+        """As Motors."""
+        for k in range(len(self.enabled)):
+            self._forget(k)
+
     def _forget(self, k: int) -> None:
         self.enabled[k] = False
         self._body.world.order(k)
@@ -48,22 +53,19 @@ class MitMotors:
             return
         true = self._body.world.motor(k)[0]
         # a position is wanted in the motor's own count, which starts at its zero and wraps
-        position = true + (c.position - self._count(k, true, now_ns))
+        position = true + (c.position - self._count(k, true))
         self._body.order(k, now_ns, True, position=position, velocity=c.velocity, effort=c.torque, kp=c.kp, kd=c.kd)
 
-    def _count(self, k: int, position: float, now_ns: int) -> float:
+    def _count(self, k: int, position: float) -> float:
         """The position that the motor reports: it wraps at the ends of its range."""
         top = self._motors[k].position
-        off = 2.0 * top if self._body.faults.on("wrapped", k, now_ns) else 0.0
-        return (position - self._zero[k] + off + top) % (2.0 * top) - top + (off if off else 0.0)
+        return (position - self._zero[k] + top) % (2.0 * top) - top
 
     def _state(self, k: int, now_ns: int) -> Reply:
         position, velocity, torque = self._body.sense(k, now_ns)
         motor, id = self._motors[k], self._body.world.wires.ids[k]
         celsius = self._body.temperature(k, now_ns)
         hot = celsius > ROOM_C
-        state = State(
-            id, self._count(k, position, now_ns), velocity, torque, celsius if self._long or hot else None, int(hot)
-        )
+        state = State(id, self._count(k, position), velocity, torque, celsius if self._long or hot else None, int(hot))
         foreign = mit.encode_state(State(120, 1.0, 0.0, 0.0, None, 0), motor)
         return Reply(k, mit.encode_state(state, motor), foreign)

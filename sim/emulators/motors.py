@@ -45,6 +45,10 @@ class Motors(Protocol):
         """What motors do by themselves: restart, stop by their own watchdog."""
         ...
 
+    def restart(self) -> None:
+        """Switch all motors off and on again."""
+        ...
+
 
 @dataclass
 class Record:
@@ -71,7 +75,15 @@ class Body:
     record: Record = field(default_factory=Record)
 
     def __post_init__(self) -> None:
+        self.rest()
+
+    def rest(self) -> None:
+        """Begin again, without troubles and without a past."""
         n = len(self.world.wires.ids)
+        self.faults.clear()
+        self.record.states.clear()
+        self.record.orders.clear()
+        self.world.rest()
         self._away_until = [0] * n
         self._frozen: dict[int, tuple[float, float, float]] = {}
         self._down = [False] * n

@@ -104,7 +104,7 @@ class Server:
                         self._control.sendto(answer.encode(), sender)
 
     def obey(self, words: str) -> str:
-        """`fault KIND joint=NAME seconds=S amount=A`, `clear`, `record FILE.npz`, `forget`, `ping`, `quit`."""
+        """`fault KIND joint=NAME seconds=S amount=A`, `clear`, `record FILE.npz`, `forget`, `rest`, `ping`, `quit`."""
         verb, *rest = words.split()
         if verb == "fault" and rest:
             self._body.faults.add(self._fault(rest[0], dict(w.partition("=")[::2] for w in rest[1:])))
@@ -115,6 +115,10 @@ class Server:
         elif verb == "forget":
             self._body.record.states.clear()
             self._body.record.orders.clear()
+        elif verb == "rest":
+            self._queue.clear()
+            self._body.rest()
+            self._motors.restart()
         elif verb == "quit":
             self._quit = True
         elif verb != "ping":

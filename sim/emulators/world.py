@@ -11,16 +11,16 @@ from sim.driver import SimDriver
 
 Array = npt.NDArray[np.float64]
 
-MOST_BEHIND_NS = 100_000_000
+MOST_BEHIND_NS = 20_000_000
 """A machine that is too slow loses simulated time beyond this, rather than run after it for ever."""
 
 
 class World:
     """One simulated robot whose motors have ids, directions and zeros of their own: the true wiring."""
 
-    def __init__(self, sim: SimDriver, wires: Wiring, now_ns: int) -> None:
+    def __init__(self, sim: SimDriver, wires: Wiring, now_ns: int, seed: int) -> None:
         n = len(wires.ids)
-        self._sim, self.wires = sim, wires
+        self._sim, self.wires, self._seed = sim, wires, seed
         self._offset_ns = sim.now_ns() - now_ns
         self._orders = np.zeros((5, n))
         """position, velocity, effort, kp, kd of each joint, in the joint's sense."""
@@ -28,6 +28,13 @@ class World:
         self.reversed = np.ones(n)
         """-1 for a motor that turns against its torque."""
         self.joints = sim.truth()
+
+    def rest(self) -> None:
+        """Begin again: the same robot, at its start, at rest, without orders."""
+        self._sim.restart(self._seed)
+        self._orders[:] = 0.0
+        self._changed, self.reversed[:] = True, 1.0
+        self.joints = self._sim.truth()
 
     def advance(self, now_ns: int) -> Joints:
         """Simulate up to now; what the joints really do."""

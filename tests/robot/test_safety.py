@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from robot.comparison import torque_of
 from robot.limits import Limits
 from robot.monitor import Monitor
 from robot.safety import Safety, SafetyConfig
@@ -274,26 +275,37 @@ def test_limits_are_applied_in_their_order(two_link: RobotSpec) -> None:
     """Position, then velocity, then torque, then rate: what the first let through the last still slews."""
     limits = Limits(two_link, PERIOD)
     wish = dataclasses.replace(servo((9.0, 9.0), kp=100.0, velocity=50.0), effort=np.full(2, 9.0))
-    command, clipped = limits.apply(wish, joints((1.0, 1.95)))
+    reading = joints((1.0, 1.95))
+    command, clipped = limits.apply(wish, reading)
     kinds = [c.split("/")[0] for c in clipped]
     assert list(dict.fromkeys(kinds)) == ["position", "velocity", "speed", "torque", "rate"]
-    assert command.position[1] == 2.0 and np.abs(command.effort).max() <= 1.0  # 100 N m/s x 10 ms
+    assert command.position[1] == 2.0
+    assert np.abs(torque_of(command, reading.position, reading.velocity)).max() <= 1.0 + 1e-12  # 100 N m/s x 10 ms
+
+
+def test_pure_damping_comes_at_once_whatever_was_before(two_link: RobotSpec) -> None:
+    limits, reading = Limits(two_link, PERIOD), joints((0.0, 0.0), (1.5, -0.9))
+    limits.apply(effort(1.0, 1.0), reading)
+    brake = JointCommand.damping(two_link.joint_names, 0, np.ones(2))
+    command, clipped = limits.apply(brake, reading)
+    np.testing.assert_array_equal(command.effort, [0.0, 0.0])
+    assert clipped == () and command.kd.tolist() == [1.0, 1.0]
 
 
 def test_guard_keeps_every_command_inside_the_limits_whatever_is_asked(two_link: RobotSpec) -> None:
-    """Twenty thousand random wishes at random states: none leaves the torque limit, the travel or the slew."""
+    """Random wishes, with and without gains, at random states: none leaves the torque limit, the travel or the slew."""
     rng, safety = np.random.default_rng(0), Safety(two_link, PERIOD)
-    limit, slew = two_link.effort_limits, 1.0 + 1e-12
+    limit, slew = two_link.effort_limits, 1.0 + 1e-9
     last = np.zeros(2)
-    for k in range(20_000):
+    for k in range(1_500):
         reading = joints(tuple(rng.uniform(-3, 3, 2)), tuple(rng.uniform(-10, 10, 2)), t=k)
+        wish = effort(*rng.normal(size=2) * 10.0 ** rng.integers(-2, 6))
         if rng.random() < 0.5:
-            wish = effort(*rng.normal(size=2) * 10.0 ** rng.integers(-2, 6))
-            sent = safety.guard(wish, reading, k)
-            assert sent is not None
-            assert (np.abs(sent.effort) <= np.maximum(limit, np.abs(last) - slew + 1e-12)).all()
-        else:
-            sent = safety.guard(servo(tuple(rng.normal(size=2) * 5), kp=50.0), reading, k)
-            assert sent is not None and -2.0 <= sent.position[1] <= 2.0
-        assert (np.abs(sent.effort - last) <= slew).all()
-        last = sent.effort
+            gains = servo(tuple(rng.normal(size=2) * 5), kp=50.0, velocity=float(rng.normal()) * 20)
+            wish = dataclasses.replace(gains, effort=wish.effort)
+        sent = safety.guard(wish, reading, k)
+        assert sent is not None and (not sent.kp.any() or -2.0 <= sent.position[1] <= 2.0)
+        total = torque_of(sent, reading.position, reading.velocity)
+        assert (np.abs(total) <= limit + 1e-9).all()
+        assert (np.abs(total - last) <= slew).all()
+        last = total

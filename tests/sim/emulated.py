@@ -16,11 +16,13 @@ from robot.driver import Driver, StaleState, open_driver
 from robot.spec import RobotSpec, load_spec
 from robot.state import JointCommand, Sample
 from sim.emulators.build import EmulatorOptions, make_server
+from sim.emulators.client import Emulator, tell
 from sim.emulators.motors import Body
-from sim.emulators.server import Server
 
 ROBOTS = {"can": "double_pendulum_c1", "feetech": "so101", "dynamixel": "servo_bench"}
 MOTORS = {"can": "mit", "feetech": "feetech", "dynamixel": "dynamixel"}
+START = {"can": (0.0, 0.0), "feetech": (0.0, -0.337, 0.839, 1.402, 0.0, 0.5), "dynamixel": (0.0,)}
+"""Where each robot stays when its motors are free [rad]; the arm lies on the table."""
 PATIENCE_S = 2.0
 """On a machine that is busy, answers take long; none of these tests is about how long."""
 
@@ -28,8 +30,8 @@ PATIENCE_S = 2.0
 class Bench:
     """A driver's emulated motors."""
 
-    def __init__(self, kind: str, port: Path, server: Server, body: Body) -> None:
-        self.kind, self.port, self.server, self.body = kind, port, server, body
+    def __init__(self, kind: str, port: Path, body: Body) -> None:
+        self.kind, self.port, self.body = kind, port, body
         self.spec: RobotSpec = load_spec(ROBOTS[kind])
         self.names = self.spec.joint_names
 
@@ -43,8 +45,17 @@ class Bench:
             options = {"watchdog_s": 2.5} | options
         return open_driver(self.kind, self.spec, **options)
 
+    @property
+    def emulator(self) -> Emulator:
+        """As those see it who have it in another process."""
+        return Emulator(self.port)
+
+    def tell(self, words: str) -> None:
+        """Give the emulator an order."""
+        assert tell(self.port, words, 60.0) == "ok"
+
     def fault(self, words: str) -> None:
-        assert self.server.obey(f"fault {words}") == "ok"
+        self.tell(f"fault {words}")
 
     def command(self, position: np.ndarray, share: float = 1.0) -> JointCommand:
         """A position command with the servos' own gains, or soft ones for torque motors."""
@@ -61,12 +72,14 @@ def bench(kind: str, **options: Any) -> Iterator[Bench]:
     """Motors of a kind (`can`, `feetech`, `dynamixel`) on a port, until the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         port = Path(folder) / "port"
-        made = EmulatorOptions(**{"port": port, "robot": ROBOTS[kind], "motors": MOTORS[kind], **options})
+        made = EmulatorOptions(
+            **{"port": port, "robot": ROBOTS[kind], "motors": MOTORS[kind], "start": START[kind], **options}
+        )
         server, body = make_server(made)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         try:
-            yield Bench(kind, port, server, body)
+            yield Bench(kind, port, body)
         finally:
             server.obey("quit")
             thread.join(20.0)
