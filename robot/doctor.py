@@ -123,7 +123,7 @@ class _Examination:
         given = {k: config.of_text(known[k], extra[k], f"driver '{driver}'", k) for k in WIRES if k in extra}
         wires = wiring(self.spec, **given)
         with closing(self._open(driver, name, extra)) as opened:
-            seen = wiggle(opened, self.spec, input)
+            seen = wiggle(opened, self.spec, _ask)
         config.save(path, corrected(wires, seen))
         wrong = [s for s in seen if s.joint != s.commanded or s.sense < 0]
         if wrong:
@@ -141,6 +141,13 @@ class _Examination:
         with closing(self._open(driver, name, extra)) as opened:
             joints = opened.read(1.0).joints.ordered(self.spec.joint_names)
         return "reads " + ", ".join(f"{n} {q:.3f}" for n, q in zip(joints.names, joints.position, strict=True))
+
+
+def _ask(question: str) -> str:
+    try:
+        return input(question)
+    except EOFError as error:
+        raise ConfigError("wiggle=true asks what turned, and nobody answers: run it in a terminal") from error
 
 
 def _installed(package: str) -> bool:

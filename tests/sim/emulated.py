@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,11 @@ START = {"can": (0.0, 0.0), "feetech": (0.0, -0.337, 0.839, 1.402, 0.0, 0.5), "d
 """Where each robot stays when its motors are free [rad]; the arm lies on the table."""
 PATIENCE_S = 2.0
 """On a machine that is busy, answers take long; none of these tests is about how long."""
+
+
+def busy() -> bool:
+    """Whether other processes hold this machine, so that no bus keeps its times."""
+    return os.getloadavg()[0] > (os.cpu_count() or 1)
 
 
 class Bench:

@@ -22,7 +22,7 @@ from robot.observation import ActionConfig
 from tests.robot.fakes import make_bundle
 from tests.robot.test_supervisor import soon_enough
 from tests.robot.wire import children
-from tests.sim.emulated import Bench, bench, until
+from tests.sim.emulated import Bench, bench, busy, until
 
 COUNT_NM = 24.0 / 4095
 """One step of the torque in a frame: zero torque reads as half of it."""
@@ -37,9 +37,14 @@ class Running:
         words = [f"bundle={made}", "driver=can", "interface=slcan", f"channel={motors.port}", "seconds=60", "damp=0"]
         command = [sys.executable, "-c", code, "run", *words, f"out={out}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        moves = until(lambda: any(abs(row[4]) > 0.05 for row in motors.body.record.orders[-20:]), 60.0)
+        moves = until(lambda: self._moves() or self.process.poll() is not None, 60.0)
+        if busy() and self.process.poll() == 5:
+            pytest.skip("other processes hold this machine: no bus keeps its times")
         assert moves and self.process.poll() is None, self.process.communicate()
         (self.policy,) = children(self.process.pid)
+
+    def _moves(self) -> bool:
+        return any(abs(row[4]) > 0.05 for row in self.motors.body.record.orders[-20:])
 
     def seconds_to_safe_action(self, since_ns: int) -> float:
         """From `since_ns` until every motor has got the damping frame."""
@@ -57,7 +62,8 @@ def patient_bundle(motors: Bench, folder: Path) -> Path:
     """With little torque, and with a watchdog that does not bark at a busy machine."""
     spec = dataclasses.replace(motors.spec, watchdog_s=20.0)
     action = ActionConfig(actuators=spec.joint_names, scale=(0.5, 0.3))
-    return make_bundle(folder / "bundle", spec, action=action)
+    period_s = 0.1 if busy() else spec.control_period_s
+    return make_bundle(folder / "bundle", spec, action=action, control_period_s=period_s)
 
 
 def test_kill_of_the_policy_is_the_safe_action_on_the_bus(tmp_path: Path) -> None:
@@ -68,7 +74,7 @@ def test_kill_of_the_policy_is_the_safe_action_on_the_bus(tmp_path: Path) -> Non
         os.kill(running.policy, signal.SIGKILL)
         assert soon_enough(running.seconds_to_safe_action(begin))
         output, _ = running.process.communicate(timeout=60)
-        assert running.process.returncode == 5 and "policy process" in output
+        assert running.process.returncode == 5 and "policy process" in output, output
         result = json.loads((tmp_path / "out" / "result.json").read_text())
         assert result["state"] == "fault" and result["faults"][0]["kind"] == "policy"
         last = {row[1]: row for row in motors.body.record.orders}
