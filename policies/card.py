@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from policies.encoders.physics import EncoderCard
 from policies.encoders.vision import VisionCard
+from policies.hold import HoldCard
 from policies.network import NetworkConfig
 from policies.sight import Sight
 from policies.symmetry import Symmetry
@@ -31,6 +32,8 @@ class PolicyCard:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     encoder: EncoderCard | None = None
     """The physics encoder inside, if there is one."""
+    hold: HoldCard | None = None
+    """The linear feedback beside the network, if there is one."""
     vision: VisionCard | None = None
     """The vision encoder inside; there is one where the observation lists cameras."""
     privileged: tuple[str, ...] = ()
@@ -64,6 +67,8 @@ class PolicyCard:
             self._check_symmetry(self.symmetry)
 
     def _check_symmetry(self, symmetry: Symmetry) -> None:
+        if self.hold is not None:
+            raise ConfigError("a symmetric actor has no hold beside it: give network.hold=false, or symmetry=none.")
         if self.encoder is not None or self.network.recurrent:
             raise ConfigError(
                 "a symmetric actor cannot read a physics encoder's context or an LSTM, whose numbers have no mirror "

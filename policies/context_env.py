@@ -3,9 +3,10 @@
 Where the encoders stay as they are while a policy is trained, context and sight are computed here, and the buffer holds
 one short vector a step instead of histories and pictures:
 
-    [what the actor reads | privileged signals, scaled | what a teacher advises]
+    [what the actor reads | privileged signals, scaled | what a teacher advises | whether a hold acts]
 
-Of these the actor sees the first part, the critic the first two. Where encoders are trained along the buffer has to
+Of these the actor sees the first part, the critic the first two. Where a hold acts, its action is taken in place of
+the learner's. Where encoders are trained along the buffer has to
 hold what they read: observations are then a dictionary, and policies/features.py does the reading.
 """
 
@@ -22,6 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.vision import VisionEncoder
+from policies.hold import Hold
 from policies.memory import Memory
 from policies.sight import PRIVILEGED, SIGHT, Sight, shown
 from policies.statistics import RunningStatistics
@@ -68,6 +70,9 @@ class ContextVecEnv(VecEnvWrapper):
         self.card, self._advise, self.trained = card, advise, trained
         self._memory = Memory(card.network.memory, card.shown)
         self.sight = None if vision is None else Sight(vision, card.network).eval()
+        self._hold = None if card.hold is None else Hold(card.hold, card.layout().components)
+        self.hold_acts = True
+        """Whether the hold takes part; where it does not, it is only in the policy that is made of what is learned."""
         space = venv.observation_space
         self._given = dict(space.spaces) if isinstance(space, spaces.Dict) else {"observation": space}
         if SIGHT in self._given and card.network.sight == "features":
@@ -77,11 +82,13 @@ class ContextVecEnv(VecEnvWrapper):
         self.advice_size = 0 if advise is None else int(np.prod(venv.action_space.shape or ()))
         super().__init__(venv, observation_space=self._space())
         self._past = np.zeros((venv.num_envs, self._memory.steps, self._memory.width), np.float32)
+        self._fed_back = np.zeros((venv.num_envs, *(venv.action_space.shape or ())), np.float32)
+        self._held = np.zeros((venv.num_envs, 1), bool)
 
     def _space(self) -> spaces.Space[Any]:
         extra = {PRIVILEGED: self.privileged_size, ADVICE: self.advice_size}
         if not self.trained:
-            return _box(self.actor_size + sum(extra.values()))
+            return _box(self.actor_size + sum(extra.values()) + self.holds)
         parts = {k: v for k, v in self._given.items() if k in PARTS or k.startswith("image_")}
         parts |= {k: _box(n) for k, n in extra.items() if n}
         if self._memory.steps:
@@ -91,6 +98,15 @@ class ContextVecEnv(VecEnvWrapper):
     def reset(self) -> Observed:
         self._past[:] = 0.0
         return self._convert(self.venv.reset())
+
+    @property
+    def holds(self) -> bool:
+        """Whether the last component of a row tells that a hold acts, so that the action taken there says nothing."""
+        return self._hold is not None
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Actions of the learner; where a hold acts, they do nothing."""
+        self.venv.step_async(np.where(self._held, self._fed_back, actions) if self.holds else actions)
 
     def step_wait(self) -> tuple[Observed, npt.NDArray[Any], npt.NDArray[Any], list[dict[str, Any]]]:
         inputs, reward, done, infos = self.venv.step_wait()
@@ -103,7 +119,8 @@ class ContextVecEnv(VecEnvWrapper):
     def _terminal(self, inputs: Any, i: np.intp) -> Observed:
         """What belongs to the last moment of an episode; nobody asks for advice there."""
         batch = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else {"observation": inputs[None]}
-        made = self._observed(batch, self._shown(batch), self._past[i : i + 1], None)
+        row = self._shown(batch)
+        made = self._observed(batch, row, self._past[i : i + 1], None, self._feedback(row)[1])
         return {k: v[0] for k, v in made.items()} if isinstance(made, dict) else made[0]
 
     def _convert(self, inputs: Any) -> Observed:
@@ -113,7 +130,8 @@ class ContextVecEnv(VecEnvWrapper):
         if self.critic_statistics is not None:
             self.critic_statistics.add(batch[PRIVILEGED])
         advice = None if self._advise is None else self._advise(batch)
-        made = self._observed(batch, row, self._past, advice)
+        self._fed_back, self._held = self._feedback(row)
+        made = self._observed(batch, row, self._past, advice, self._held)
         if self._memory.steps:
             # not in place: where encoders are trained along, the observation holds the rows themselves
             self._past = np.concatenate([self._past[:, 1:], self._past[:, :1]], axis=1)
@@ -122,6 +140,14 @@ class ContextVecEnv(VecEnvWrapper):
 
     def _shown(self, batch: Inputs) -> npt.NDArray[np.float32]:
         return shown(batch, self.sight, bool(self.card.privileged))
+
+    def _feedback(self, row: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """What the hold would do (n, A), and whether (n, 1) it does."""
+        if self._hold is None:
+            return self._fed_back, np.zeros((len(row), 1), bool)
+        with torch.no_grad():
+            action, held = self._hold.feedback(torch.from_numpy(row))
+        return action.numpy(), held.numpy() & self.hold_acts
 
     def commit(self) -> None:
         """Put the statistics of all that was seen in force."""
@@ -135,6 +161,7 @@ class ContextVecEnv(VecEnvWrapper):
         row: npt.NDArray[np.float32],
         past: npt.NDArray[np.float32],
         advice: npt.NDArray[np.float32] | None,
+        held: npt.NDArray[np.bool_],
     ) -> Observed:
         extra: dict[str, npt.NDArray[np.float32]] = {}
         if self.critic_statistics is not None:
@@ -142,7 +169,8 @@ class ContextVecEnv(VecEnvWrapper):
         if self.advice_size:
             extra[ADVICE] = np.zeros((len(row), self.advice_size), np.float32) if advice is None else advice
         if not self.trained:
-            return np.concatenate([self._vector(inputs, row, past), *extra.values()], axis=1)
+            flag = [held.astype(np.float32)] if self.holds else []
+            return np.concatenate([self._vector(inputs, row, past), *extra.values(), *flag], axis=1)
         kept = {k: inputs[k] for k in self.observation_space.spaces if k in inputs and k != PRIVILEGED}  # type: ignore[attr-defined]
         return kept | extra | ({MEMORY: past} if self._memory.steps else {})
 

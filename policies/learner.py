@@ -58,6 +58,8 @@ def make_learner(
     """A fresh learner; ConfigError where the algorithm does not know what is asked for."""
     if augment is not None and (env.trained or recipe.algorithm != "ppo"):
         raise ConfigError("symmetry=augment needs recipe.algorithm=ppo and encoders=frozen.")
+    if env.holds and (env.trained or augment is not None or recipe.algorithm != "ppo"):
+        raise ConfigError("network.hold=true needs recipe.algorithm=ppo, encoders=frozen and symmetry=none.")
     if isinstance(recipe, OffPolicyConfig):
         return OffPolicyLearner(env, network, recipe, seed)
     if recipe.algorithm == "recurrent_ppo":

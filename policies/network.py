@@ -29,6 +29,10 @@ class NetworkConfig:
     sight: Literal["state", "features"] = "state"
     """What is read of a vision encoder: the physical state that it tells, so that an adapted encoder can take its place
     under the same policy; or its features, which may hold more, and mean something in this encoder alone."""
+    features: tuple[str, ...] = ()
+    """What the policy is shown in place of what the task lists; empty for the task's."""
+    hold: bool = False
+    """Whether linear-quadratic feedback, computed of the simulator, holds the task's pose under the network."""
     memory: int = 0
     """Past control steps of which the policy remembers what it was shown: a single picture tells no velocity."""
     recurrent: int = 0

@@ -65,6 +65,8 @@ class OffPolicyConfig:
     """tqc: of the 25 quantiles of each critic, the highest that are left out of the target."""
     evaluate_segments: int = 3
     """Segments between two evaluations."""
+    select: str = ""
+    """Stress suite of configs/stress whose overall score ranks the checkpoints; empty: success under the own law."""
 
     def __post_init__(self) -> None:
         whole = ("env_steps", "num_envs", "rollout_steps", "gradient_steps", "segment_rollouts", "batch", "buffer")

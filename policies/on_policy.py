@@ -35,6 +35,8 @@ class LeanPPO(PPO):
     policy: BoundedActorCritic
     kl_weight = 0.0
     """Weight of the divergence from a teacher, whose advice stands in the observations."""
+    holds = False
+    """Whether observations end with a flag, 1 where a hold acted: of what was done there nothing is learned."""
     mirror: Mirror | None = None
     """Of observations; with it half of the samples of each minibatch are mirrored."""
     mirror_action: Mirror | None = None
@@ -116,15 +118,20 @@ class LeanPPO(PPO):
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         mean, log_std, values = self.policy.assess(observed)
         log_ratio = _log_density((action - mean) * (-log_std).exp(), log_std) - row["log_prob"]
+        free = torch.ones(len(action))
+        if self.holds:
+            free = 1.0 - observed[:, -1]
+            log_ratio = log_ratio * free
         ratio = log_ratio.exp()
         gain = torch.min(advantage * ratio, advantage * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
         error = (row["return"] - values).square().mean()
-        entropy = log_std.sum(dim=-1).mean() + 0.5 * mean.shape[1] * (1.0 + LOG_2PI)
+        entropy = ((log_std.sum(dim=-1) + 0.5 * mean.shape[1] * (1.0 + LOG_2PI)) * free).mean()
         loss = -gain - self.ent_coef * entropy + self.vf_coef * error
         pull = torch.zeros(())
         if advice is not None:
             # of two Gaussians with the policy's own spread; a teacher has none that means anything
-            pull = 0.5 * ((advice - mean) * (-log_std.detach()).exp()).square().sum(dim=1).mean()
+            pull = 0.5 * ((advice - mean) * (-log_std.detach()).exp()).square().sum(dim=1)
+            pull = (pull * free).mean()
             loss = loss + self.kl_weight * pull
         with torch.no_grad():
             divergence = (ratio - 1.0 - log_ratio).mean()
@@ -136,8 +143,8 @@ class LeanPPO(PPO):
         if isinstance(observed, dict):
             advice: Tensor = observed[ADVICE]
             return advice
-        size = self.action_space.shape[0]  # type: ignore[index]
-        tail: Tensor = observed[:, -size:]
+        size, end = self.action_space.shape[0], observed.shape[1] - self.holds  # type: ignore[index]
+        tail: Tensor = observed[:, end - size : end]
         return tail
 
     def _report(self, told: Tensor) -> None:

@@ -8,6 +8,8 @@ for which robot, task and observation it was made. Units and clips are not here:
     state_memory (the last of these) ┘              ├─ (LSTM) ─ actor ─ action
     history ─ physics encoder ─ context ────────────┘
 
+Where there is a hold (policies/hold.py), the action within its region is the hold's.
+
 The encoders are made by policies/pretrain and stay as they are, unless a training is told to train them along
 (policies/features.py). Adapting one to a robot means giving the policy another encoder (with_vision). A teacher is
 shown the simulator's privileged signals beside the observation; it is never exported.
@@ -28,6 +30,7 @@ from policies import tensors
 from policies.card import PolicyCard
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.vision import VisionEncoder
+from policies.hold import Hold
 from policies.memory import MEMORY, Memory
 from policies.network import ACTIVATIONS, Scale, mlp
 from policies.recurrent import LSTM, Recurrent
@@ -71,6 +74,7 @@ class Policy(nn.Module):
         self.recurrent = Recurrent(card.vector, network.recurrent) if network.recurrent else None
         inputs = network.recurrent or card.vector
         self.actor = mlp(inputs, network.hidden, card.layout().action_size, ACTIVATIONS[network.activation])
+        self.hold = None if card.hold is None else Hold(card.hold, card.layout().components)
         mirrored = card.symmetry is not None
         self.mirror = Mirror(card.symmetry.vector(0, network.memory)) if mirrored else None  # type: ignore[union-attr]
         self.mirror_action = Mirror(card.symmetry.action) if mirrored else None  # type: ignore[union-attr]
@@ -155,16 +159,21 @@ class Policy(nn.Module):
             if state_lstm is None:
                 raise ValueError("this policy remembers: it needs state_lstm")
             vector, lstm = self.recurrent(vector, state_lstm)
-        return Answer(self._bounded(vector), context, self.memory.push(state_memory, shown), lstm)
+        return Answer(self._action(vector, shown), context, self.memory.push(state_memory, shown), lstm)
 
     def decide(self, shown: Tensor, context: Tensor | None, memory: Tensor | None) -> Tensor:
         """(B, A) action from what is shown now (B, shown), the context and the memory; of a policy without LSTM."""
-        return self._bounded(self.read(shown, context, memory))
+        return self._action(self.read(shown, context, memory), shown)
 
     def read(self, shown: Tensor, context: Tensor | None, memory: Tensor | None) -> Tensor:
         """(B, vector) what the actor reads, scaled."""
         parts = [self.normalizer(shown), *([] if context is None else [context])]
         return torch.cat([*parts, *self.memory.recall(memory, self.normalizer)], dim=1)
+
+    def _action(self, vector: Tensor, shown: Tensor) -> Tensor:
+        """(B, A) the hold's within its region, else the actor's."""
+        said = self._bounded(vector)
+        return said if self.hold is None else self.hold(shown, said)
 
     def _bounded(self, vector: Tensor) -> Tensor:
         """(B, A) in [-1, 1]; a symmetric actor is the mean of itself and of its mirror image."""

@@ -57,9 +57,16 @@ class TrainConfig:
     std_floor: float = 0.1
     """It is kept above this: without, exploration dies before the policy is good."""
     critic_rollouts: int = 0
-    """First rollouts in which only the critic learns, for a policy that is started from another."""
+    """First rollouts in which only the critic learns, for a policy that is started from another; and as many from where
+    a hold takes part."""
     evaluate_segments: int = 3
     """Segments between two evaluations."""
+    select: str = ""
+    """Stress suite of configs/stress whose overall score ranks the checkpoints; empty: success under the own law."""
+    hold_from: int = 0
+    """Environment steps after which a hold (network.hold) takes part in training; the policies that are ranked have it
+    from the beginning. First the network is to learn the way: where the best is to be had near the pose at once, it
+    learns nothing else."""
     algorithm: Literal["ppo", "recurrent_ppo"] = "ppo"
     """recurrent_ppo: sb3-contrib's, for policies with network.recurrent."""
     asymmetric: bool = True
@@ -145,6 +152,7 @@ def make_ppo(
         verbose=0,
     )
     learner.kl_weight = config.kl_weight if env.advice_size else 0.0
+    learner.holds = env.holds
     if augment is not None:
         context = 0 if encoder is None else encoder.card.context
         parts = [augment.vector(context, network.memory)]
@@ -203,10 +211,12 @@ class PPOLearner:
 
     def __init__(self, env: ContextVecEnv, config: TrainConfig, algorithm: OnPolicyAlgorithm) -> None:
         self.algorithm, self._env, self._config = algorithm, env, config
+        env.hold_acts = config.hold_from == 0
 
     def segment(self, done: int) -> None:
         """Learn for one segment, after `done` of them."""
         algorithm, config = self.algorithm, self._config
+        self._env.hold_acts = done * config.segment_steps >= config.hold_from
         algorithm.lr_schedule = ConstantSchedule(config.learning_rate_at(done))
         callback = Housekeeping(algorithm, self._env, config, done * config.segment_rollouts)
         algorithm.learn(config.segment_steps, callback=callback, log_interval=NEVER, reset_num_timesteps=False)
@@ -274,8 +284,11 @@ class Housekeeping(BaseCallback):
         sync(self._learner, self._env)
         with torch.no_grad():
             self._noise.clamp_(min=math.log(self._config.std_floor))
+        begun = -(-self._config.hold_from // self._config.segment_steps) * self._config.segment_rollouts
+        begun = begun if self._env.holds else 0
+        resting = begun <= self._rollout < begun + self._config.critic_rollouts
         for weights in self._actor:
-            weights.requires_grad_(self._rollout >= self._config.critic_rollouts)
+            weights.requires_grad_(not resting)
         self._rollout += 1
 
     def _on_step(self) -> bool:

@@ -46,8 +46,14 @@ FEATURES: dict[str, Feature] = {
     "imu_accel": Feature("imu.accel", "accel", lambda a, _: a),
     "imu_gravity": Feature("imu.orientation", "gravity", lambda q, _: gravity_direction(q)),
     "goal": Feature("goal", "goal", lambda g, _: g),
+    "joint_change": Feature("joint.position", "change", lambda q, _: q),
 }
-"""name -> how it is computed. `previous_action` stands beside these: it comes from decode(), not from a sensor."""
+"""name -> how it is computed. `previous_action` stands beside these: it comes from decode(), not from a sensor.
+
+Of `joint_change` the value of the control step before is taken off (0 at the first): a velocity to whoever trusts the
+angles alone [rad per control step].
+"""
+_CHANGE = FEATURES["joint_change"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +155,8 @@ class Observation:
         self._history = np.zeros((batch, config.history, self.history_size), dtype=np.float32)
         self._mask = np.zeros((batch, config.history), dtype=np.float32)
         self._last = np.zeros((batch, self.size), dtype=np.float32)
+        # angles of this control step and of the one before; NaN where there was none
+        self._now, self._before = (np.full((batch, len(spec.joints)), np.nan) for _ in range(2))
 
     def _names_of(self, feature: str) -> list[str]:
         """Component names of one feature; ConfigError when the robot does not measure its signal."""
@@ -200,6 +208,7 @@ class Observation:
         self._previous[ids] = 0.0
         self._history[ids] = 0.0
         self._mask[ids] = 0.0
+        self._before[ids] = np.nan
 
     def encode(
         self, signals: Signals, into: dict[str, npt.NDArray[np.float32]] | None = None
@@ -214,6 +223,9 @@ class Observation:
         for columns, feature in self._plan:
             if feature is None:
                 observation[:, columns] = self._previous
+            elif feature is _CHANGE:
+                self._now = signals["joint.position"].copy()
+                observation[:, columns] = np.nan_to_num(self._now - self._before)
             else:
                 observation[:, columns] = feature.compute(signals[feature.signal], self._default_pose)
         self._last = observation
@@ -235,6 +247,8 @@ class Observation:
         """
         clipped = _between(np.asarray(action, dtype=np.float64), self._least, self._most)
         self._previous = clipped
+        if "joint_change" in self.config.features:
+            self._before = self._now.copy()
         if self.config.history:
             self._history[:, :-1] = self._history[:, 1:]
             self._history[:, -1, : self.size] = self._last

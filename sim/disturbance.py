@@ -1,6 +1,7 @@
-"""Forces on the bodies from outside: constant ones, ever new ones, and pushes at random times. Batched numpy.
+"""Forces from outside: constant ones, ever new ones, and pushes at random times, on bodies and joints. Batched numpy.
 
-It applies the outer targets of sim/targets/forces.py through MuJoCo's xfrc_applied, at the bodies' centres of mass.
+It applies the outer targets of sim/targets/forces.py: to bodies through MuJoCo's xfrc_applied, at their centres of
+mass, and to joints through qfrc_applied.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from sim.streams import Streams
 from sim.targets import Array, Ids
 from sim.targets.target import body_id
 
+PULSE_S = (0.05, 0.1)
+"""Standard deviation in time of a push on a joint, drawn anew for each [s]."""
+EDGE = 3.0
+"""A push on a joint lasts this many standard deviations before its peak and after."""
+
 
 class Disturbances:
-    """The forces on the bodies of n simulations; each simulation has its own stream of random numbers."""
+    """The forces from outside on n simulations; each simulation has its own stream of random numbers."""
 
     def __init__(self, model: Model, batch: Batch, outer: Mapping[tuple[str, str], Array], period_s: float) -> None:
         """`outer` is read live; `period_s` is the time between two calls of step()."""
@@ -35,6 +41,7 @@ class Disturbances:
         self._streams = Streams(batch.nsim)
         self._noisy = self._pushed = np.zeros(0, dtype=np.intp)
         self._used = False
+        self._joints = JointPushes(model, batch, outer, period_s, self._streams)
 
     def seed(self, seed: int) -> None:
         """Begin the random streams anew."""
@@ -49,15 +56,18 @@ class Disturbances:
             for axis, (values, columns) in enumerate(self._constant):
                 self._steady[ids[:, None], columns, axis] = values[ids]
             self._force[ids[:, None], self._bodies, :3] = self._steady[ids]
+        self._joints.refresh(ids)
 
     @property
     def random(self) -> bool:
         """Whether some force changes from period to period, so that step() has to be called."""
-        return bool(self._noisy.size or self._pushed.size)
+        return bool(self._noisy.size or self._pushed.size or self._joints.random)
 
     def step(self) -> None:
         """The random forces of the next control period."""
-        if not self.random:
+        if self._joints.random:
+            self._joints.step()
+        if not (self._noisy.size or self._pushed.size):
             return
         force = self._steady.copy()
         for noisy in self._noisy:
@@ -81,3 +91,44 @@ class Disturbances:
             angle = 2.0 * np.pi * self._streams.uniform()
             out[:, pair], out[:, pair + 1] = radius * np.cos(angle), radius * np.sin(angle)
         return out[:, :3]
+
+
+class JointPushes:
+    """Torques on the joints of n simulations: Gaussian in time, of either sign, on each joint one at a time."""
+
+    def __init__(
+        self, model: Model, batch: Batch, outer: Mapping[tuple[str, str], Array], period_s: float, streams: Streams
+    ) -> None:
+        self._size, self._rate, self._period = outer["joint", "push"], outer["joint", "push_rate"], period_s
+        self._torque, self._dof, self._streams = batch.bind("qfrc_applied"), model.dof_index, streams
+        # of each joint's push: time until it peaks [s], standard deviation [s], peak [N m]
+        self._until, self._width, self._peak = (np.full(self._size.shape, x) for x in (-1e9, 1.0, 0.0))
+        self._on = np.zeros(0, dtype=np.intp)
+
+    @property
+    def random(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._on.size)
+
+    def refresh(self, ids: Ids) -> None:
+        """Take up the targets of some simulations, and forget pushes under way."""
+        self._until[ids], used = -1e9, self.random
+        self._on = np.flatnonzero((self._size * self._rate).any(axis=0))
+        if used or self.random:
+            self._torque[np.ix_(ids, self._dof)] = 0.0
+
+    def step(self) -> None:
+        """The torques of the next control period."""
+        for c in self._on.tolist():
+            self._begin(c)
+        self._until -= self._period
+        shape = np.exp(-0.5 * np.square((self._until + 0.5 * self._period) / self._width))
+        self._torque[:, self._dof] = self._peak * shape * (self._until > -EDGE * self._width)
+
+    def _begin(self, c: int) -> None:
+        """New pushes on joint c, where none is under way."""
+        chance, width, sign = (self._streams.uniform() for _ in range(3))
+        new = (self._until[:, c] <= -EDGE * self._width[:, c]) & (chance < -np.expm1(-self._rate[:, c] * self._period))
+        drawn = PULSE_S[0] + (PULSE_S[1] - PULSE_S[0]) * width
+        self._width[new, c], self._until[new, c] = drawn[new], EDGE * drawn[new]
+        self._peak[new, c] = np.where(sign < 0.5, -1.0, 1.0)[new] * self._size[new, c]

@@ -11,6 +11,7 @@ Batch; otherwise it is one call a physics step, with numpy in between.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -30,6 +31,9 @@ Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
 
 MAX_DELAY_S = 0.1
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "0"))
+"""Of a Batch that is not told how many: as many as other libraries are allowed, else one a core. Where other programs
+keep the cores busy, each step waits for the slowest thread."""
 UNSTABLE = [
     int(w)
     for w in (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC)
@@ -68,7 +72,7 @@ class Plant:
                 f"control period {self.period} s is not a multiple of the physics step {self.timestep} s."
             )
         model.mj.opt.timestep = self.timestep
-        self.batch = Batch(model.mj, nsim, nthread)
+        self.batch = Batch(model.mj, nsim, nthread or THREADS)
         self._parameters = Parameters(model, self.batch)
         self._all = np.arange(nsim, dtype=np.intp)
         self.values = self._parameters.values

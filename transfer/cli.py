@@ -11,7 +11,7 @@ import importlib
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -257,10 +257,14 @@ def check_groups(overrides: list[str]) -> None:
 
 
 def _with_matching(stage: str, overrides: list[str]) -> list[str]:
-    """Fill in the groups that follow from a choice: robot, recipe, network and suite from task, prior from robot."""
+    """Fill in the groups that follow from a choice: robot, recipe, network and suite from task, prior from robot.
+
+    A recipe that is asked for by name brings the task and the prior of its name, where there are such.
+    """
     chosen = dict(o.split("=", 1) for o in overrides if o.split("=", 1)[0] in GROUPS)
     defaults = defaults_of(stage)
-    extra: list[str] = []
+    extra = [f"{group}={name}" for group, name in _of_recipe(chosen, defaults).items()]
+    chosen |= dict(o.split("=", 1) for o in extra)
     task = chosen.get("task", defaults.get("task"))
     robot = chosen.get("robot", defaults.get("robot"))
     if task and "robot" in defaults and "robot" not in chosen:
@@ -282,6 +286,14 @@ def _with_matching(stage: str, overrides: list[str]) -> list[str]:
     return [
         f"~{o.split('=')[0]}" if o.split("=")[0] in GROUPS and o.endswith("=null") else o for o in [*extra, *overrides]
     ]
+
+
+def _of_recipe(chosen: Mapping[str, str], defaults: Mapping[str, Any]) -> dict[str, str]:
+    """Group -> choice that a recipe on the command line brings with it; keys that are given have their way."""
+    name = chosen.get("recipe", "")
+    if name not in choices("task") or chosen.get("task", name) != name:
+        return {}
+    return {g: name for g in ("task", "dr") if g in defaults and g not in chosen and name in choices(g)}
 
 
 class _one_sentence:

@@ -13,7 +13,7 @@ from sim.randomization import Randomization
 from sim.sight import SightErrors
 from sim.tasks import Task
 from transfer.choices import existing, parameters
-from transfer.shaping import shaped, symmetry_of
+from transfer.shaping import as_made, shaped, symmetry_of
 
 if TYPE_CHECKING:
     from policies.card import PolicyCard
@@ -67,6 +67,11 @@ def prepare(cfg: Config, run: Run) -> Setting:
     network = config.convert(NetworkConfig, cfg.network, "terrafirma train", "network")
     encoder, network = _physics(cfg, run, network if start is None else start.card.network, start)
     card = card_of(task, cfg.robot, network)
+    task = as_made(task, card)
+    if network.hold:
+        from transfer.hold import hold_of
+
+        card = replace(card, hold=hold_of(task, cfg.robot, law, card.observation))
     card = replace(card, privileged=task.privileged_names if cfg.privileged else ())
     card = replace(card, lineage={"law": law.name, "seed": str(cfg.seed), "encoders": cfg.encoders})
     if encoder is not None:

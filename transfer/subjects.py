@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from robot.result import Run
 from sim.arena import Subject
 from sim.vecenv import Inputs
 from transfer.choices import existing, same_task
+
+if TYPE_CHECKING:
+    from policies.policy import Policy
 
 
 def subject_of(policy: Path | None, loaded: Path | None, task: str, run: Run) -> tuple[Subject, str]:
@@ -41,7 +44,11 @@ def of_policy(folder: Path) -> Subject:
     """A trained policy, in torch."""
     from policies.policy import Policy
 
-    policy = Policy.load(folder)
+    return subject_of_policy(Policy.load(folder))
+
+
+def subject_of_policy(policy: Policy) -> Subject:
+    """A policy in memory."""
     return Subject(
         task=policy.task,
         spec=policy.spec,

@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from robot import config
+from sim.model import find_robot
+from sim.mujoco_arena import MujocoArena, MujocoArenaConfig
+from sim.published_arena import PublishedArena, PublishedArenaConfig
+from sim.randomization import NOMINAL, Randomization
+from sim.tasks import Task
+from transfer.stress import Suite
 
 DEFAULT = "default"
 
@@ -15,6 +21,23 @@ def suite_for(task: str) -> str:
     """Name of the suite in configs/stress that is for this task; the default one where there is none."""
     found = sorted((config.shipped() / "stress").glob("*.yaml"))
     return next((p.stem for p in found if config.load_yaml(p).get("task") == task), DEFAULT)
+
+
+def load_suite(name: str) -> Suite:
+    """A suite of configs/stress; ConfigError lists those that exist."""
+    known = sorted(p.stem for p in (config.shipped() / "stress").glob("*.yaml"))
+    if name not in known:
+        raise config.ConfigError(f"stress suite '{name}' is unknown. {config.nearest(name, known)}")
+    return config.load(Suite, config.shipped() / "stress" / f"{name}.yaml")
+
+
+def arena_of(
+    chosen: PublishedArenaConfig | MujocoArenaConfig, task: Task, law: Randomization | None = None
+) -> PublishedArena | MujocoArena:
+    """Where a suite's runs take place."""
+    if isinstance(chosen, PublishedArenaConfig):
+        return PublishedArena(chosen, task)
+    return MujocoArena(chosen, task, find_robot(task.robot), law or NOMINAL)
 
 
 def take_suite_file(words: Sequence[str]) -> tuple[list[str], dict[str, Any] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from sim.sight import SightErrors
 from sim.tasks import Task
 from sim.vecenv import BatchedEnv
 from transfer.shaping import as_made
+from transfer.stress import OVERALL, Suite, plan, score
+from transfer.subjects import subject_of_policy
+from transfer.suites import arena_of
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -37,11 +41,14 @@ def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCar
     """The card of a policy for a task; training adds the encoders and the history."""
     from policies.policy import PolicyCard
 
+    observation = task.observation
+    if network.features:
+        observation = replace(observation, features=network.features)
     return PolicyCard(
         task=task.name,
         control_period_s=task.control_period_s,
         spec=robot.spec,
-        observation=task.observation,
+        observation=observation,
         action=task.action,
         network=network,
     )
@@ -90,6 +97,18 @@ def scorer(
         return float(stats.success.mean()), float(stats.returns.mean())
 
     return score
+
+
+def stress_scorer(task: Task, suite: Suite, seed: int = EVALUATION_SEED) -> Callable[[Policy], tuple[float, float]]:
+    """Policy -> overall score of a stress suite, and the mean return of its runs."""
+    arena = arena_of(suite.arena, task)
+    made = plan(suite, arena, seed)
+
+    def rank(policy: Any) -> tuple[float, float]:
+        outcome = arena.run(subject_of_policy(policy), made.runs)
+        return float(score(made, outcome.success, suite.counted)[OVERALL]), float(outcome.returns.mean())
+
+    return rank
 
 
 def recorded_inputs(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mujoco.batch import Batch
 
 from sim.targets.felt import felt
-from sim.targets.target import Array, Ids, Target, body_id, constant, moving_bodies
+from sim.targets.target import Array, Ids, Target, body_id, constant, joints, moving_bodies
 
 if TYPE_CHECKING:
     from sim.model import Model
@@ -50,5 +50,10 @@ ROWS: dict[tuple[str, str], Target] = {
     ),
     ("body", "push_rate"): Target(
         "1/s", 0.0, 1e3, LEVEL, constant(0.2), applies=MOVING, step=10.0, needs=(("push", 0.5),), rare=True
+    ),
+    # torques on a joint, Gaussian in time and of either sign, at random times, and how many there are on average
+    ("joint", "push"): Target("N m", 0.0, 1e3, joints, NONE, step=0.5, needs=(("push_rate", 10.0),), rare=True),
+    ("joint", "push_rate"): Target(
+        "1/s", 0.0, 1e3, joints, constant(0.2), step=10.0, needs=(("push", 0.5),), rare=True
     ),
 }

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from sim.model import Model
 
 
-def _dof_row(unit: str, high: float, field: str, step: float, derived: bool = False) -> Target:
+def _dof_row(unit: str, high: float, field: str, step: float, derived: bool = False, low: float = 0.0) -> Target:
     def nominal(model: Model, name: str) -> float:
         return float(getattr(model.mj, field)[dof_of(model, name)])
 
     def write(batch: Batch, model: Model, name: str, ids: Ids, values: Array) -> None:
         batch.expand(field)[ids, dof_of(model, name)] = values
 
-    return Target(unit, 0.0, high, joints, nominal, write, (field,), derived=derived, step=step)
+    return Target(unit, low, high, joints, nominal, write, (field,), derived=derived, step=step)
 
 
 def _stiffness(model: Model, name: str) -> float:
@@ -45,7 +45,8 @@ def _limit_row(side: int) -> Target:
 
 
 ROWS: dict[tuple[str, str], Target] = {
-    ("joint", "damping"): _dof_row("N m s/rad", 1e3, "dof_damping", step=0.01),
+    # a joint with less than 0 drives itself: no robot's, but the public robustness benchmark asks for it
+    ("joint", "damping"): _dof_row("N m s/rad", 1e3, "dof_damping", step=0.01, low=-1.0),
     ("joint", "frictionloss"): _dof_row("N m", 1e3, "dof_frictionloss", step=0.01),
     # of the rotor as the joint feels it; motor/<actuator>/rotor_inertia is the same before the gear
     ("joint", "armature"): _dof_row("kg m^2", 1e3, "dof_armature", step=0.001, derived=True),

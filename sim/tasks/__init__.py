@@ -46,6 +46,12 @@ class Task(ABC):
     """Success asks to be inside the region for this last stretch of the episode [s]; 0: at its end alone."""
     error_limit: float = math.inf
     """Success also asks that the mean of error() over the episode stays at or below this."""
+    pose: tuple[float, ...] = ()
+    """Where all joints are at rest when the task is done [rad], an unstable pose that can be held; empty: none."""
+    pose_within: tuple[float, ...] = ()
+    """How far from it each joint may be [rad], by which a hold weighs them."""
+    pose_speed: tuple[float, ...] = ()
+    """How fast each joint may be there [rad/s]."""
     fields: tuple[str, ...] = ()
     """MjData fields that the methods read in State.fields: `site_xpos`, `xpos`, `sensordata`, ..."""
     privileged_names: tuple[str, ...] = ()

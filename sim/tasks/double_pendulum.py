@@ -6,6 +6,7 @@ The pendubot drives the shoulder alone, the acrobot the elbow: the other actuato
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,9 @@ TASKS: dict[str, Task] = {
         explore_s=3.0,
         control_period_s=0.01,
         hold_s=0.0,
+        pose=(math.pi, 0.0),
+        pose_within=(0.35, 0.35),
+        pose_speed=(1.0, 1.0),
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("shoulder",), scale=(TORQUE_NM,)),
         mirror=Mirror(normal="x"),
@@ -77,6 +81,9 @@ TASKS: dict[str, Task] = {
         explore_s=3.0,
         control_period_s=0.01,
         hold_s=0.0,
+        pose=(math.pi, 0.0),
+        pose_within=(0.35, 0.35),
+        pose_speed=(1.0, 1.0),
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("elbow",), scale=(TORQUE_NM,)),
         mirror=Mirror(normal="x"),

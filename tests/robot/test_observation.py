@@ -159,3 +159,21 @@ def test_permuted_robot_gives_the_same_observation(two_link: RobotSpec) -> None:
     np.testing.assert_array_equal(straight["observation"], swapped["observation"])
     with pytest.raises(KeyError, match="wrist"):
         sample((0, 1)).joints.ordered(("wrist",))
+
+
+def test_the_change_of_an_angle_is_that_since_the_control_step_before(two_link: RobotSpec) -> None:
+    """However often a step is encoded; nothing at an episode's first step, of the robots that begin one."""
+    observation = make(two_link, batch=2, features=("joint_change",), history=0)
+
+    def change(angle: float) -> np.ndarray:
+        return observation.encode({"joint.position": np.full((2, 2), angle)})["observation"]
+
+    assert not change(0.5).any() and not change(0.6).any()
+    observation.decode(np.zeros((2, 2)))
+    np.testing.assert_allclose(change(0.9), 0.3, atol=1e-6)
+    np.testing.assert_allclose(change(0.9), 0.3, atol=1e-6)
+    observation.decode(np.zeros((2, 2)))
+    observation.reset(np.array([1]))
+    np.testing.assert_allclose(change(1.0), [[0.1, 0.1], [0.0, 0.0]], atol=1e-6)
+    assert observation.signals == ("joint.position",)
+    assert observation.components == ("change/shoulder", "change/elbow")

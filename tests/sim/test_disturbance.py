@@ -91,6 +91,33 @@ def test_a_seed_repeats_the_forces_and_neighbours_do_not_change_them() -> None:
     assert np.abs(first[:, 0] - first[:, 1]).max() > 1e-3
 
 
+def test_a_push_on_a_joint_is_gaussian_in_time_and_of_either_sign() -> None:
+    """What the public robustness benchmark pushes with: its impulse is size x width x sqrt(2 pi)."""
+    found = plant(60)
+    found.set({"joint/shoulder/push": np.full(60, 2.0), "joint/shoulder/push_rate": np.full(60, 0.5)})
+    found.seed(0)
+    found.reset(np.zeros((60, 1)), np.zeros((60, 1)))
+    torque = np.zeros((400, 60))
+    for k in range(400):
+        found.step(np.zeros((60, 1)))
+        torque[k] = found.batch.bind("qfrc_applied")[:, 0]
+    quiet = torque == 0.0
+    assert 0.4 < quiet.mean() < 0.95 and 1.9 < np.abs(torque).max() <= 2.0
+    for i in range(60):
+        edges = np.flatnonzero(np.diff(np.concatenate([[True], quiet[:, i], [True]]).astype(int)))
+        for begin, end in edges.reshape(-1, 2):
+            pulse = torque[begin:end, i]
+            if begin == 0 or end == 400 or abs(pulse).max() < 1.9 or (pulse > 0).any() == (pulse < 0).any():
+                continue
+            width = abs(pulse.sum()) * PERIOD / (2.0 * np.sqrt(2.0 * np.pi))
+            assert 0.04 < width < 0.11
+            np.testing.assert_allclose(pulse, pulse[::-1], atol=0.5)
+    assert (torque.max(axis=0) > 1.0).any() and (torque.min(axis=0) < -1.0).any()
+    found.set({})
+    found.step(np.zeros((60, 1)))
+    assert not found.batch.bind("qfrc_applied").any()
+
+
 @pytest.mark.parametrize("robot", ["simple_pendulum", "motor_bench"])
 def test_what_cannot_give_way_has_no_force(robot: str) -> None:
     """A planar pendulum cannot be pushed along its axle, nor a balanced rotor at its centre of mass at all."""

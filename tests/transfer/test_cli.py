@@ -85,6 +85,18 @@ def test_the_prior_and_the_robot_follow_from_the_task() -> None:
     assert composed["dr"]["robot"] == "double_pendulum_c1"
 
 
+def test_a_recipe_brings_the_task_and_the_prior_of_its_name_unless_others_are_given() -> None:
+    alone = cli.compose("train", ["recipe=pendubot_swingup"])
+    assert alone["task"]["name"] == alone["dr"]["name"] == "pendubot_swingup" and alone["network"]["hold"]
+    assert alone["robot"]["spec"]["name"] == "double_pendulum_c1"
+    assert cli.compose("train", ["recipe=arm_reach"])["dr"]["name"] == "so101_default"  # there is no prior arm_reach
+    given = cli.compose("train", ["recipe=pendubot_swingup", "dr=double_pendulum_c1_default", "network=wide"])
+    assert given["dr"]["name"] == "double_pendulum_c1_default" and given["network"]["hidden"] == [256, 256]
+    other = cli.compose("train", ["task=acrobot_swingup", "recipe=pendubot_swingup"])
+    assert other["task"]["name"] == "acrobot_swingup" and other["dr"]["name"] == "double_pendulum_c1_default"
+    assert cli.compose("train", ["task=pendubot_swingup"])["dr"]["name"] == "double_pendulum_c1_default"
+
+
 def test_no_prior_is_the_nominal() -> None:
     assert cli.compose("train", ["dr=null"]).get("dr") is None
     assert cli.compose("export", [])["policy"] is None

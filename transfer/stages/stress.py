@@ -28,13 +28,14 @@ from robot.result import Run
 from sim.arena import Arena, Outcome, Subject
 from sim.model import find_robot
 from sim.mujoco_arena import MujocoArena, MujocoArenaConfig
-from sim.published_arena import PublishedArena, PublishedArenaConfig
-from sim.randomization import NOMINAL, Randomization
+from sim.published_arena import PublishedArena
+from sim.randomization import Randomization
 from sim.tasks import Task
 from transfer.choices import TaskChoice, existing, parameters, same_task
 from transfer.cli import Common, GateRefused
 from transfer.stress import OVERALL, Plan, Suite, plan, refused, score
 from transfer.subjects import subject_of
+from transfer.suites import arena_of
 from transfer.worst_case import SearchConfig, Space, WorstCase, search
 
 VOLATILE = ("worst", "figures")
@@ -87,15 +88,6 @@ def law_of(cfg: Config, task: Task, run: Run) -> Randomization | None:
             f"suite '{cfg.stress.name}' has its own parameters; with posterior= or dr= pass stress=default."
         )
     return parameters(find_robot(task.robot), cfg.posterior, cfg.dr, run)
-
-
-def arena_of(
-    chosen: PublishedArenaConfig | MujocoArenaConfig, task: Task, law: Randomization | None = None
-) -> PublishedArena | MujocoArena:
-    """Where a suite's runs take place."""
-    if isinstance(chosen, PublishedArenaConfig):
-        return PublishedArena(chosen, task)
-    return MujocoArena(chosen, task, find_robot(task.robot), law or NOMINAL)
 
 
 def worst_of(

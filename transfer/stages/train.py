@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -121,7 +122,7 @@ def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
     from policies.learner import recipe_of
     from policies.policy import Policy
     from policies.train import load_critic, train
-    from transfer.training import environments, scorer
+    from transfer.training import environments
 
     recipe = recipe_of(cfg.recipe, "terrafirma train")
     teacher = None
@@ -146,10 +147,21 @@ def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
         start_critic=None if cfg.start is None else load_critic(cfg.start),
         advise=None if teacher is None else advisor(teacher, setting.card),
         augment=setting.augment,
-        evaluate=scorer(setting.task, cfg.robot, setting.law, 20 if cfg.quick else 64, sight=setting.sight),
+        evaluate=_ranking(cfg, recipe.select, setting),
         report=terminal(),
     )
     return result.policy, result.env_steps, result.env_steps_per_s
+
+
+def _ranking(cfg: Config, select: str, setting: Setting) -> Callable[[Any], tuple[float, float]]:
+    """Policy -> what checkpoints are ranked by: a suite's overall score where one is named, or the success rate."""
+    from transfer.suites import load_suite
+    from transfer.training import scorer, stress_scorer
+
+    if not select:
+        return scorer(setting.task, cfg.robot, setting.law, 20 if cfg.quick else 64, sight=setting.sight)
+    suite = load_suite(select)
+    return stress_scorer(setting.task, suite.shrunk() if cfg.quick else suite)
 
 
 def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:

@@ -1,0 +1,150 @@
+"""A linear-quadratic hold of a task's unstable pose: gains from the simulator, its region by simulation.
+
+The simulator is linearized at the pose over one control period, without dry friction; the discrete algebraic Riccati
+equation gives gain and cost. Control is made expensive: the least gains that hold at all have the largest region, and
+bear the most delay. A delay that the law has in its middle is made up for by foretelling the state over it. The region
+is the largest level set of the cost within which the saturated feedback came to rest from every one of STARTS random
+states near the pose, without any delay and with that one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.linalg import solve_discrete_are
+
+from policies.hold import Hold, HoldCard
+from robot.config import ConfigError
+from robot.observation import Observation, ObservationConfig
+from sim.arranged import Arranged
+from sim.model import Model, RobotConfig
+from sim.plant import Plant
+from sim.randomization import Randomization
+from sim.state import Start
+from sim.tasks import Task
+from sim.vecenv import BatchedEnv
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+STEP = 1e-4
+"""Of the finite differences [rad], [rad/s], and of the action."""
+STARTS, SECONDS = 512, 1.5
+TURNED = 0.5 * math.pi
+"""Angle off the pose from which a joint has turned away [rad]."""
+SPEEDS = 3.0
+"""Speeds at which the feedback may take over, in units of those that the task allows at its end."""
+EXACT = ("joint_cos", "joint_sin", "joint_velocity", "previous_action")
+PERFECT = ("sensor/joint.velocity/noise", "sensor/joint.velocity/resolution", "sensor/joint.position/resolution")
+DISTURBING = ("/frictionloss", "/push", "/push_rate", "/delay", "/lag")
+"""Targets that are left out."""
+EXPENSE = 1e3
+"""Weight of full actions against states at the edge of the task's own region."""
+
+
+def hold_of(task: Task, robot: RobotConfig, law: Randomization, observation: ObservationConfig) -> HoldCard:
+    """The hold of task.pose for a policy with this observation, at the middle of `law`.
+    ConfigError when the task has no pose to hold, or the observation tells no angles and rates.
+    """
+    if not task.pose:
+        raise ConfigError(f"task '{task.name}' has no pose to hold: give network.hold=false.")
+    model = Model(robot)
+    values = {k: v for k, v in law.center(model).items() if not k.endswith(DISTURBING)}
+    a, b = linearized(task, model, values)
+    weights = 1.0 / np.square(np.concatenate([task.pose_within, task.pose_speed]))
+    expense = EXPENSE * np.eye(b.shape[1])
+    value = solve_discrete_are(a, b, np.diag(weights), expense)
+    gain = np.linalg.solve(expense + b.T @ value @ b, b.T @ value @ a)
+    delay = float(law.center(model).get("timing/command/delay", np.zeros(1))[0])
+    ahead = round(delay / task.control_period_s)
+    exact = HoldCard(
+        joints=robot.spec.joint_names,
+        actuators=task.action.actuators,
+        rates="velocity",
+        pose=task.pose,
+        estimate=_rows(estimate(a, b, "velocity", ahead)),
+        gain=_rows(gain),
+        value=_rows(value),
+        within=(*task.pose_within, *(SPEEDS * v for v in task.pose_speed)),
+        region=0.0,
+    )
+    rates = "change" if "joint_change" in observation.features else "velocity"
+    found = region(exact, task, robot, values, delay)
+    return replace(exact, rates=rates, estimate=_rows(estimate(a, b, rates, ahead)), region=found)
+
+
+def linearized(task: Task, model: Model, values: dict[str, Array]) -> tuple[Array, Array]:
+    """A (2 n, 2 n) and B (2 n, A) of one control period about rest in task.pose, by central differences."""
+    n, actions = len(task.pose), len(task.action.actuators)
+    size = 2 * n + actions
+    change = np.concatenate([np.eye(size), -np.eye(size)]) * STEP
+    plant = Plant(model, 2 * size, period_s=task.control_period_s, nthread=1)
+    plant.set({k: np.repeat(v, 2 * size) for k, v in values.items()})
+    plant.reset(np.array(task.pose) + change[:, :n], change[:, n : 2 * n])
+    command = Observation(model.spec, task.observation, task.action, 2 * size).decode(change[:, 2 * n :])
+    plant.advance(command, plant.substeps)
+    after = np.concatenate([plant.position, plant.velocity], axis=1)
+    slope = (after[:size] - after[size:]).T / (2.0 * STEP)
+    return slope[:, : 2 * n], slope[:, 2 * n :]
+
+
+def estimate(a: Array, b: Array, rates: str, ahead: int) -> Array:
+    """(2 n, 2 n + A): the state `ahead` control steps later, from angles, rates and previous actions, which go on.
+
+    Of a velocity nothing is to be done. Of a change of the angles over the last control step: that step backwards,
+    x_before = A^-1 (x - B u), says how the change follows from the state, and is solved for the velocity.
+    """
+    n, actions = len(a) // 2, b.shape[1]
+    if rates == "velocity":
+        return _foretold(np.hstack([np.eye(2 * n), np.zeros((2 * n, actions))]), a, b, ahead)
+    back = np.linalg.inv(a)[:n]  # (n, 2 n)
+    # change = angle - back (x - B u) = (I - back_q) angle - back_v velocity + back B u
+    solve = -np.linalg.inv(back[:, n:])
+    velocity = np.hstack([-solve @ (np.eye(n) - back[:, :n]), solve, -solve @ back @ b])
+    return _foretold(np.vstack([np.hstack([np.eye(n), np.zeros((n, n + actions))]), velocity]), a, b, ahead)
+
+
+def _foretold(now: Array, a: Array, b: Array, steps: int) -> Array:
+    for _ in range(steps):
+        now = a @ now
+        now[:, -b.shape[1] :] += b
+    return now
+
+
+def region(card: HoldCard, task: Task, robot: RobotConfig, values: dict[str, Array], delay_s: float) -> float:
+    """The cost below which every start within the card's bounds came to rest, in a robot with these targets.
+
+    `card` reads velocities, which are measured without noise here.
+    """
+    rng, n = np.random.default_rng(0), len(card.pose)
+    starts = rng.uniform(-1.0, 1.0, (STARTS, 2 * n)) * rng.random((STARTS, 1)) * np.array(card.within)
+    held = np.ones(STARTS, dtype=bool)
+    for late in dict.fromkeys((0.0, delay_s)):
+        known = values | {"timing/command/delay": np.full(1, late)} | {name: np.zeros(1) for name in PERFECT}
+        law = Arranged.of("hold", {name: np.repeat(value, STARTS) for name, value in known.items()})
+        held &= _comes_to_rest(task, robot, law, card, starts)
+    cost = np.einsum("ni,ij,nj->n", starts, np.array(card.value), starts)
+    return float(cost[~held].min(initial=cost.max()) * (1.0 - 1e-9))
+
+
+@torch.no_grad()
+def _comes_to_rest(task: Task, robot: RobotConfig, law: Randomization, card: HoldCard, starts: Array) -> Flags:
+    """(STARTS,) whether the feedback alone brings each start to the pose, without a turn on the way."""
+    seen = replace(task, observation=replace(task.observation, features=EXACT))
+    env = BatchedEnv(seen, robot, law, STARTS, start="evaluate", autoreset=False)
+    everywhere = replace(card, region=math.inf, within=(math.inf,) * len(card.within))
+    hold, n = Hold(everywhere, env.observation.components), len(card.joints)
+    pose, nothing, held = np.array(card.pose), torch.zeros(STARTS, len(card.actuators)), np.ones(STARTS, dtype=bool)
+    inputs = env.reset(start=Start(pose + starts[:, :n], starts[:, n:]))
+    for _ in range(round(SECONDS / task.control_period_s)):
+        inputs = env.step(hold(torch.from_numpy(inputs["observation"]), nothing).numpy()).inputs
+        held &= (np.abs(env.state.position - pose) < TURNED).all(axis=1)
+    return held & env.task.inside(env.state)
+
+
+def _rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(x) for x in row) for row in matrix)
