@@ -109,8 +109,13 @@ class Limits:
         total = self._clip(effort + own, low, high, "torque", clipped)
         total = self._clip(total, self._last - slew, self._last + slew, "rate", clipped)
         self._last = total
-        effort = total - own if gains else total
-        return replace(command, position=position, velocity=velocity, effort=effort), tuple(clipped)
+        if not gains:
+            return replace(command, position=position, velocity=velocity, effort=total), tuple(clipped)
+        allowed = np.clip(own, total - self._torque, total + self._torque)
+        if (own != allowed).any():
+            position, velocity = self._nearer(replace(command, position=position, velocity=velocity), joints, allowed)
+            self._position = position
+        return replace(command, position=position, velocity=velocity, effort=total - allowed), tuple(clipped)
 
     def _fits(self, effort: Array, joints: Joints, share: float) -> bool:
         """Whether a torque command needs no clipping at all, as nearly every one in a run."""
@@ -139,6 +144,19 @@ class Limits:
             (q <= self._low) | (too_fast_down < 0), -self._brake * np.minimum(too_fast_down, 0.0), -np.inf
         )
         return bottom, top
+
+    def _nearer(self, c: JointCommand, joints: Joints, own: Array) -> tuple[Array, Array]:
+        """Targets of position, and of velocity, at which the motors' own gains ask for `own`.
+
+        Else a joint that is held back would need more feed-forward than its torque limit to stay within it.
+        """
+        q, v = joints.position, joints.velocity
+        damping = c.kd * (c.velocity - v)
+        pulls = self._host_torque & (c.kp > 0)
+        position = np.where(pulls, q + (own - damping) / np.where(pulls, c.kp, 1.0), c.position)
+        drags = self._host_torque & (c.kp == 0) & (c.kd > 0)
+        velocity = np.where(drags, v + own / np.where(drags, c.kd, 1.0), c.velocity)
+        return position, velocity
 
     def _own(self, c: JointCommand, joints: Joints) -> Array:
         """(n_joints,) [N m] of the motors' own gains, where we bound their torque."""

@@ -88,7 +88,7 @@ def parse(data: bytes, place: str) -> Signed:
     try:
         signed = _signed(document)
         whole = _document(signed.files, signed.public_key, signed.signature) == data
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, UnsupportedAlgorithm):
         whole = False
     if not whole:
         raise BundleRefused(f"{place}: not as terrafirma writes it: changed or damaged; copy the bundle again.")

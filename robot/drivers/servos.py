@@ -29,6 +29,8 @@ OFF, ON, DAMPED = 0, 1, 2
 FRESH_S = 0.1
 """Time for a reading that the driver itself needs."""
 TRIES = 4
+ASTRAY = 64
+"""Counts beyond the goals that a servo takes: one that is farther out would turn back when it is told to hold."""
 
 
 class ServoState(NamedTuple):
@@ -179,12 +181,13 @@ class PositionServos:
         assert last is not None
         counts = np.rint(self._readings.to_motor(last.position) / RAD_PER_COUNT) + MIDDLE
         self._goal = np.clip(counts, self._bus.lowest, self._bus.highest).astype(int)
+        astray, limp = np.abs(counts - self._goal) > ASTRAY, DAMPED if self._bus.can_damp else OFF
         for i, name in enumerate(self.spec.joint_names):
             action = self._actions.get(name, "zero")
             if self._torque[i] != OFF:
                 # a servo that cannot damp holds: to let go would be to let fall
                 damps = action == "damp" and self._bus.can_damp
-                self._torque[i] = OFF if action == "zero" else DAMPED if damps else ON
+                self._torque[i] = OFF if action == "zero" else limp if astray[i] else DAMPED if damps else ON
         return self._tell_quietly() or trouble
 
     def _tell_quietly(self) -> DriverError | None:

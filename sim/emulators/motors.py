@@ -112,6 +112,7 @@ class Body:
             if down and not self._down[k]:
                 self._away_until[k] = now_ns + RESTART_NS
                 forget(k)
+                self.order(k, now_ns, False)
             self._down[k] = down
             self.world.reversed[k] = -1.0 if self.faults.on("wrong_direction", k, now_ns) else 1.0
 

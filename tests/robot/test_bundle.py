@@ -90,7 +90,7 @@ def test_one_byte_changed_anywhere_is_refused_by_name(
     whole = (made / name).read_bytes()
     rng = np.random.default_rng(len(whole))
     few = name != "signature.json"
-    places = rng.integers(0, len(whole), 3) if few else range(len(whole))
+    places = rng.integers(0, len(whole), 3) if few else range(0, len(whole), 1 if signed else 4)
     for place in places:
         damaged = bytearray(whole)
         # changing the case of a letter writes the same hex digit in another way: that too is a changed byte
