@@ -15,7 +15,7 @@ from robot import cli, wizard
 from robot.driver import DriverError
 from robot.spec import load_spec
 from robot.wizard import answer
-from tests.sim.emulated import Bench, bench
+from tests.sim.emulated import Bench, bench, busy
 
 
 class Person:
@@ -48,8 +48,8 @@ def test_exchanged_and_mirrored_motors_come_right(tmp_path: Path, monkeypatch: p
     with bench("can", ids=(2, 1), direction=(1, -1)) as motors:
         person = Person(motors)
         monkeypatch.setattr("builtins.input", person)
-        monkeypatch.setattr(wizard, "MOVE_S", 0.3)
-        monkeypatch.setattr(wizard, "STAY_S", 0.2)
+        for name, seconds in (("PERIOD_S", 0.1), ("MOVE_S", 0.8)) if busy() else (("MOVE_S", 0.3), ("STAY_S", 0.2)):
+            monkeypatch.setattr(wizard, name, seconds)
         assert doctor(motors, tmp_path / "first") == 2
         assert person.asked == 2
         checks = {c["name"]: c for c in json.loads((tmp_path / "first" / "result.json").read_text())["checks"]}
