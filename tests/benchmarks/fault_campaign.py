@@ -134,10 +134,15 @@ class Outcome:
 
 def open_on(driver: str, emulator: Emulator, spec: RobotSpec) -> Driver:
     """The driver of an emulator, with as much patience as a busy machine needs."""
-    if driver == "can":
-        return open_driver("can", spec, interface="slcan", channel=str(emulator.port), settle_s=1.5)
+    where = {"interface": "slcan", "channel": str(emulator.port)} if driver == "can" else {"port": str(emulator.port)}
     more = {"watchdog_s": 0.5} if driver == "dynamixel" else {}
-    return open_driver(driver, spec, port=str(emulator.port), settle_s=0.5, **more)
+    for left in reversed(range(5)):
+        try:
+            return open_driver(driver, spec, **where, settle_s=1.5 if driver == "can" else 0.5, **more)
+        except DriverError:
+            if not left:
+                raise
+    raise AssertionError
 
 
 def inject(
