@@ -146,7 +146,7 @@ def _scaled(spec: RobotSpec, name: str, t: Array, shape: Array, seconds: float, 
 class Exciter:
     """An Excitation as a Commander: what it decides depends on the time, and near the limits on the state."""
 
-    observation: npt.NDArray[np.float32] | None = None
+    unfamiliar: str | None = None
     action: npt.NDArray[np.float32] | None = None
     cameras: tuple[str, ...] = ()
 
