@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 ANY = {"*"}
@@ -167,3 +168,9 @@ def test_the_top_level_holds_what_the_design_names() -> None:
     if done.returncode != 0:
         pytest.skip("not a git checkout")
     assert {line.split("/")[0] for line in done.stdout.splitlines()} <= allowed
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(p.parent.relative_to(ROOT).parts) for top in ALLOWED for p in (ROOT / top).rglob("__init__.py")}
+    assert found <= set(listed), sorted(found - set(listed))
