@@ -3,11 +3,11 @@
 Where the encoders stay as they are while a policy is trained, context and sight are computed here, and the buffer holds
 one short vector a step instead of histories and pictures:
 
-    [what the actor reads | privileged signals, scaled | whether a hold acts | what a teacher advises]
+    [what the actor reads | privileged signals, scaled | what a teacher advises | whether a hold acts]
 
-Of these the actor sees the first part, the critic the first three. Where a hold acts, its action is taken in place of
-the learner's. Where encoders are trained along the buffer has to hold what they read: observations are then a
-dictionary, and policies/features.py does the reading.
+Of these the actor sees the first part, the critic the first two. Where a hold acts, its action is taken in place of
+the learner's. Where encoders are trained along the buffer has to
+hold what they read: observations are then a dictionary, and policies/features.py does the reading.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Advise = Callable[[Inputs], npt.NDArray[np.float32]]
 Observed = Any
 """(n, size), or a dictionary where encoders are trained along."""
 
-MEMORY, HELD, ADVICE = "memory", "held", "advice"
+MEMORY, ADVICE = "memory", "advice"
 PARTS = ("observation", "history", "history_mask", SIGHT)
 """Inputs of the environment that trained encoders read; and pictures."""
 
@@ -88,7 +88,7 @@ class ContextVecEnv(VecEnvWrapper):
     def _space(self) -> spaces.Space[Any]:
         extra = {PRIVILEGED: self.privileged_size, ADVICE: self.advice_size}
         if not self.trained:
-            return _box(self.critic_size + self.advice_size)
+            return _box(self.actor_size + sum(extra.values()) + self.holds)
         parts = {k: v for k, v in self._given.items() if k in PARTS or k.startswith("image_")}
         parts |= {k: _box(n) for k, n in extra.items() if n}
         if self._memory.steps:
@@ -101,13 +101,8 @@ class ContextVecEnv(VecEnvWrapper):
 
     @property
     def holds(self) -> bool:
-        """Whether there is a hold, and rows have a component, 1 where it acts: the action taken there says nothing."""
+        """Whether the last component of a row tells that a hold acts, so that the action taken there says nothing."""
         return self._hold is not None
-
-    @property
-    def critic_size(self) -> int:
-        """Components that the critic sees."""
-        return self.actor_size + self.privileged_size + self.holds
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Actions of the learner; where a hold acts, they do nothing."""
@@ -171,12 +166,11 @@ class ContextVecEnv(VecEnvWrapper):
         extra: dict[str, npt.NDArray[np.float32]] = {}
         if self.critic_statistics is not None:
             extra[PRIVILEGED] = self.critic_statistics.apply(inputs[PRIVILEGED])
-        if self.holds:
-            extra[HELD] = held.astype(np.float32)
         if self.advice_size:
             extra[ADVICE] = np.zeros((len(row), self.advice_size), np.float32) if advice is None else advice
         if not self.trained:
-            return np.concatenate([self._vector(inputs, row, past), *extra.values()], axis=1)
+            flag = [held.astype(np.float32)] if self.holds else []
+            return np.concatenate([self._vector(inputs, row, past), *extra.values(), *flag], axis=1)
         kept = {k: inputs[k] for k in self.observation_space.spaces if k in inputs and k != PRIVILEGED}  # type: ignore[attr-defined]
         return kept | extra | ({MEMORY: past} if self._memory.steps else {})
 

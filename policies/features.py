@@ -83,7 +83,7 @@ class TrainedEncoders(BaseFeaturesExtractor):
 def extractor(env: ContextVecEnv, encoder: PhysicsEncoder | None) -> tuple[type[BaseFeaturesExtractor], dict[str, Any]]:
     """The class of features extractor that belongs to these environments, and its arguments."""
     if not env.trained:
-        return Plain, {"size": env.critic_size}
+        return Plain, {"size": env.actor_size + env.privileged_size}
     drawn = any(name.startswith("image_") for name in env.observation_space.spaces)  # type: ignore[attr-defined]
     kwargs: dict[str, Any] = {"card": env.card, "encoder": encoder, "sight": env.sight if drawn else None}
     return TrainedEncoders, kwargs | {"privileged": env.privileged_size}

@@ -35,8 +35,8 @@ class LeanPPO(PPO):
     policy: BoundedActorCritic
     kl_weight = 0.0
     """Weight of the divergence from a teacher, whose advice stands in the observations."""
-    held_at: int | None = None
-    """Component of the observations that is 1 where a hold acted: of what was done there nothing is learned."""
+    holds = False
+    """Whether observations end with a flag, 1 where a hold acted: of what was done there nothing is learned."""
     mirror: Mirror | None = None
     """Of observations; with it half of the samples of each minibatch are mirrored."""
     mirror_action: Mirror | None = None
@@ -119,8 +119,8 @@ class LeanPPO(PPO):
         mean, log_std, values = self.policy.assess(observed)
         log_ratio = _log_density((action - mean) * (-log_std).exp(), log_std) - row["log_prob"]
         free = torch.ones(len(action))
-        if self.held_at is not None:
-            free = 1.0 - observed[:, self.held_at]
+        if self.holds:
+            free = 1.0 - observed[:, -1]
             log_ratio = log_ratio * free
         ratio = log_ratio.exp()
         gain = torch.min(advantage * ratio, advantage * ratio.clamp(1.0 - clip, 1.0 + clip)).mean()
@@ -143,8 +143,8 @@ class LeanPPO(PPO):
         if isinstance(observed, dict):
             advice: Tensor = observed[ADVICE]
             return advice
-        size = self.action_space.shape[0]  # type: ignore[index]
-        tail: Tensor = observed[:, -size:]
+        size, end = self.action_space.shape[0], observed.shape[1] - self.holds  # type: ignore[index]
+        tail: Tensor = observed[:, end - size : end]
         return tail
 
     def _report(self, told: Tensor) -> None:

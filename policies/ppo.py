@@ -152,7 +152,7 @@ def make_ppo(
         verbose=0,
     )
     learner.kl_weight = config.kl_weight if env.advice_size else 0.0
-    learner.held_at = env.critic_size - 1 if env.holds else None
+    learner.holds = env.holds
     if augment is not None:
         context = 0 if encoder is None else encoder.card.context
         parts = [augment.vector(context, network.memory)]
