@@ -5,7 +5,7 @@
     golden.npz              recorded inputs and outputs, replayed before each run
     monitor.npz             what the training observations looked like
     report.html, README.md  for people
-    signature.json          the bytes of all of the above
+    signature.json          the digests of all of the above, and who signed them (OpenSSF model signing)
 
 `load` is what runs onboard; robot/verification.py has the checks it makes.
 """
@@ -23,13 +23,14 @@ import numpy.typing as npt
 
 from robot import config, files, signature
 from robot.card import model_card, small_report
-from robot.controller import Controller, open_session
+from robot.controller import Controller
 from robot.manifest import Manifest, tensor_of
 from robot.monitor import Monitor
+from robot.network import open_session
 from robot.observation import ActionConfig, Observation, ObservationConfig
 from robot.signature import BundleRefused
 from robot.spec import RobotSpec
-from robot.verification import FILES, Verification
+from robot.verification import FILES, Verification, tolerances
 
 __all__ = ["BundleRefused", "Controller", "checks", "load", "write"]
 
@@ -46,6 +47,8 @@ def write(
     golden_inputs: Mapping[str, npt.NDArray[Any]],
     golden_outputs: Mapping[str, npt.NDArray[Any]],
     monitor: Monitor,
+    variant: str = "float32",
+    licence: str = "not stated",
     lineage: Mapping[str, Any] | None = None,
     gate: Mapping[str, Any] | None = None,
     report_html: str | None = None,
@@ -66,6 +69,9 @@ def write(
         action=action,
         inputs={t.name: tensor_of(t) for t in session.get_inputs()},
         outputs={t.name: tensor_of(t) for t in session.get_outputs()},
+        variant=variant,
+        tolerance=tolerances(golden_outputs, variant),
+        licence=licence,
         lineage=dict(lineage or {}),
         gate=dict(gate or {}),
         spec=spec,
@@ -93,20 +99,25 @@ def write(
     return Path(path)
 
 
-def load(path: Path, key: Path | None = None, spec: RobotSpec | None = None) -> Controller:
+def load(
+    path: Path, key: Path | None = None, spec: RobotSpec | None = None, rate_hz: float | None = None
+) -> Controller:
     """A controller, after every check has passed.
 
-    `key` pins the signer to a PEM public key, `spec` the robot. Raises BundleRefused with the first reason.
+    `key` pins the signer to a PEM public key, `spec` the robot, `rate_hz` the control rate. Raises BundleRefused with
+    the first reason.
     """
-    verification = Verification(Path(path), key, spec)
+    verification = Verification(Path(path), key, spec, rate_hz)
     for _, step in verification.steps():
         step()
     return verification.controller
 
 
-def checks(path: Path, key: Path | None = None, spec: RobotSpec | None = None) -> list[dict[str, Any]]:
+def checks(
+    path: Path, key: Path | None = None, spec: RobotSpec | None = None, rate_hz: float | None = None
+) -> list[dict[str, Any]]:
     """Each check as {name, ok, detail}; those that need a check which failed are not run and not listed."""
-    verification = Verification(Path(path), key, spec)
+    verification = Verification(Path(path), key, spec, rate_hz)
     found: list[dict[str, Any]] = []
     for name, step in verification.steps():
         failed = {f["name"] for f in found if not f["ok"]}

@@ -22,7 +22,8 @@ A controller bundle of terrafirma {version}: copy this folder to the robot.
 | control period | {period} s |
 | observation | {features}; history of {history} steps; cameras: {cameras} |
 | action | {action} |
-| network | {network} |
+| network | {variant}: {network} |
+| licence | {licence} |
 
 ## Intended use
 The robot with the fingerprint above, at the stated period, through the runtime's limits and watchdog. Bundles for
@@ -61,6 +62,8 @@ def model_card(manifest: Manifest) -> str:
         cameras=", ".join(manifest.observation.cameras) or "none",
         action=f"{manifest.action.kind}: {action}",
         network=network,
+        variant=manifest.variant,
+        licence=manifest.licence,
         gate=_block(manifest.gate),
         lineage=_block(manifest.lineage),
     )

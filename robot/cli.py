@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from robot import config, stages
+from robot import config, run, stages
 from robot.config import ConfigError, nearest
 from robot.doctor import DoctorOptions, doctor
+from robot.drive import Outcome
 from robot.driver import DriverError
+from robot.loop import CommanderLost
 
-ONBOARD: dict[str, tuple[Any, Callable[[Any, dict[str, str]], stages.Outcome], str]] = {
-    "run": (stages.RunOptions, stages.run, "run a bundle on a robot"),
+ONBOARD: dict[str, tuple[Any, Callable[[Any, dict[str, str]], Outcome], str]] = {
+    "run": (run.RunOptions, run.run, "run a bundle on a robot"),
     "verify": (stages.VerifyOptions, stages.verify, "check a bundle"),
     "record": (stages.RecordOptions, stages.record, "move a robot with an excitation and record it"),
     "replay": (stages.ReplayOptions, stages.replay, "compare a bundle with a recorded run"),
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(stage, rest)
     except ConfigError as error:
         return _fail(str(error), error.exit_code)
-    except DriverError as error:
+    except (DriverError, CommanderLost) as error:
         return _fail(str(error), 5)
     except OSError as error:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.", 2)
@@ -87,7 +89,7 @@ def _dispatch(stage: str, words: list[str]) -> int:
     return outcome.exit_code
 
 
-def _onboard(stage: str, words: list[str]) -> stages.Outcome:
+def _onboard(stage: str, words: list[str]) -> Outcome:
     cls, function, _ = ONBOARD[stage]
     options, extra = parse(cls, words, f"terrafirma {stage}")
     return function(options, extra)

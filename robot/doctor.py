@@ -11,12 +11,17 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from robot import config
 from robot.config import ConfigError
-from robot.driver import DriverError, driver_options, open_driver
+from robot.driver import Driver, DriverError, driver_options, open_driver
+from robot.drivers.wiring import wiring
 from robot.spec import RobotSpec, find_robot, load_spec
 from robot.stages import Options, Outcome
+from robot.wizard import corrected, wiggle
 
 EDGE = ("numpy", "onnxruntime", "PyYAML", "mcap", "cryptography")
+WIRES = ("ids", "direction", "zero", "calibration")
+"""Options of drivers that say which motor moves which joint."""
 TRAIN = ("torch", "mujoco", "gymnasium", "stable_baselines3", "hydra")
 
 
@@ -24,6 +29,7 @@ TRAIN = ("torch", "mujoco", "gymnasium", "stable_baselines3", "hydra")
 class DoctorOptions(Options):
     robot: str | None = None
     driver: str | None = None
+    wiggle: bool = False
 
 
 def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
@@ -31,24 +37,32 @@ def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
 
         terrafirma doctor
         terrafirma doctor robot=simple_pendulum driver=sim
+        terrafirma doctor robot=double_pendulum_c1 driver=can wiggle=true
         terrafirma doctor robot=simple_pendulum dr=simple_pendulum_default
 
-    Reads   installed packages, the robot's file, one reading of the driver. Moves nothing. Writes result.json.
-    Keys    robot=R (name or YAML file), driver=D (needs robot); further keys go to the driver. With dr=NAME or
-            posterior=FILE it looks at that randomization instead: what each term does to the robot in a rollout.
+    Reads   installed packages, the robot's file, one reading of the driver. Moves nothing but with wiggle=true.
+    Writes  result.json; with wiggle=true calibration.yaml, which the driver takes as calibration=FILE.
+    Keys    robot=R (name or YAML file), driver=D (needs robot); further keys go to the driver. wiggle=true moves one
+            joint after another by six degrees at a fifth of its torque and asks what turned: mirrored and exchanged
+            motors come right in calibration.yaml. With dr=NAME or posterior=FILE it looks at that randomization
+            instead: what each term does to the robot in a rollout.
     Ends with 0 when everything asked for works, 2 when something is missing, 5 when the driver does not answer.
     """
+    if options.wiggle and not options.driver:
+        raise ConfigError("wiggle=true needs driver=D: which motors are to move?")
     if options.driver and not options.robot:
         raise ConfigError(f"driver={options.driver} needs robot=R: a driver is opened for a robot.")
     if extra and not options.driver:
         raise ConfigError(f"'{next(iter(extra))}' is no key of doctor, and without driver=D no driver takes it.")
+    run = options.start("doctor", extra)
     examination = _Examination()
     examination.machine(options.out)
     if options.robot:
         examination.robot(options.robot)
     if options.driver and examination.spec is not None:
         examination.driver(options.driver, options.robot or "", extra)
-    run = options.start("doctor", extra)
+        if options.wiggle and examination.exit_code == 0:
+            examination.wiring(options.driver, options.robot or "", extra, run.out / "calibration.yaml")
     lines = [f"{'ok  ' if c['ok'] else 'FAIL'}  {c['name']}: {c['detail']}" for c in examination.checks]
     lines += [f"      mend {c['name']}: {c['fix']}" for c in examination.checks if not c["ok"]]
     return Outcome(run.finish({"checks": examination.checks}), examination.exit_code, "\n".join(lines))
@@ -99,12 +113,41 @@ class _Examination:
         fix = "check power, cable, port and permissions; driver options are given as key=value"
         self.check(f"driver {driver}", lambda: self._answers(driver, name, extra), fix)
 
-    def _answers(self, driver: str, name: str, extra: Mapping[str, str]) -> str:
+    def wiring(self, driver: str, name: str, extra: Mapping[str, str], path: Path) -> None:
+        """Every joint turns when it is told to, and the right way; `path` gets the wiring that makes it so."""
+        self.check("wiring", lambda: self._wiggled(driver, name, extra, path), f"give the driver calibration={path}")
+
+    def _wiggled(self, driver: str, name: str, extra: Mapping[str, str], path: Path) -> str:
+        assert self.spec is not None
+        known = driver_options(driver)
+        given = {k: config.of_text(known[k], extra[k], f"driver '{driver}'", k) for k in WIRES if k in extra}
+        wires = wiring(self.spec, **given)
+        with closing(self._open(driver, name, extra)) as opened:
+            seen = wiggle(opened, self.spec, _ask)
+        config.save(path, corrected(wires, seen))
+        wrong = [s for s in seen if s.joint != s.commanded or s.sense < 0]
+        if wrong:
+            told = ", ".join(f"'{s.commanded}' turned {'-' if s.sense < 0 else ''}{s.joint}" for s in wrong)
+            raise ConfigError(f"{told}; {path} has it right")
+        return f"{len(seen)} joints turn as they are told"
+
+    def _open(self, driver: str, name: str, extra: Mapping[str, str]) -> Driver:
         assert self.spec is not None
         given = {"robot": find_robot(name)} if "robot" in driver_options(driver) else {}
-        with closing(open_driver(driver, self.spec, **{**given, **extra})) as opened:
+        return open_driver(driver, self.spec, **{**given, **extra})
+
+    def _answers(self, driver: str, name: str, extra: Mapping[str, str]) -> str:
+        assert self.spec is not None
+        with closing(self._open(driver, name, extra)) as opened:
             joints = opened.read(1.0).joints.ordered(self.spec.joint_names)
         return "reads " + ", ".join(f"{n} {q:.3f}" for n, q in zip(joints.names, joints.position, strict=True))
+
+
+def _ask(question: str) -> str:
+    try:
+        return input(question)
+    except EOFError as error:
+        raise ConfigError("wiggle=true asks what turned, and nobody answers: run it in a terminal") from error
 
 
 def _installed(package: str) -> bool:

@@ -64,6 +64,9 @@ class Driver(Protocol):
 
 DRIVERS = {
     "replay": "robot.drivers.replay:ReplayDriver",
+    "can": "robot.drivers.can_mit:MitDriver",
+    "feetech": "robot.drivers.feetech:FeetechDriver",
+    "dynamixel": "robot.drivers.dynamixel:DynamixelDriver",
 }
 """name -> `module:class`; further ones come from the entry-point group `terrafirma.drivers` (sim, surrogate)."""
 
@@ -85,6 +88,11 @@ def driver_class(name: str) -> Any:
             f"driver '{name}' needs the package '{error.name}', which is not installed: "
             f"pip install 'terrafirma[{_EXTRA.get(name, 'train')}]'."
         ) from error
+
+
+def on_simulated_clock(name: str) -> bool:
+    """Whether a driver's time passes in its wait() alone, which its class says by `simulated = True`."""
+    return bool(getattr(driver_class(name), "simulated", False))
 
 
 def driver_options(name: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def from_file(path: Path, spec: RobotSpec) -> Excitation:
         raise ConfigError(f"{path}, line {line}: time does not increase.")
     values = np.zeros((len(table), len(names)))
     values[:, [names.index(n) for n in head[1:]]] = table[:, 1:]
-    peak = _peaks(spec)
+    peak = peaks(spec)
     if (np.abs(values) > peak + 1e-12).any():
         row, column = np.argwhere(np.abs(values) > peak + 1e-12)[0]
         raise ConfigError(
@@ -115,22 +115,22 @@ def _numbers(path: Path, line: int, row: list[str], head: list[str]) -> list[flo
     return values
 
 
-def _peaks(spec: RobotSpec) -> Array:
+def peaks(spec: RobotSpec) -> Array:
     """(n_actuators,) the largest excitation: torque limit, or the way from the rest pose to the nearer end."""
-    peaks = []
+    largest = []
     for actuator in spec.actuators:
         joint = spec.joints[spec.joint_names.index(actuator.joint)]
         if actuator.kind in ("torque", "dcmotor"):  # a voltage motor is given the voltage that stalls at the torque
-            peaks.append(actuator.effort_limit)
+            largest.append(actuator.effort_limit)
         elif actuator.kind == "position_pd":
             low, high = joint.position_limits
-            peaks.append(min(high - joint.default_position, joint.default_position - low, np.pi))
+            largest.append(min(high - joint.default_position, joint.default_position - low, np.pi))
         else:
             raise ConfigError(
                 f"actuator '{actuator.name}' is of kind '{actuator.kind}', which cannot be excited here; "
                 "torque, dcmotor and position_pd can."
             )
-    return np.array(peaks)
+    return np.array(largest)
 
 
 def _scaled(spec: RobotSpec, name: str, t: Array, shape: Array, seconds: float, amplitude: float) -> Excitation:
@@ -140,13 +140,13 @@ def _scaled(spec: RobotSpec, name: str, t: Array, shape: Array, seconds: float, 
         raise ConfigError(f"amplitude={amplitude}: it is a share of the robot's limits, above 0 and at most 1.")
     inside = np.clip(np.minimum(t, seconds - t) / EDGE_S, 0.0, 1.0)
     envelope = 0.5 - 0.5 * np.cos(np.pi * inside)
-    return Excitation(name, t, shape * envelope[:, None] * amplitude * _peaks(spec))
+    return Excitation(name, t, shape * envelope[:, None] * amplitude * peaks(spec))
 
 
 class Exciter:
     """An Excitation as a Commander: what it decides depends on the time, and near the limits on the state."""
 
-    observation: npt.NDArray[np.float32] | None = None
+    unfamiliar: str | None = None
     action: npt.NDArray[np.float32] | None = None
     cameras: tuple[str, ...] = ()
 

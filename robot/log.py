@@ -2,8 +2,8 @@
 
 One MCAP file an episode, one topic a channel. Numbers are CDR messages with a ros2msg schema, so NaN
 survives and Foxglove opens the file; component names, unit and the robot's fingerprint stand in the
-channel's metadata. The recorder writes the same messages unchunked (see robot/recorder.py); `save` writes
-them chunked and compressed.
+channel's metadata. The recorder writes the same messages unchunked (see robot/recorder.py), and pictures compressed;
+`save` writes chunked and compressed files, with pictures as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mcap.records import Message, Metadata, Schema
 from mcap.stream_reader import CRCValidationError, StreamReader, zstandard
 from mcap.writer import CompressionType, IndexType, Writer
 
-from robot import files
+from robot import files, pictures
 from robot.config import ConfigError
 
 Times = npt.NDArray[np.int64]
@@ -39,6 +39,7 @@ UNITS = {
     "imu.accel": "m/s^2",
     "imu.orientation": "1",
     "action": "1",
+    "shadow.effort": "N m",
     "event": "text",
 }
 """Standard channel names and their units; `camera.<name>` (unit `uint8`) and private names may stand beside them."""
@@ -46,20 +47,7 @@ UNITS = {
 SCHEMA_VERSION = "1"
 _VALUES = ("terrafirma_msgs/msg/Values", b"float64[] values\n")
 _TEXT = ("std_msgs/msg/String", b"string data\n")
-_LINE = b"=" * 80
-_IMAGE = (
-    "sensor_msgs/msg/Image",
-    b"std_msgs/Header header\nuint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\nuint32 step\n"
-    b"uint8[] data\n"
-    + _LINE
-    + b"\nMSG: std_msgs/Header\nbuiltin_interfaces/Time stamp\nstring frame_id\n"
-    + _LINE
-    + b"\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n",
-)
-_CDR_LITTLE_ENDIAN = b"\x00\x01\x00\x00"
-_IMAGE_HEAD = struct.Struct("<iIIsxxxIII6sB1xII")
-"""sec, nanosec, frame_id (empty: length 1, NUL), height, width, encoding (length, text), bigendian, step, length."""
-_ENCODINGS = {1: b"mono8", 3: b"rgb8"}
+_PICTURES = {pictures.RAW[0]: pictures.decode_raw, pictures.COMPRESSED[0]: pictures.decode_compressed}
 
 
 class LogError(ConfigError):
@@ -94,7 +82,7 @@ class Channel:
             raise LogError(f"channel '{self.name}': {len(self.t_ns)} time stamps for {len(values)} values")
         if values.dtype.kind == "f" and values.shape != (len(self.t_ns), len(self.components)):
             raise LogError(f"channel '{self.name}': values of shape {values.shape} for components {self.components}")
-        if values.dtype == np.uint8 and len(values) and values.shape[3] not in _ENCODINGS:
+        if values.dtype == np.uint8 and len(values) and values.shape[3] not in pictures.ENCODINGS:
             raise LogError(f"channel '{self.name}': images have {values.shape[3]} channels; 1 and 3 are known")
         expected = UNITS.get(self.name)
         if expected is not None and self.unit != expected:
@@ -184,9 +172,13 @@ def write_header(writer: Writer, log: EpisodeLog) -> None:
     )
 
 
-def add_channel(writer: Writer, channel: Channel, fingerprint: str) -> int:
-    """Register a channel's schema and topic; returns the id that messages are written under."""
-    schema_name, definition = {"u": _IMAGE, "O": _TEXT}.get(channel.values.dtype.kind, _VALUES)
+def add_channel(writer: Writer, channel: Channel, fingerprint: str, compressed: bool = False) -> int:
+    """Register a channel's schema and topic; returns the id that messages are written under.
+
+    `compressed`: the pictures of a camera will come as robot.pictures.encode_compressed makes them.
+    """
+    camera = pictures.COMPRESSED if compressed else pictures.RAW
+    schema_name, definition = {"u": camera, "O": _TEXT}.get(channel.values.dtype.kind, _VALUES)
     schema = writer.register_schema(schema_name, "ros2msg", definition)
     metadata = {"unit": channel.unit, "components": json.dumps(channel.components), "fingerprint": fingerprint}
     return writer.register_channel("/" + channel.name.replace(".", "/"), "cdr", schema, metadata)
@@ -196,26 +188,19 @@ def encode(value: Any, t_ns: int = 0) -> bytes:
     """One row as a CDR message (OMG CDR, little endian: values are aligned to their size after the header)."""
     if isinstance(value, str):
         data = value.encode() + b"\0"
-        return _CDR_LITTLE_ENDIAN + struct.pack("<I", len(data)) + data
+        return pictures.CDR + struct.pack("<I", len(data)) + data
     if value.dtype == np.uint8:
-        height, width, channels = value.shape
-        name = _ENCODINGS[channels]
-        seconds, nanoseconds = divmod(t_ns, 1_000_000_000)
-        head = _IMAGE_HEAD.pack(
-            seconds, nanoseconds, 1, b"\0", height, width, len(name) + 1, name, 0, width * channels, value.size
-        )
-        return _CDR_LITTLE_ENDIAN + head + value.tobytes()
+        return pictures.encode_raw(value, t_ns)
     # sequence length, then four bytes of padding: doubles are aligned to eight
-    return _CDR_LITTLE_ENDIAN + struct.pack("<II", value.size, 0) + np.asarray(value, "<f8").tobytes()
+    return pictures.CDR + struct.pack("<II", value.size, 0) + np.asarray(value, "<f8").tobytes()
 
 
 def _decode(schema: str, data: bytes) -> Any:
     if schema == _TEXT[0]:
         (size,) = struct.unpack_from("<I", data, 4)
         return data[8 : 8 + size - 1].decode()
-    if schema == _IMAGE[0]:
-        *_, height, width, _, _, _, step, size = _IMAGE_HEAD.unpack_from(data, 4)
-        return np.frombuffer(data, np.uint8, size, 4 + _IMAGE_HEAD.size).reshape(height, width, step // width)
+    if schema in _PICTURES:
+        return _PICTURES[schema](data)
     (size,) = struct.unpack_from("<I", data, 4)
     return np.frombuffer(data, "<f8", size, 12)
 
@@ -235,7 +220,7 @@ class _Topic:
         try:
             value = _decode(self.schema, data)
         except (ValueError, struct.error, ZeroDivisionError):
-            if self.schema != _IMAGE[0]:
+            if self.schema not in _PICTURES:
                 raise
             self.damaged += 1
             return
@@ -244,18 +229,18 @@ class _Topic:
 
     def channel(self) -> Channel:
         components = tuple(json.loads(self.metadata["components"]))
-        if self.schema == _IMAGE[0] and len(sizes := {v.shape for v in self.values}) > 1:
+        if self.schema in _PICTURES and len(sizes := {v.shape for v in self.values}) > 1:
             told = ", ".join(f"{w} x {h} x {c}" for h, w, c in sorted(sizes))
             raise LogError(f"channel '{self.name}': its pictures have different sizes ({told}); record it again.")
         values = _stack(self.schema, self.values, components)
         return Channel(self.name, self.metadata["unit"], components, np.array(self.times, np.int64), values)
 
 
-def load(path: Path) -> EpisodeLog:
+def load(path: Path, cameras: bool = True) -> EpisodeLog:
     """Read an MCAP episode, complete or torn off by a crash: every whole message is recovered.
 
-    `meta["torn"]` says so when the file was torn. LogError when it is missing, is no MCAP, or was not written
-    by this project.
+    Without `cameras` their channels are left out. `meta["torn"]` says so when the file was torn. LogError when it is
+    missing, is no MCAP, or was not written by this project.
     """
     path = Path(path)
     header: dict[str, str] = {}
@@ -266,15 +251,22 @@ def load(path: Path) -> EpisodeLog:
         with path.open("rb") as stream:
             for record in StreamReader(stream, validate_crcs=True).records:
                 if isinstance(record, Message):
-                    topics[record.channel_id].add(record.log_time, record.data)
+                    if record.channel_id in topics or cameras:
+                        topics[record.channel_id].add(record.log_time, record.data)
                 elif isinstance(record, Schema):
                     schemas[record.id] = record.name
                 elif isinstance(record, ChannelRecord):
+                    if not cameras and schemas[record.schema_id] in _PICTURES:
+                        continue
                     topics.setdefault(record.id, _Topic(record, schemas[record.schema_id]))
                 elif isinstance(record, Metadata) and record.name == "terrafirma":
                     header = record.metadata
     except OSError as error:
         raise LogError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ImportError as error:
+        raise LogError(
+            f"{path}: has compressed pictures; they need OpenCV: pip install 'terrafirma[camera]'."
+        ) from error
     except (McapError, CRCValidationError, zstandard.ZstdError, EOFError, struct.error, ValueError, KeyError):
         torn = True  # the tail that a crash left unfinished, or a damaged record; everything before it is whole
     if "fingerprint" not in header:
@@ -298,4 +290,4 @@ def _stack(schema: str, values: list[Any], components: tuple[str, ...]) -> npt.N
         return np.array(values, dtype=object)
     if values:
         return np.stack(values)
-    return np.zeros((0, 0, 0, 3), np.uint8) if schema == _IMAGE[0] else np.zeros((0, len(components)))
+    return np.zeros((0, 0, 0, 3), np.uint8) if schema in _PICTURES else np.zeros((0, len(components)))

@@ -1,22 +1,24 @@
 """ControlLoop: wait, read, encode, infer, guard, write, log, once a period, on any Driver.
 
-    idle ──first reading──► align ──ramp over──► run ──time up, user, end of log──► damp
-                              └───────────── fault (latched) ◄──────────────┘
+    idle ─first reading─► damp ─armed─► align ─at the default pose─► run ─time up, user, end of log─► damp or hold
+                            └──────────────── fault (latched) ◄───────┘
 
 Deadlines are absolute and kept through the driver's clock alone, so a simulated driver runs this very loop,
-deterministically. stop() of the driver is called whatever happens. In `align` the policy runs, and its command is
-blended in from the measured pose and no torque, so that the first tick never jumps.
+deterministically. Whatever happens, the driver's stop() ends a run in the actuators' safe action; in shadow mode, where
+another controller drives, nothing is ever sent. Each change of state is logged with its reason.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from robot.align import AlignConfig, Alignment
+from robot.comparison import Comparison
 from robot.config import ConfigError
 from robot.driver import Driver, DriverError, EndOfLog, StaleState, StopReason
 from robot.log import EpisodeLog
@@ -24,8 +26,13 @@ from robot.recorder import Sink, write_command, write_sample
 from robot.safety import Fault, Safety
 from robot.spec import RobotSpec
 from robot.state import JointCommand, Joints, Sample
+from robot.timing import Stopwatch
 
-State = Literal["idle", "align", "run", "damp", "fault"]
+State = Literal["idle", "damp", "align", "run", "hold", "fault"]
+
+
+class CommanderLost(RuntimeError):
+    """What decides is gone, a killed process for instance; the run ends in the safe action."""
 
 
 class Commander(Protocol):
@@ -33,10 +40,16 @@ class Commander(Protocol):
 
     spec: RobotSpec
     period_ns: int
-    observation: npt.NDArray[np.float32] | None
-    """(D,) what act() saw last; None where there is no network."""
-    action: npt.NDArray[np.float32] | None
-    """(A,) what the network answered last."""
+
+    @property
+    def action(self) -> npt.NDArray[np.float32] | None:
+        """(A,) what the network answered last; None where there is none."""
+        ...
+
+    @property
+    def unfamiliar(self) -> str | None:
+        """Why what act() saw is not what training saw; None while it is, or nobody can tell."""
+        ...
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -64,14 +77,19 @@ class EpisodeRecorder(Sink, Protocol):
 class LoopConfig:
     """How the loop begins and what it is allowed to do."""
 
+    damp_s: float = 0.0
+    """Time in the safe action before anything moves [s]; a dead-man switch that is not held prolongs it."""
+    align: AlignConfig | None = None
+    """How joints with position gains are brought to the default pose first; None leaves them where they are."""
     ramp_s: float = 0.05
-    """Time over which the command is blended in [s]."""
+    """Time over which the policy's command is blended in [s]."""
     shadow: bool = False
-    """Only watch: compute and log the policy's actions, never write a command."""
+    """Only watch: compute, log and compare the policy's commands, never send one."""
 
     def __post_init__(self) -> None:
-        if self.ramp_s < 0:
-            raise ConfigError(f"ramp_s is {self.ramp_s} s; it must be at least 0.")
+        for name in ("damp_s", "ramp_s"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)} s; it must be at least 0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +97,10 @@ class LoopReport:
     """What came of a run."""
 
     ticks: int
-    """Control steps taken, those without a reading included."""
+    """Control steps taken in state `run`, those without a reading included."""
     missed_deadlines: int
+    longest_miss: int
+    """The most deadlines that were missed one after the other."""
     stale: int
     """Ticks in which no new reading came."""
     tick_us: dict[str, float]
@@ -89,6 +109,8 @@ class LoopReport:
     state: State
     reason: StopReason
     log: EpisodeLog | None
+    shadow: dict[str, Any] | None = None
+    """How far the policy's commands were from those of the controller that drove."""
 
 
 @dataclass
@@ -100,17 +122,30 @@ class ControlLoop:
     safety: Safety
     recorder: EpisodeRecorder | None = None
     config: LoopConfig = field(default_factory=LoopConfig)
+    armed: Callable[[], bool] | None = None
+    """A dead-man switch: nothing moves while it says no, and the run ends when it stops saying yes."""
+    alive: Callable[[], None] | None = None
+    """Called once a tick, for whoever watches this process."""
 
     def __post_init__(self) -> None:
         self.state: State = "idle"
-        self._ticks = self._missed = self._stale = 0
-        self._tick_ns: list[int] = []
+        self._spec, self._names = self.commander.spec, self.commander.spec.joint_names
+        self._ticks = self._stale = 0
+        self._watch = Stopwatch()
         self._seen: dict[str, int] = {}
         self._ramp = round(self.config.ramp_s * 1e9 / self.commander.period_ns)
         self._acted = 0
+        self._alignment: Alignment | None = None
+        self._rest, self._damp_until = self._spec.default_pose, 0
+        self._asked: str | None = None
+        self._comparison = Comparison(self._spec) if self.config.shadow else None
+
+    def ask_to_stop(self, why: str) -> None:
+        """End the run after the present tick; safe to call from a signal handler."""
+        self._asked = self._asked or why
 
     def run(self, seconds: float) -> LoopReport:
-        """Run for at most `seconds` of the driver's time; ends early on a fault, Ctrl-C or the end of a log."""
+        """Run the policy for at most `seconds` of the driver's time; ends early on a fault, a stop, or a log's end."""
         reason: StopReason = "error"
         try:
             reason = self._run(round(seconds * 1e9))
@@ -120,38 +155,42 @@ class ControlLoop:
             log = self._finish(reason)
         return LoopReport(
             ticks=self._ticks,
-            missed_deadlines=self._missed,
+            missed_deadlines=self._watch.missed,
+            longest_miss=self._watch.longest_miss,
             stale=self._stale,
-            tick_us=self._percentiles(),
+            tick_us=self._watch.percentiles(),
             faults=list(self.safety.faults),
             state=self.state,
             reason=reason,
             log=log,
+            shadow=None if self._comparison is None else self._comparison.result(),
         )
 
     def _run(self, duration_ns: int) -> StopReason:
-        period = self.commander.period_ns
+        period, driver = self.commander.period_ns, self.driver
         self.commander.reset()
-        begin = self.driver.now_ns() + period
+        begin = driver.now_ns() + period
         self.safety.reset(begin)
-        tick = 0
+        tick, end = 0, None
         try:
-            while tick * period < duration_ns and not self.safety.tripped:
-                self.driver.wait(begin + tick * period)
+            while (end is None or tick < end) and not self.safety.faults and self._asked is None:
+                driver.wait(begin + tick * period)
+                if self.alive is not None:
+                    self.alive()
                 self._tick()
-                self._ticks += 1
-                tick += 1
-                late = self.driver.now_ns() - (begin + tick * period)
-                if late > 0:
-                    tick += late // period  # deadlines that passed whole are skipped, not caught up
-                    self._missed += 1 + late // period
+                if self.state == "run":
+                    self._ticks += 1
+                    end = tick - (-duration_ns // period) if end is None else end
+                tick = self._watch.next_deadline(tick, driver.now_ns() - begin, period)
         except EndOfLog:
             return "done"
+        except CommanderLost as error:
+            self.safety.trip(driver.now_ns(), "policy", str(error))
         except DriverError as error:
-            self.safety.trip(self.driver.now_ns(), "driver", str(error))
+            self.safety.trip(driver.now_ns(), "driver", str(error))
         except OSError as error:
-            self.safety.trip(self.driver.now_ns(), "recorder", f"the log cannot be written ({error.strerror})")
-        return "fault" if self.safety.tripped else "done"
+            self.safety.trip(driver.now_ns(), "recorder", f"the log cannot be written ({error.strerror})")
+        return "fault" if self.safety.faults else "done" if self._asked is None else "user"
 
     def _tick(self) -> None:
         try:
@@ -159,20 +198,17 @@ class ControlLoop:
             joints = self._joints(sample)
             if self.recorder is not None:
                 write_sample(self.recorder, sample, self._seen)
-            begin = time.perf_counter_ns()
+            self._watch.start()
             command = self._decide(sample, joints)
-            self._tick_ns.append(time.perf_counter_ns() - begin)
+            self._watch.stop()
         except StaleState as error:
             self._stale += 1
             if not self.safety.silent(self.driver.now_ns()):
                 self._event(f"stale: {error}")  # the actuators keep the last command until the watchdog trips
             return
-        if command is not None and not self.config.shadow:
-            t_ns = self.driver.now_ns()
-            sent = self.driver.write(command)
-            if self.recorder is not None:
-                write_command(self.recorder, sent, t_ns)
-        if self.recorder is not None and self.commander.action is not None:
+        if command is not None:
+            self._send(command)
+        if self.recorder is not None and self.state == "run" and self.commander.action is not None:
             # under the stamp of the reading that it answers, so that a replay can pair the two
             names = tuple(f"{i}" for i in range(len(self.commander.action)))
             self.recorder.row("action", names, joints.t_ns, self.commander.action)
@@ -180,32 +216,77 @@ class ControlLoop:
             self._event(warning)
         self.safety.warnings.clear()
 
+    def _send(self, command: JointCommand) -> None:
+        t_ns = self.driver.now_ns()
+        if self._comparison is not None:
+            self._comparison.wished(command)
+            if self.recorder is not None:
+                self.recorder.row("shadow.effort", command.names, t_ns, command.effort)
+            return
+        sent = self.driver.write(command)
+        if self.recorder is not None:
+            write_command(self.recorder, sent, t_ns)
+
     def _joints(self, sample: Sample) -> Joints:
         try:
-            return sample.joints.ordered(self.commander.spec.joint_names)
+            return sample.joints.ordered(self._names)
         except KeyError as error:
             raise DriverError(str(error.args[0])) from error
 
     def _decide(self, sample: Sample, joints: Joints) -> JointCommand | None:
         """The command that may be sent for this reading; None when there is a fault."""
-        now = self.driver.now_ns()
-        if not self.safety.accept(joints, now):
+        now, safety = self.driver.now_ns(), self.safety
+        verdict = safety.accept(joints, now)
+        if verdict == "repeated":
+            raise StaleState("the reading bears the stamp of the one before")
+        if verdict == "fault" or (sample.health is not None and not safety.healthy(sample.health, now)):
             return None
-        command = self.commander.act(sample)
-        if not self.safety.familiar(self.commander.observation, now):
-            return None
-        self._acted += 1
-        if self._acted <= self._ramp:
-            self._enter("align")
-            command = blend(command, joints, self._acted / (self._ramp + 1))
+        if self._comparison is not None:
+            self._comparison.saw(sample, joints)
+        if self.state != "run" or self.armed is not None:
+            self._advance(joints, now)
+        if self.state == "run":
+            command = self._act(sample, joints, now)
+        elif self.state == "align" and self._alignment is not None:
+            command = self._alignment.command(now)
         else:
-            self._enter("run")
-        return self.safety.guard(command, joints, now)
+            command = JointCommand.safe(self._spec, now, self._rest)
+        return None if command is None else safety.guard(command, joints, now)
 
-    def _enter(self, state: State) -> None:
-        if state != self.state:
-            self.state = state
-            self._event(f"state: {state}")
+    def _act(self, sample: Sample, joints: Joints, now: int) -> JointCommand | None:
+        """The policy's command, blended in from the measured pose; None when what it sees is to end the run."""
+        commander = self.commander
+        if commander.cameras and (blind := self.safety.seen(sample, commander.cameras, now)) is not None:
+            raise StaleState(blind)
+        command = commander.act(sample)
+        if not self.safety.familiar(commander.unfamiliar, now):
+            return None
+        if self._acted < self._ramp:
+            self._acted += 1
+            command = blend(command, joints, self._acted / (self._ramp + 1))
+        return command
+
+    def _advance(self, joints: Joints, now: int) -> None:
+        """Change state where its time has come; in damp with nothing to wait for, straight on to run."""
+        held = self.armed is None or self.armed()
+        if self.state == "idle":
+            if self.config.shadow:
+                self._enter("run", "another controller drives")
+                return
+            self._rest, self._damp_until = joints.position.copy(), now + round(self.config.damp_s * 1e9)
+            self._enter("damp", "the first reading is sound")
+        if self.state == "damp" and held and now >= self._damp_until:
+            self._alignment = Alignment(self._spec, self.config.align, joints, now)
+            self._enter("align", self._alignment.why)
+        elif self.state in ("align", "run") and not held:
+            self.ask_to_stop("the dead-man switch was released")
+        if self.state == "align" and self._alignment is not None and self._alignment.over(joints, now):
+            self.commander.reset()
+            self._enter("run", "time for the policy")
+
+    def _enter(self, state: State, why: str) -> None:
+        self.state = state
+        self._event(f"state: {state} ({why})")
 
     def _event(self, text: str) -> None:
         if self.recorder is not None:
@@ -213,25 +294,31 @@ class ControlLoop:
 
     def _finish(self, reason: StopReason) -> EpisodeLog | None:
         """Stop the driver first, then write down why and close the recording."""
-        try:
-            self.driver.stop(reason)
-        except DriverError as error:
-            self.safety.trip(self.driver.now_ns(), "driver", f"stop failed: {error}")
-        self.state = "fault" if self.safety.tripped or reason == "error" else "damp"
+        if not self.config.shadow:
+            self._stop(reason)
+        holds = bool(self._spec.actuators) and all(a.safe_action == "hold" for a in self._spec.actuators)
+        rest: State = "hold" if holds else "damp"
+        self.state = "fault" if self.safety.tripped or reason == "error" else rest
         if self.recorder is None:
             return None
         try:
             for fault in self.safety.faults:
                 self._event(f"fault: {fault.kind}: {fault.reason}")
-            self._event(f"state: {self.state} ({reason})")
+            self._event(f"state: {self.state} ({self._asked if reason == 'user' and self._asked else reason})")
             return self.recorder.close()
         except OSError as error:
             self.safety.trip(self.driver.now_ns(), "recorder", f"the log cannot be written ({error.strerror})")
+            self.state = "fault"
             return None
 
-    def _percentiles(self) -> dict[str, float]:
-        us = np.array(self._tick_ns or [0]) * 1e-3
-        return {"p50": float(np.percentile(us, 50)), "p99": float(np.percentile(us, 99)), "max": float(us.max())}
+    def _stop(self, reason: StopReason) -> None:
+        """The safe action, asked for a second time where the first failed."""
+        for attempt in range(2):
+            try:
+                return self.driver.stop(reason)
+            except (DriverError, OSError) as error:
+                if attempt:
+                    self.safety.trip(self.driver.now_ns(), "driver", f"stop failed: {error}")
 
 
 def blend(command: JointCommand, joints: Joints, share: float) -> JointCommand:

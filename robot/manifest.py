@@ -9,7 +9,7 @@ from robot.config import ConfigError
 from robot.observation import ActionConfig, ObservationConfig
 from robot.spec import RobotSpec
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +36,12 @@ class Manifest:
     action: ActionConfig
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
+    variant: str = "float32"
+    """Which of the exported networks it is: float32, int8, student, or foreign."""
+    tolerance: dict[str, float]
+    """Class of processor (robot.machine) -> largest |a - b| / max(|a|, 1) of a golden output; `any` for the others."""
+    licence: str = "not stated"
+    """Of the policy, as an SPDX expression or in words."""
     lineage: dict[str, Any] = field(default_factory=dict)
     """What went in: sha256 of inputs, code version, seeds."""
     gate: dict[str, Any] = field(default_factory=dict)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from robot.config import ConfigError, nearest
 from robot.spec import ActuatorSpec, RobotSpec
-from robot.state import JointCommand, Sample
+from robot.state import JointCommand, Joints, Sample
 
 Array = npt.NDArray[np.float64]
 Signals = Mapping[str, Array]
@@ -32,11 +32,12 @@ class Feature:
     signal: str
     """The signal it is computed from: one of robot.spec.SIGNALS, or `goal`."""
     prefix: str
-    compute: Callable[[Array, RobotSpec], Array]
+    compute: Callable[[Array, Array], Array]
+    """Of the signal (B, n) and the robot's default pose (n_joints,)."""
 
 
 FEATURES: dict[str, Feature] = {
-    "joint_position": Feature("joint.position", "position", lambda q, spec: q - spec.default_pose),
+    "joint_position": Feature("joint.position", "position", lambda q, rest: q - rest),
     "joint_cos": Feature("joint.position", "cos", lambda q, _: np.cos(q)),
     "joint_sin": Feature("joint.position", "sin", lambda q, _: np.sin(q)),
     "joint_velocity": Feature("joint.velocity", "velocity", lambda v, _: v),
@@ -52,6 +53,7 @@ FEATURES: dict[str, Feature] = {
 Of `joint_change` the value of the control step before is taken off (0 at the first): a velocity to whoever trusts the
 angles alone [rad per control step].
 """
+_CHANGE = FEATURES["joint_change"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,17 +134,23 @@ class Observation:
         self._default_pose = spec.default_pose
         self._low, self._high = np.array([j.position_limits for j in spec.joints]).T
         self._speed = np.array([j.velocity_limit for j in spec.joints])
-        self._gains = np.zeros((2, len(spec.joints)))
+        self._kp, self._kd = np.zeros((2, len(spec.joints)))
         for joint, actuator in zip(spec.driven, spec.actuators, strict=True):
             if actuator.name in action.actuators:
-                self._gains[:, joint] = action.gains(actuator)
+                self._kp[joint], self._kd[joint] = action.gains(actuator)
             elif action.kind == "position":  # held at its default
-                self._gains[:, joint] = actuator.kp, actuator.kd
+                self._kp[joint], self._kd[joint] = actuator.kp, actuator.kd
         cameras = [c.name for c in spec.cameras]
         for camera in config.cameras:
             if camera not in cameras:
                 raise ConfigError(f"observation.cameras names '{camera}'. {nearest(camera, cameras)}")
-        self.components = self._component_names()
+        self.components = tuple(n for feature in config.features for n in self._names_of(feature))
+        self._plan = self._lay_out()
+        self._exceeds = bool((np.abs(self._to_joints).sum(axis=0) > self._limit).any())
+        """Whether an output of 1 asks for more torque than the limits allow."""
+        self._names, self._zero = spec.joint_names, np.zeros(len(spec.joints))
+        self._least, self._most = np.array([-1.0]), np.array([1.0])
+        self._zero.flags.writeable = False
         self._previous = np.zeros((batch, len(action.actuators)))
         self._history = np.zeros((batch, config.history, self.history_size), dtype=np.float32)
         self._mask = np.zeros((batch, config.history), dtype=np.float32)
@@ -150,18 +158,25 @@ class Observation:
         # angles of this control step and of the one before; NaN where there was none
         self._now, self._before = (np.full((batch, len(spec.joints)), np.nan) for _ in range(2))
 
-    def _component_names(self) -> tuple[str, ...]:
-        joints, names = self.spec.joint_names, []
-        for feature in self.config.features:
-            if feature == "previous_action":
-                names += [f"previous_action/{a}" for a in self.action.actuators]
-                continue
-            signal, prefix = FEATURES[feature].signal, FEATURES[feature].prefix
-            if signal != "goal":
-                self.spec.sensor(signal)
-            parts = joints if signal.startswith("joint.") else self.config.goal if signal == "goal" else ("x", "y", "z")
-            names += [f"{prefix}/{p}" for p in parts]
-        return tuple(names)
+    def _names_of(self, feature: str) -> list[str]:
+        """Component names of one feature; ConfigError when the robot does not measure its signal."""
+        if feature == "previous_action":
+            return [f"previous_action/{a}" for a in self.action.actuators]
+        signal, prefix = FEATURES[feature].signal, FEATURES[feature].prefix
+        if signal == "goal":
+            return [f"{prefix}/{p}" for p in self.config.goal]
+        self.spec.sensor(signal)
+        parts = self.spec.joint_names if signal.startswith("joint.") else ("x", "y", "z")
+        return [f"{prefix}/{p}" for p in parts]
+
+    def _lay_out(self) -> list[tuple[slice, Feature | None]]:
+        """Where each feature stands in the observation vector; None is the previous action."""
+        plan, column = [], 0
+        for name in self.config.features:
+            end = column + len(self._names_of(name))
+            plan.append((slice(column, end), FEATURES.get(name)))
+            column = end
+        return plan
 
     @property
     def size(self) -> int:
@@ -195,29 +210,34 @@ class Observation:
         self._mask[ids] = 0.0
         self._before[ids] = np.nan
 
-    def encode(self, signals: Signals) -> dict[str, npt.NDArray[np.float32]]:
+    def encode(
+        self, signals: Signals, into: dict[str, npt.NDArray[np.float32]] | None = None
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """The policy's inputs: `observation` (B, D) and, with a history, `history` (B, H, K), `history_mask` (B, H).
 
-        The newest past step is the last row; mask 0 marks rows before the episode began. The arrays are
-        copies that stay valid after the next call.
+        The newest past step is the last row; mask 0 marks rows before the episode began. The arrays are copies that
+        stay valid after the next call, or those of `into`, which are filled and must be left alone until decode().
         """
-        observation = np.empty((self.batch, self.size), dtype=np.float32)
-        column = 0
-        for name in self.config.features:
-            if name == "previous_action":
-                block = self._previous
-            elif name == "joint_change":
+        inputs = self._blank() if into is None else into
+        observation = inputs["observation"]
+        for columns, feature in self._plan:
+            if feature is None:
+                observation[:, columns] = self._previous
+            elif feature is _CHANGE:
                 self._now = signals["joint.position"].copy()
-                block = np.nan_to_num(self._now - self._before)
+                observation[:, columns] = np.nan_to_num(self._now - self._before)
             else:
-                block = FEATURES[name].compute(signals[FEATURES[name].signal], self.spec)
-            observation[:, column : column + block.shape[1]] = block
-            column += block.shape[1]
+                observation[:, columns] = feature.compute(signals[feature.signal], self._default_pose)
         self._last = observation
-        inputs: dict[str, npt.NDArray[np.float32]] = {"observation": observation}
         if self.config.history:
-            inputs["history"] = self._history.copy()
-            inputs["history_mask"] = self._mask.copy()
+            np.copyto(inputs["history"], self._history)
+            np.copyto(inputs["history_mask"], self._mask)
+        return inputs
+
+    def _blank(self) -> dict[str, npt.NDArray[np.float32]]:
+        inputs = {"observation": np.empty((self.batch, self.size), dtype=np.float32)}
+        if self.config.history:
+            inputs |= {"history": np.empty_like(self._history), "history_mask": np.empty_like(self._mask)}
         return inputs
 
     def decode(self, action: npt.NDArray[np.floating]) -> Array:
@@ -225,33 +245,36 @@ class Observation:
 
         Also remembers the action, so that the next encode() sees it. The one place with units and clips.
         """
-        clipped = _between(np.asarray(action, dtype=np.float64), -1.0, 1.0)
-        self._previous, self._before = clipped, self._now.copy()
+        clipped = _between(np.asarray(action, dtype=np.float64), self._least, self._most)
+        self._previous = clipped
+        if "joint_change" in self.config.features:
+            self._before = self._now.copy()
         if self.config.history:
             self._history[:, :-1] = self._history[:, 1:]
             self._history[:, -1, : self.size] = self._last
             self._history[:, -1, self.size :] = clipped
             self._mask[:, :-1] = self._mask[:, 1:]
             self._mask[:, -1] = 1.0
-        command = clipped @ self._to_joints
+        command = clipped.dot(self._to_joints)
         if self.action.kind == "effort":
-            return _between(command, -self._limit, self._limit)
+            return _between(command, -self._limit, self._limit) if self._exceeds else command
         if self.action.kind == "velocity":
             return _between(command, -self._speed, self._speed)
         return _between(self._default_pose + command, self._low, self._high)
 
     def to_command(self, values: Array, t_ns: int) -> JointCommand:
-        """One decoded row (n_joints,) as a JointCommand."""
+        """One decoded row (n_joints,) as a JointCommand; what it does not use is one shared array of zeros."""
+        names, zero, kp, kd = self._names, self._zero, self._kp, self._kd
         if self.action.kind == "effort":
-            return JointCommand.of_effort(self.spec.joint_names, t_ns, values)
-        zero, (kp, kd) = np.zeros_like(values), self._gains
-        if self.action.kind == "velocity":
-            return JointCommand(
-                names=self.spec.joint_names, t_ns=t_ns, position=zero, velocity=values, effort=zero, kp=zero, kd=kd
-            )
-        return JointCommand(
-            names=self.spec.joint_names, t_ns=t_ns, position=values, velocity=zero, effort=zero, kp=kp, kd=kd
-        )
+            position = velocity = kp = kd = zero
+            effort = values
+        elif self.action.kind == "velocity":
+            position = kp = effort = zero
+            velocity = values
+        else:
+            velocity = effort = zero
+            position = values
+        return JointCommand(names=names, t_ns=t_ns, position=position, velocity=velocity, effort=effort, kp=kp, kd=kd)
 
 
 def gravity_direction(quaternion: Array) -> Array:
@@ -267,7 +290,11 @@ def _between(values: Array, low: Array | float, high: Array | float) -> Array:
 
 def signals_of(sample: Sample, spec: RobotSpec, goal: Array | None = None) -> dict[str, Array]:
     """One reading as a batch of one, joints in the spec's order."""
-    joints = sample.joints.ordered(spec.joint_names)
+    return signals_in(sample, sample.joints.ordered(spec.joint_names), goal)
+
+
+def signals_in(sample: Sample, joints: Joints, goal: Array | None = None) -> dict[str, Array]:
+    """The same for joints that are in the spec's order already."""
     signals = {
         "joint.position": joints.position[None],
         "joint.velocity": joints.velocity[None],

@@ -28,7 +28,7 @@ KG_CO2_PER_KWH = 0.4
 """Assumed intensity of the grid [kg/kWh]; the world's average is near it."""
 
 _PACKAGES = ("numpy", "onnxruntime", "mcap", "torch", "mujoco", "gymnasium", "stable-baselines3", "onnx", "scipy")
-PAPERS = ("config.yaml", "result.json", "lineage.json")
+PAPERS = ("config.yaml", "result.json", "lineage.json", "screening.html", "lineage.html")
 VOLATILE = ("seconds", "versions")
 """Keys that may differ between two runs of the same seed, in every stage."""
 

@@ -1,4 +1,4 @@
-"""Which command may leave: limits, watchdog, monitor, fault latch. Pure numpy, and each refusal has a reason.
+"""Which command may leave: readings, limits, watchdog, familiarity, health, fault latch. Each refusal has a reason.
 
 A *fault* ends the run and stays latched until a person starts another. A *warning* (a command was clipped, an
 observation is unfamiliar) is logged when it begins, and the run goes on.
@@ -6,18 +6,24 @@ observation is unfamiliar) is logged when it begins, and the run goes on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from robot.monitor import Monitor
+from robot.config import ConfigError
+from robot.limits import Limits
 from robot.spec import RobotSpec
-from robot.state import JointCommand, Joints
+from robot.state import Health, JointCommand, Joints, Sample
 
 Array = npt.NDArray[np.float64]
-Kind = Literal["state", "velocity", "command", "watchdog", "driver", "unfamiliar", "recorder"]
+Kind = Literal[
+    "state", "velocity", "command", "watchdog", "clock", "driver", "policy", "unfamiliar", "health", "recorder"
+]
+Unfamiliar = Literal["warn", "limit", "fault"]
+Verdict = Literal["fresh", "repeated", "fault"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,101 +35,26 @@ class Fault:
     reason: str
 
 
-class Limits:
-    """Clips commands per joint to travel, speed, torque and rate, in that order."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SafetyConfig:
+    """What the runtime does beyond the limits of the robot's own spec."""
 
-    def __init__(self, spec: RobotSpec, period_s: float) -> None:
-        joints = spec.joints
-        self.names = spec.joint_names
-        self._low, self._high = np.array([j.position_limits for j in joints]).T
-        self._bounded = bool(np.isfinite(self._low).any() or np.isfinite(self._high).any())
-        self._speed = np.array([j.velocity_limit for j in joints])
-        self._torque = spec.effort_limits
-        self._step = self._speed * period_s
-        self._slew = np.full(len(joints), np.inf)
-        self._slew[spec.driven] = [a.effort_rate_limit * period_s for a in spec.actuators]
-        self._host_torque = np.zeros(len(joints), dtype=bool)
-        """Joints whose gains act in the torque that we bound; a position servo bounds its own."""
-        self._host_torque[spec.driven] = [a.kind == "torque" for a in spec.actuators]
-        self.reset()
+    unfamiliar: Unfamiliar = "warn"
+    """When the policy sees what training never saw: warn, leave it `limited` of torque and speed, or end the run."""
+    limited: float = 0.3
+    """Share of torque and of the targets' speed while the policy is limited."""
+    max_temperature: float = 75.0
+    """[°C]; an actuator that reports more ends the run, one within 10 °C of it is warned of."""
+    voltage: tuple[float, float] = (0.0, math.inf)
+    """[V]; a supply outside ends the run."""
+    camera_s: float = 0.5
+    """Age of the newest image [s] above which the policy is blind, which counts as silence of the robot."""
 
-    def reset(self) -> None:
-        """Begin a run: the first command is slewed from no torque and from the measured pose."""
-        self._effort = np.zeros(len(self.names))
-        self._position: Array | None = None
-
-    def refuse_state(self, joints: Joints) -> tuple[Kind, str] | None:
-        """Why a reading, in the spec's order, must end the run; None when it is sound."""
-        speed = np.abs(joints.velocity)
-        sound = np.isfinite(joints.position) & (speed <= self._speed)  # NaN compares as false
-        if np.count_nonzero(sound) == len(sound):
-            return None
-        broken = ~(np.isfinite(joints.position) & np.isfinite(speed))
-        if broken.any():
-            i = int(np.argmax(broken))
-            return "state", (
-                f"joint '{self.names[i]}' reads position {joints.position[i]}, velocity {joints.velocity[i]}; "
-                "not a number: check its sensor and cable"
-            )
-        i = int(np.argmax(speed - self._speed))
-        return "velocity", (
-            f"joint '{self.names[i]}' moves at {joints.velocity[i]:.3g}; its velocity_limit is {self._speed[i]:g}"
-        )
-
-    def refuse_command(self, command: JointCommand) -> tuple[Kind, str] | None:
-        """Why a command must end the run: a value that is not finite."""
-        total = command.effort + command.position + command.velocity + command.kp + command.kd
-        if np.count_nonzero(np.isfinite(total)) == len(total):
-            return None
-        i = int(np.argmin(np.isfinite(total)))
-        return "command", f"the command for joint '{self.names[i]}' is not a number: effort {command.effort[i]}"
-
-    def apply(self, command: JointCommand, joints: Joints) -> tuple[JointCommand, tuple[str, ...]]:
-        """The command within the limits, and which limits clipped it (`torque/elbow`); both in the spec's order."""
-        gains = bool(np.count_nonzero(command.kp) or np.count_nonzero(command.kd))
-        if not gains and self._torque_fits(command.effort, joints.position):
-            self._effort = command.effort
-            return command, ()
-        clipped: list[str] = []
-        position, velocity = command.position, command.velocity
-        if gains:
-            position = self._clip(position, self._low, self._high, "position", clipped)
-            velocity = self._clip(velocity, -self._speed, self._speed, "velocity", clipped)
-            last = joints.position if self._position is None else self._position
-            position = np.where(command.kp > 0, position, last)
-            position = self._clip(position, last - self._step, last + self._step, "speed", clipped)
-            self._position = position
-        effort = command.effort
-        if self._bounded:  # at the end of its travel a joint is not pushed further out
-            top = np.where(joints.position >= self._high, 0.0, np.inf)
-            bottom = np.where(joints.position <= self._low, 0.0, -np.inf)
-            effort = self._clip(effort, bottom, top, "travel", clipped)
-        effort = self._clip(effort, -self._torque, self._torque, "torque", clipped)
-        if gains:
-            effort = self._bound_total(replace(command, position=position, velocity=velocity, effort=effort), joints)
-        effort = self._clip(effort, self._effort - self._slew, self._effort + self._slew, "rate", clipped)
-        self._effort = effort
-        return replace(command, position=position, velocity=velocity, effort=effort), tuple(clipped)
-
-    def _torque_fits(self, effort: Array, position: Array) -> bool:
-        """Whether a torque command needs no clipping at all, as nearly every one in a run."""
-        if self._bounded and np.count_nonzero((position >= self._high) | (position <= self._low)):
-            return False
-        fits = (np.abs(effort) <= self._torque) & (np.abs(effort - self._effort) <= self._slew)
-        return bool(np.count_nonzero(fits) == len(fits))
-
-    def _bound_total(self, c: JointCommand, joints: Joints) -> Array:
-        """Feed-forward that keeps the motor's whole torque within the limit, its own gains included."""
-        own = c.kp * (c.position - joints.position) + c.kd * (c.velocity - joints.velocity)
-        bounded = np.clip(own + c.effort, -self._torque, self._torque) - own
-        return np.where(self._host_torque & ((c.kp > 0) | (c.kd > 0)), bounded, c.effort)
-
-    def _clip(self, value: Array, low: Array, high: Array, what: str, clipped: list[str]) -> Array:
-        inside = np.minimum(np.maximum(value, low), high)
-        changed = inside != value
-        if np.count_nonzero(changed):
-            clipped += [f"{what}/{self.names[i]}" for i in np.flatnonzero(changed)]
-        return inside
+    def __post_init__(self) -> None:
+        if not 0.0 < self.limited <= 1.0:
+            raise ConfigError(f"safety.limited is {self.limited}; it must be above 0 and at most 1.")
+        if not self.voltage[0] < self.voltage[1]:
+            raise ConfigError(f"safety.voltage is {list(self.voltage)}; the first must be lower.")
 
 
 class Safety:
@@ -133,13 +64,12 @@ class Safety:
         self,
         spec: RobotSpec,
         period_s: float,
-        monitor: Monitor | None = None,
-        unfamiliar: Literal["warn", "fault"] = "warn",
+        config: SafetyConfig | None = None,
     ) -> None:
-        """`unfamiliar`: what an observation far from the training data does."""
         self.spec, self.limits = spec, Limits(spec, period_s)
-        self._monitor, self._unfamiliar = monitor, unfamiliar
+        self._config = config or SafetyConfig()
         self._watchdog_ns = round(spec.watchdog_s * 1e9)
+        self._ahead_ns = round(period_s * 1e9)
         self.faults: list[Fault] = []
         self.reset(0)
 
@@ -147,7 +77,10 @@ class Safety:
         """Begin a run at `now_ns`. Latched faults stay: make a new Safety after a person has looked."""
         self.limits.reset()
         self._heard_ns = now_ns
+        self._last_ns: int | None = None
+        self._share = 1.0
         self._active: dict[str, frozenset[str]] = {}
+        self._images: dict[str, int] = {}
         self.warnings: list[str] = []
         """Warnings that have begun since the caller emptied the list."""
 
@@ -170,40 +103,75 @@ class Safety:
             )
         return self.tripped
 
-    def accept(self, joints: Joints, now_ns: int) -> bool:
-        """Whether the run may go on with this reading, whose joints are in the spec's order."""
+    def accept(self, joints: Joints, now_ns: int) -> Verdict:
+        """What to do with this reading, whose joints are in the spec's order: a repeated one is as good as none."""
         refusal = self.limits.refuse_state(joints)
         if refusal is not None:
-            self.trip(now_ns, *refusal)
-        if (age := now_ns - joints.t_ns) > self._watchdog_ns:
+            self.trip(now_ns, *refusal)  # type: ignore[arg-type]
+        age, last = now_ns - joints.t_ns, self._last_ns
+        if age > self._watchdog_ns:
             self.trip(now_ns, "watchdog", f"a reading is {age * 1e-9:.3f} s old; watchdog_s is {self.spec.watchdog_s}")
-        return not self.tripped
+        elif age < -self._ahead_ns:
+            self.trip(now_ns, "clock", f"a reading is {-age * 1e-9:.3f} s from the future: its stamp is no use")
+        elif last is not None and joints.t_ns < last:
+            self.trip(now_ns, "clock", f"a reading is {(last - joints.t_ns) * 1e-9:.3f} s older than the one before")
+        if self.faults:
+            return "fault"
+        self._last_ns = joints.t_ns
+        return "repeated" if joints.t_ns == last else "fresh"
 
-    def familiar(self, observation: npt.NDArray[np.floating] | None, now_ns: int) -> bool:
-        """Compare what the policy saw with its training; False when that is to end the run."""
-        text = None
-        if self._monitor is not None and observation is not None:
-            text = self._monitor.unfamiliar(observation)
-        if text is not None and self._unfamiliar == "fault":
-            self.trip(now_ns, "unfamiliar", text)
-        self._warn("unfamiliar", () if text is None else (text,))
-        return not self.tripped
+    def healthy(self, health: Health, now_ns: int) -> bool:
+        """Whether the run may go on with what the actuators say of themselves, in the spec's order."""
+        names, most, (lowest, highest) = self.spec.joint_names, self._config.max_temperature, self._config.voltage
+        if health.errors:
+            self.trip(now_ns, "health", "; ".join(health.errors))
+        warm = []
+        for name, temperature, voltage in zip(names, health.temperature.tolist(), health.voltage.tolist(), strict=True):
+            if temperature > most:
+                self.trip(now_ns, "health", f"actuator of '{name}' is {temperature:.0f} °C hot; {most:g} is allowed")
+            elif temperature > most - 10.0:
+                warm.append(f"actuator of '{name}' is warm, near its {most:g} °C")
+            if voltage < lowest or voltage > highest:
+                self.trip(now_ns, "health", f"the supply of '{name}' is {voltage:.1f} V; [{lowest:g}, {highest:g}]")
+        self._warn("health", tuple(warm))
+        return not self.faults
+
+    def seen(self, sample: Sample, cameras: tuple[str, ...], now_ns: int) -> str | None:
+        """Which of the cameras has gone blind, in a sentence; None while all have sent an image of late."""
+        for camera in cameras:
+            if camera in sample.images:
+                self._images[camera] = sample.images[camera][0]
+            age = (now_ns - self._images.get(camera, now_ns)) * 1e-9
+            if age > self._config.camera_s:
+                return f"the newest image of camera '{camera}' is {age:.2f} s old"
+        return None
+
+    def familiar(self, unfamiliar: str | None, now_ns: int) -> bool:
+        """Whether the run may go on when the policy sees what training never saw, for the reason given."""
+        if unfamiliar is not None and self._config.unfamiliar == "fault":
+            self.trip(now_ns, "unfamiliar", unfamiliar)
+        limited = unfamiliar is not None and self._config.unfamiliar == "limit"
+        self._share = self._config.limited if limited else 1.0
+        self._warn("unfamiliar", () if unfamiliar is None else (unfamiliar,))
+        return not self.faults
 
     def guard(self, command: JointCommand, joints: Joints, now_ns: int) -> JointCommand | None:
         """The command that may be sent, within all limits; None when there is a fault."""
         refusal = self.limits.refuse_command(command)
         if refusal is not None:
-            self.trip(now_ns, *refusal)
-        if self.tripped:
+            self.trip(now_ns, *refusal)  # type: ignore[arg-type]
+        if self.faults:
             return None
         self._heard_ns = now_ns
-        allowed, clipped = self.limits.apply(command, joints)
+        allowed, clipped = self.limits.apply(command, joints, self._share)
         self._warn("clipped", clipped)
         return allowed
 
     def _warn(self, kind: str, texts: tuple[str, ...]) -> None:
         """Report each warning once, when it begins; an `unfamiliar` one counts as the same whatever its figures."""
+        before = self._active.get(kind)
+        if not texts and not before:
+            return
         now = {f"{kind}: {text}": kind if kind == "unfamiliar" else text for text in texts}
-        before = self._active.get(kind, frozenset())
-        self.warnings += [sentence for sentence, key in now.items() if key not in before]
+        self.warnings += [sentence for sentence, key in now.items() if key not in (before or ())]
         self._active[kind] = frozenset(now.values())

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from robot.spec import RobotSpec
 
 Array = npt.NDArray[np.float64]
 
@@ -63,6 +67,21 @@ class Imu:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Health:
+    """What the actuators say of themselves; arrays of shape (n_joints,) in the order of the joints' reading.
+
+    A slow bus may tell it more seldom than the joints' state: a reading without news has none.
+    """
+
+    temperature: Array
+    """[°C]; NaN where the actuator does not tell."""
+    voltage: Array
+    """[V] of the supply; NaN where the actuator does not tell."""
+    errors: tuple[str, ...] = ()
+    """What an actuator reports as its own fault, in words; any of them ends the run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """What a driver read in one cycle."""
 
@@ -72,6 +91,9 @@ class Sample:
     imu: Imu | None = None
     images: Mapping[str, tuple[int, npt.NDArray[np.uint8]]] = field(default_factory=dict)
     """camera name -> (t_ns, uint8 image of shape (height, width, channels))."""
+    health: Health | None = None
+    command: JointCommand | None = None
+    """What another controller was seen to send, where the driver can tell: what shadow mode compares with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +128,20 @@ class JointCommand:
         """The safe frame of a torque motor: no torque, resisting motion with `kd` [N m s/rad]."""
         zero = np.zeros(len(names))
         return cls(names=names, t_ns=t_ns, position=zero, velocity=zero, effort=zero, kp=zero, kd=kd)
+
+    @classmethod
+    def safe(cls, spec: RobotSpec, t_ns: int, position: Array) -> JointCommand:
+        """Each actuator's safe action at the measured `position` (n_joints,): damp, hold or nothing."""
+        zero = np.zeros(len(spec.joints))
+        kp, kd = zero.copy(), zero.copy()
+        for joint, actuator in zip(spec.driven, spec.actuators, strict=True):
+            if actuator.safe_action == "hold":
+                kp[joint], kd[joint] = actuator.kp, actuator.kd
+            elif actuator.safe_action == "damp":
+                kd[joint] = actuator.safe_kd
+        return cls(
+            names=spec.joint_names, t_ns=t_ns, position=position.copy(), velocity=zero, effort=zero, kp=kp, kd=kd
+        )
 
     def ordered(self, names: tuple[str, ...]) -> JointCommand:
         """The same command in the order of `names`; KeyError names a joint that is missing or too many."""

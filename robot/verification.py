@@ -18,9 +18,12 @@ import onnxruntime
 
 from robot import config, signature
 from robot.config import ConfigError
-from robot.controller import Controller, Tensors, open_session
+from robot.controller import Controller
+from robot.machine import OPSETS, cpu_class, opsets_of
 from robot.manifest import SCHEMA, Manifest, tensor_of
+from robot.migrations import STEPS
 from robot.monitor import Monitor
+from robot.network import Tensors, open_session
 from robot.observation import Observation
 from robot.signature import BundleRefused
 from robot.spec import RobotSpec
@@ -30,6 +33,10 @@ TOLERANCE = 1e-5
 """Largest |a - b| / max(|a|, 1) between a recorded and a replayed output."""
 RECURRENT_TOLERANCE = 1e-4
 """The same of a network with a state, which may read pictures: what is rounded there is what the state carries on."""
+OTHER_CPU = 10.0
+"""How much farther the outputs may be on a processor of another class than that on which they were recorded."""
+ROUNDED = ("int8",)
+"""Variants whose kernels round differently from one instruction set to the next: run on the recorded class alone."""
 
 
 class Verification:
@@ -37,8 +44,8 @@ class Verification:
 
     controller: Controller
 
-    def __init__(self, path: Path, key: Path | None, spec: RobotSpec | None) -> None:
-        self.path, self.key, self.spec = path, key, spec
+    def __init__(self, path: Path, key: Path | None, spec: RobotSpec | None, rate_hz: float | None = None) -> None:
+        self.path, self.key, self.spec, self.rate_hz = path, key, spec, rate_hz
         self.contents: dict[str, bytes] = {}
 
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
@@ -49,6 +56,8 @@ class Verification:
             ("signature", lambda: signature.check(self.signed, str(self.path / signature.NAME), self.key)),
             ("manifest", self.read_manifest),
             ("robot", self.robot),
+            ("rate", self.rate),
+            ("opset", self.opset),
             ("interface", self.interface),
             ("golden", self.golden),
         ]
@@ -76,13 +85,13 @@ class Verification:
     def document(self) -> str:
         place = self.path / signature.NAME
         self.signed = signature.parse(self.contents[signature.NAME], str(place))
-        if set(self.signed["files"]) != set(FILES):
-            strange = sorted(set(self.signed["files"]) ^ set(FILES))
+        if set(self.signed.files) != set(FILES):
+            strange = sorted(set(self.signed.files) ^ set(FILES))
             raise BundleRefused(f"{place}: does not list a bundle's files ({', '.join(strange)}); copy it again.")
-        return f"digest {self.signed['digest'][:16]}"
+        return f"digest {self.signed.digest[:16]}"
 
     def file(self, name: str) -> str:
-        found, expected = signature.sha256(self.contents[name]), self.signed["files"][name]
+        found, expected = signature.sha256(self.contents[name]), self.signed.files[name]
         if found != expected:
             raise BundleRefused(
                 f"{self.path / name}: was changed after the bundle was made (sha256 {found[:12]}, signed "
@@ -95,17 +104,30 @@ class Verification:
         try:
             data = config.parse_yaml(self.contents["manifest.yaml"].decode(), place)
             found = data.get("schema") if isinstance(data, dict) else None
-            if found != SCHEMA:
-                raise BundleRefused(
-                    f"{place}: schema {found!r} is unknown; this terrafirma reads {SCHEMA}; use the "
-                    "version that made it."
-                )
+            data, migrated = self._migrate(data, found, place)
             self.manifest = config.convert(Manifest, data, place)
         except BundleRefused:
             raise
         except (ConfigError, UnicodeDecodeError) as error:
             raise BundleRefused(str(error)) from error
-        return f"{self.manifest.task}, made by terrafirma {self.manifest.terrafirma}"
+        return f"{self.manifest.task}, made by terrafirma {self.manifest.terrafirma}{migrated}"
+
+    def _migrate(self, data: Any, schema: Any, place: str) -> tuple[Any, str]:
+        """The manifest in the present schema, and what was done to it; reads the monitor's arrays, too."""
+        if schema != SCHEMA and schema not in STEPS:
+            raise BundleRefused(
+                f"{place}: schema {schema!r} is unknown; this terrafirma reads {SCHEMA} and can migrate "
+                f"{', '.join(str(n) for n in STEPS)}; use the version that made it."
+            )
+        try:
+            self.monitor = read_npz(self.contents["monitor.npz"])
+            for step in range(schema, SCHEMA):
+                data, self.monitor = STEPS[step](data, self.monitor)
+        except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+            raise BundleRefused(
+                f"{self.path / 'monitor.npz'}: not usable ({error}); export the policy again."
+            ) from error
+        return data, "" if schema == SCHEMA else f"; migrated from schema {schema}"
 
     def robot(self) -> str:
         place, spec = self.path / "manifest.yaml", self.manifest.spec
@@ -117,6 +139,33 @@ class Verification:
                 f"({self.spec.fingerprint()}); export the policy for this robot."
             )
         return f"{spec.name} ({spec.fingerprint()})"
+
+    def rate(self) -> str:
+        """The bundle's control rate is the one that is asked for, and one that the robot keeps."""
+        place, period = self.path / "manifest.yaml", self.manifest.control_period_s
+        if self.rate_hz is not None and abs(period * self.rate_hz - 1.0) > 1e-6:
+            raise BundleRefused(
+                f"{place}: made for a control rate of {1 / period:g} Hz, not {self.rate_hz:g} Hz; a policy is as good "
+                "as the rate it was trained at: train it at the other rate."
+            )
+        return f"{1 / period:g} Hz"
+
+    def opset(self) -> str:
+        """The operators of the network are ones that every supported onnxruntime has."""
+        place, (lowest, highest) = self.path / "policy.onnx", OPSETS
+        try:
+            opsets = opsets_of(self.contents["policy.onnx"])
+        except ValueError as error:
+            raise BundleRefused(f"{place}: no ONNX file ({error}); export the policy again.") from error
+        version = opsets.get("", opsets.get("ai.onnx", 0))
+        strange = sorted(set(opsets) - {"", "ai.onnx"})
+        if strange or not lowest <= version <= highest:
+            what = f"operators of '{strange[0]}'" if strange else f"opset {version}"
+            raise BundleRefused(
+                f"{place}: wants {what}; opsets {lowest} to {highest} of standard ONNX run on every supported "
+                "onnxruntime: export it again."
+            )
+        return f"opset {version}"
 
     def interface(self) -> str:
         """The network takes what this robot measures and nothing else; builds the controller."""
@@ -130,38 +179,54 @@ class Verification:
             raise BundleRefused(f"{place}: onnxruntime cannot load it ({str(error).splitlines()[0]}).") from error
         _check_interface(session, m, encoder, str(place))
         try:
-            monitor = Monitor.of_arrays(_read_npz(self.contents["monitor.npz"]))
-            if monitor.components != encoder.components:
+            monitor = Monitor.of_arrays(self.monitor)
+            if monitor.observation.components != encoder.components:
                 raise ValueError("its components are not those of the observation")
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, np.linalg.LinAlgError) as error:
             raise BundleRefused(
                 f"{self.path / 'monitor.npz'}: not usable ({error}); export the policy again."
             ) from error
-        self.controller = Controller(
-            session, m.spec, m.observation, m.action, m.control_period_s, monitor, m.task, self.signed["digest"]
-        )
+        try:
+            self.controller = Controller(
+                session, m.spec, m.observation, m.action, m.control_period_s, monitor, m.task, self.signed.digest
+            )
+        except ValueError as error:
+            raise BundleRefused(f"{place}: cannot be run onboard ({error}); export the policy again.") from error
         return f"{', '.join(m.inputs)} -> {', '.join(m.outputs)}"
 
     def golden(self) -> str:
         place = self.path / "golden.npz"
         try:
-            arrays = _read_npz(self.contents["golden.npz"])
+            arrays = read_npz(self.contents["golden.npz"])
             worst = replay(self.controller, arrays)
         except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise BundleRefused(f"{place}: cannot be replayed ({error}); export the policy again.") from error
         name = max(worst, key=lambda n: worst[n])
-        allowed = tolerance(self.manifest.outputs)
+        here, told = cpu_class(), self.manifest.tolerance
+        if here not in told and "any" not in told:
+            raise BundleRefused(
+                f"{place}: a {self.manifest.variant} network rounds as its processor does; recorded on "
+                f"{', '.join(told)}, this is {here}: export it there, or the float32 variant."
+            )
+        allowed = told.get(here, told.get("any", 0.0))
         if not worst[name] <= allowed:
             raise BundleRefused(
-                f"{place}: replayed, '{name}' differs by {worst[name]:.2g} (allowed {allowed:g}): this machine does "
-                "not compute what the policy computed; use the onnxruntime of the manifest's lineage, or export again."
+                f"{place}: replayed, '{name}' differs by {worst[name]:.2g} (allowed {allowed:g} on {here}): this "
+                "machine does not compute what the policy computed; use the onnxruntime of the manifest's lineage, or "
+                "export again."
             )
-        return f"{len(arrays['command'])} recorded steps agree to {worst[name]:.1e}"
+        return f"{len(arrays['command'])} recorded steps agree to {worst[name]:.1e} (allowed {allowed:g} on {here})"
 
 
 def tolerance(outputs: Collection[str]) -> float:
     """How far two computations of these outputs may differ."""
     return RECURRENT_TOLERANCE if any(name.startswith("state_") for name in outputs) else TOLERANCE
+
+
+def tolerances(outputs: Collection[str], variant: str) -> dict[str, float]:
+    """How far golden outputs recorded on this machine may differ, by class of processor."""
+    own = tolerance(outputs)
+    return {cpu_class(): own} if variant in ROUNDED else {cpu_class(): own, "any": OTHER_CPU * own}
 
 
 def replay(controller: Controller, golden: Mapping[str, npt.NDArray[Any]]) -> dict[str, float]:
@@ -215,6 +280,7 @@ def _check_interface(session: onnxruntime.InferenceSession, m: Manifest, encoder
         )
 
 
-def _read_npz(data: bytes) -> Tensors:
+def read_npz(data: bytes) -> Tensors:
+    """The arrays of an npz; ValueError when one of them would have to be unpickled."""
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}

@@ -23,12 +23,17 @@ from mujoco.batch import Batch
 from sim.friction import Friction, load_level, stribeck_level
 from sim.model import Model
 from sim.parameters import Parameters
+from sim.profile import follow
+from sim.residual_network import ResidualNetwork
 from sim.targets import TARGETS, split
 from sim.targets.motors import IDEAL, NATIVE, RUBBING, STATEFUL, UNLIMITED, UNLIMITED_ACCELERATION
+from sim.targets.residual import ROWS as RESIDUAL_ROWS
 
 Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
 
+RESIDUAL_KEYS = tuple(RESIDUAL_ROWS)
+RESIDUAL = set(RESIDUAL_KEYS)
 AFFINE = int(mujoco.mjtBias.mjBIAS_AFFINE)
 
 
@@ -68,7 +73,9 @@ class Actuators:
         self._play, self._goal, self._speed = (np.zeros(shape) for _ in range(3))
         self._kp, self._kd, self._limit = (np.zeros(shape) for _ in range(3))
         self._friction = Friction(**{f.name: np.zeros((self._n, len(spec.joints))) for f in fields(Friction)})
-        self._stateful = self._rubbing = False
+        self._stateful = self._rubbing = self._learned = False
+        speeds = np.array([j.velocity_limit for j in spec.joints])[spec.driven]
+        self._network = ResidualNetwork(self._n, np.array([a.effort_limit for a in spec.actuators]), speeds)
         self.bears_load = False
         """Whether friction depends on torques, so that act() needs the load."""
         everyone = np.arange(self._n, dtype=np.intp)
@@ -78,7 +85,7 @@ class Actuators:
     def _collect(self) -> None:
         """`_now`: each quantity in force, columns for all actuators; `_base`: what the MJCF stands for."""
         model, outer = self._model, self._parameters.outer
-        keys = [k for k in outer if k[0] in ("actuator", "motor")]
+        keys = [k for k in outer if k[0] in ("actuator", "motor", "residual")]
         self._columns = {k: np.array([self._names.index(o) for o in model.objects(k)], dtype=np.intp) for k in keys}
         self._now: dict[str, Array] = {}
         self._base: dict[str, Array] = {}
@@ -96,7 +103,7 @@ class Actuators:
     @property
     def slow(self) -> bool:
         """Whether some simulation has an effect that needs the state before each physics step: use act()."""
-        return self._stateful or self._rubbing
+        return self._stateful or self._rubbing or self._learned
 
     # ---- once a reset: what MuJoCo's actuators do by themselves
 
@@ -115,6 +122,9 @@ class Actuators:
             self._arm()
         if self._touched & RUBBING:
             self._set_friction(ids)
+        if self._touched & RESIDUAL:
+            self._weights = np.stack([self._now[quantity] for _, quantity in RESIDUAL_KEYS], axis=1)
+            self._learned = bool(self._weights.any())
 
     def _derive(self, ids: Ids) -> None:
         """Stiffness, damping and limits that follow from gains, motor constants, gear, and the voltage they are for."""
@@ -172,7 +182,9 @@ class Actuators:
         self._weak_servo, self._weak_motor = (weak & np.isin(self._all, c) for c in (self._servo, self._motor))
         self._counts, self._step = counts > 0.0, np.where(counts > 0.0, counts, 1.0)
         self._own = self._profiled | self._counts | self._weak_servo
-        self._own |= (now["backlash"] > 0.0) | (now["dead_zone"] > 0.0)
+        self._own |= (now["backlash"] > 0.0) | (now["dead_zone"] > 0.0) | (now["error_kd"] > 0.0)
+        self._lead = now["error_kd"] / np.maximum(now["kp"], 1e-12)
+        self._leads = bool((self._lead > 0.0).any())
         self._stateful = bool(self._own.any() or self._tires.any() or self._weak)
         if len(self._servo):  # a control that stands for an error may lie outside the joint's range
             native = self._ctrl_limited[self._servo] & (not self._stateful)
@@ -199,23 +211,38 @@ class Actuators:
         """Some simulations begin anew at joint positions (len(ids), n_joints), gears in the middle of their play."""
         self._play[ids] = self._goal[ids] = position[:, self._driven] * self._transmission
         self._speed[ids] = 0.0
+        self._network.reset(ids)
+
+    def rehearse(self, commands: Array, step_s: float) -> None:
+        """What the servos were told before: commands (n, steps, n_actuators), through which their profiles move on."""
+        if not (len(self._servo) and self._stateful and self._profiled.any()):
+            return
+        self._goal = np.where(np.isnan(commands[:, 0]), self._goal, commands[:, 0])
+        for k in range(commands.shape[1]):
+            self._profile(np.where(np.isnan(commands[:, k]), self._goal, commands[:, k]), step_s)
 
     def act(self, command: Array, position: Array, velocity: Array, load: Array | None, step_s: float) -> Array:
         """Commands (n, n_actuators) at a state, (n, n_joints) each, to MuJoCo's controls (n, n_actuators).
 
+        NaN is a servo whose torque is off: neither its loop nor its back-EMF acts, as its bridge is open.
         Writes the level of friction where it varies; `load` (n, n_joints) is the torque [N m] of everything else than
         motor and friction, needed while `bears_load`. The play of the gears and the profiles move on by `step_s`.
         """
         q, v = (x[:, self._driven] * self._transmission for x in (position, velocity))
-        control = np.minimum(np.maximum(command, self._low), self._high)
+        limp = np.isnan(command)
+        control = np.minimum(np.maximum(np.where(limp, q, command), self._low), self._high)
         if self._stateful:
             if len(self._torque):
                 control = self._limit_by_speed(control, v)
-            error = self._servo_error(control, q, step_s) if len(self._servo) else control
+            error = self._servo_error(control, q, v, step_s) if len(self._servo) else control
             if self._weak:
                 control, error = self._at_voltage(control, error, v)
             if len(self._servo):
                 control = np.where(self._own, q + error, control)
+        if self._learned:
+            control = control + self._residual(control, q, v, step_s)
+        if limp.any():
+            control = np.where(limp, q + (self._kd + self._emf) * v / np.maximum(self._kp, 1e-12), control)
         if self._rubbing:
             level = self._level(control, q, velocity, v, load)
             self._batch.expand("dof_frictionloss")[:, self._dof] = level
@@ -227,8 +254,8 @@ class Actuators:
         room = self._now["torque_limit"] * np.minimum(np.maximum(share, 0.0), 1.0)
         return np.where(self._tires, np.minimum(np.maximum(control, -room), room), control)
 
-    def _servo_error(self, goal: Array, q: Array, step_s: float) -> Array:
-        """(n, n_actuators) the error that a servo's firmware acts on."""
+    def _servo_error(self, goal: Array, q: Array, v: Array, step_s: float) -> Array:
+        """(n, n_actuators) the error that a servo's firmware acts on, with what its D gain adds."""
         if self._profiled.any():
             goal = np.where(self._profiled, self._profile(goal, step_s), goal)
         # the play operator: the encoder rests until the joint has crossed the gap, then is dragged along
@@ -237,17 +264,16 @@ class Actuators:
         seen = np.where(self._counts, np.round(self._play / self._step) * self._step, self._play)
         goal = np.where(self._counts, np.round(goal / self._step) * self._step, goal)
         error = goal - seen
-        return np.where(np.abs(error) > self._now["dead_zone"], error, 0.0)
+        error = np.where(np.abs(error) > self._now["dead_zone"], error, 0.0)
+        if self._leads:
+            error = error + self._lead * (np.where(self._profiled, self._speed, 0.0) - v)
+        return error
 
     def _profile(self, goal: Array, step_s: float) -> Array:
         """The goal as the firmware lets it move: no faster than the ceilings, and braking in time."""
-        fastest, most = self._now["speed_ceiling"], self._now["acceleration_ceiling"]
-        gap = goal - self._goal
-        wanted = np.minimum(np.minimum(np.sqrt(2.0 * most * np.abs(gap)), fastest), np.abs(gap) / step_s)
-        change = np.sign(gap) * wanted - self._speed
-        self._speed += np.clip(change, -most * step_s, most * step_s)
-        self._goal += self._speed * step_s
-        return self._goal.copy()
+        ceilings = self._now["speed_ceiling"], self._now["acceleration_ceiling"]
+        self._goal, self._speed = follow(goal, self._goal, self._speed, *ceilings, step_s)
+        return self._goal
 
     def _at_voltage(self, control: Array, error: Array, v: Array) -> tuple[Array, Array]:
         """Servos and voltage motors on a supply that is not the nominal one, or that sags under their current.
@@ -273,6 +299,13 @@ class Actuators:
         torque = np.zeros_like(velocity)
         torque[:, self._driven] = self._motor_torque(control, q, v) * self._transmission
         return load_level(velocity, torque, load, self._friction)
+
+    def _residual(self, control: Array, q: Array, v: Array, step_s: float) -> Array:
+        """What the residual networks add to the controls."""
+        asked = self._kp * (control - np.where(self._is_servo, q, np.where(self._is_wheel, v, 0.0)))
+        asked = np.minimum(np.maximum(asked, -self._limit), self._limit)
+        torque = self._network.torque(asked, v, self._weights, step_s)
+        return np.where(self._kp > 0.0, torque / np.maximum(self._kp, 1e-12), 0.0)
 
     def _motor_torque(self, control: Array, q: Array, v: Array) -> Array:
         """(n, n_actuators) what the motors give at these controls [N m], without what the gearbox takes of it."""

@@ -45,6 +45,8 @@ MIT_GAINS = {"kp": 500.0 / 4095.0, "kd": 5.0 / 4095.0}
 class SimDriver:
     """One simulation of a robot as a robot.driver.Driver."""
 
+    simulated = True
+
     def __init__(
         self,
         robot: RobotConfig,
@@ -221,6 +223,12 @@ class SimDriver:
     def close(self) -> None:
         """No further calls; safe to call twice."""
         self._closed = True
+
+    def truth(self) -> Joints:
+        """What the joints really do now, without sensors: for emulators and tests, never for a controller."""
+        plant = self._plant
+        position, velocity, effort = plant.position[0], plant.velocity[0], plant.effort[0].copy()
+        return Joints(names=self.spec.joint_names, t_ns=self._now, position=position, velocity=velocity, effort=effort)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -219,6 +219,10 @@ class Plant:
             self._ctrl[np.ix_(ids, self.model.ctrl_index)] = rest[:, self._driven]
             self.batch.forward(ordered)
 
+    def rehearse(self, acting: Array) -> None:
+        """What actuators were told before this moment, (nsim, n, n_joints): after reset(), for servos with profiles."""
+        self.actuators.rehearse(acting[..., self._driven], self.timestep)
+
     def step(self, command: Array, record: Record = False) -> tuple[Array, Array] | None:
         """Advance every simulation by one control period under commands (nsim, n_joints); see run()."""
         self.disturbances.step()
@@ -237,7 +241,7 @@ class Plant:
         names = ("qpos", "qvel") if record else ()
         if record == "truth":
             names = (*names, "qfrc_actuator", *(["sensordata"] if self.imu else []))
-        if self.actuators.slow:
+        if self.actuators.slow or np.isnan(acting).any():  # NaN: a servo without torque
             out = self._run_slowly(acting, names)
         else:
             control = self._in_ctrl_order(acting[..., self._driven])

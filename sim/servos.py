@@ -39,6 +39,11 @@ class Servo:
     """Error that the loop does not see [counts]."""
     speed_ceiling: float = 0.0
     """Of the goal's own profile [rad/s]; 0 for none."""
+    d_gain: int = 0
+    """D gain register as it is usually set; 0 where the loop has none."""
+    accelerations: tuple[float, ...] = ()
+    """Of the profile [rad/s²], as common programs leave its register; it is lost at power-off, and none is in force
+    then. Whatever stands in it belongs to a session, not to the robot."""
 
     @property
     def stall_torque(self) -> float:
@@ -56,10 +61,11 @@ class Servo:
 
 
 SERVOS = {
-    # BAM, main branch, 7.4 V, M1; register values of Feetech's memory table; ceiling 3400 counts/s
+    # BAM, main branch, 7.4 V, M1; register values of Feetech's memory table; ceiling 3400 counts/s; LeRobot
+    # sets D to 32 and the acceleration register to 254, in units of 100 counts/s²
     "sts3215": Servo(
         torque_constant=1.21164135, resistance=2.67616633, supply=7.4, duty_per_rad=0.166, p_gain=32, max_duty=0.97,
-        dead_zone=1, speed_ceiling=3400 * COUNT,
+        dead_zone=1, speed_ceiling=3400 * COUNT, d_gain=32, accelerations=(254 * 100 * COUNT,),
     ),
     # BAM, M1; the position P gain counts in 1/256 of 885 steps of duty, where the manual says 1/128
     "xl330": Servo(

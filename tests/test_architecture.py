@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 ANY = {"*"}
@@ -21,7 +22,7 @@ ALLOWED = {
 }
 LAZY = {
     "robot": {"cv2", "can", "serial", "transfer"},  # transfer: only robot/cli.py, which dispatches to it
-    "sim": {"cv2", "stable_baselines3", "pyarrow"},
+    "sim": {"cv2", "can", "stable_baselines3", "pyarrow"},
     "policies": set(),
     "transfer": ANY,
 }
@@ -94,12 +95,20 @@ def test_nothing_outside_the_tests_imports_the_surrogates_truths() -> None:
 
 
 def test_robot_imports_without_the_heavy_packages_and_quickly() -> None:
-    blocked = ["torch", "mujoco", "gymnasium", "stable_baselines3", "hydra", "cv2", "sim", "policies", "transfer"]
-    names = [
-        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for p in modules("robot")
-        if p.parent.name != "drivers" or p.stem in ("__init__", "replay")
+    blocked = [
+        "torch",
+        "mujoco",
+        "gymnasium",
+        "stable_baselines3",
+        "hydra",
+        "cv2",
+        "can",
+        "serial",
+        "sim",
+        "policies",
+        "transfer",
     ]
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in modules("robot")]
     code = (
         "import sys, time, importlib\n"
         f"for name in {blocked!r}: sys.modules[name] = None\n"
@@ -159,3 +168,9 @@ def test_the_top_level_holds_what_the_design_names() -> None:
     if done.returncode != 0:
         pytest.skip("not a git checkout")
     assert {line.split("/")[0] for line in done.stdout.splitlines()} <= allowed
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {".".join(p.parent.relative_to(ROOT).parts) for top in ALLOWED for p in (ROOT / top).rglob("__init__.py")}
+    assert found <= set(listed), sorted(found - set(listed))

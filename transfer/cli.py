@@ -54,6 +54,8 @@ PATHS = (
     "logs",
     "test",
     "path",
+    "map",
+    "against",
     "bundle",
     "log",
     "key",

@@ -189,9 +189,7 @@ def evaluate_with_context(
     )
 
     def score(values: dict[str, Array]) -> Prediction:
-        still = np.zeros(len(shots))
-        zeros = np.stack([values.get(f"sensor/{j}/offset", still) for j in model.spec.joint_names], axis=1)
-        return open_loop(shots, model, values, zeros, metric, nthread)
+        return open_loop(shots, model, values, np.zeros_like(shots.position), metric, nthread)
 
     alone = score({name: np.full(len(shots), value) for name, value in reader.foreteller.center.items()})
     return Contextual(score(reader.values(told)), alone, told)

@@ -60,6 +60,8 @@ class Episode:
     seconds: float
     accepted: bool
     findings: tuple[Finding, ...] = ()
+    label: str = ""
+    """What a trial ended with, `success` or `failure`; empty where nobody judged it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,13 +124,12 @@ def load_dataset(folder: Path, spec: RobotSpec) -> list[EpisodeLog]:
     return logs
 
 
-def save_dataset(
-    folder: Path, spec: RobotSpec, episodes: Sequence[tuple[Episode, EpisodeLog | None]]
-) -> tuple[Episode, ...]:
+def save_dataset(folder: Path, spec: RobotSpec, episodes: Sequence[tuple[Episode, Path | None]]) -> tuple[Episode, ...]:
     """Add episodes to a data set, which is made if need be; returns them with their file names.
 
-    A source that was ingested before (same content) is replaced, everything else is kept. DataRefused when
-    the folder holds another robot's episodes. If anything fails, the data set is as it was.
+    Each comes with the MCAP file, on the same disk, that is moved into the data set if it is accepted. A source of the
+    same content as before is replaced, everything else is kept. DataRefused when the folder holds another robot's
+    episodes. If anything fails, the data set is as it was.
     """
     folder = Path(folder)
     known: tuple[Episode, ...] = load_index(folder, spec).episodes if (folder / INDEX).exists() else ()
@@ -136,14 +137,14 @@ def save_dataset(
     kept = tuple(e for e in known if (e.sha256, Path(e.source).name) not in renewed)
     taken, stored, written = {e.file for e in known}, [], []
     try:
-        for episode, episode_log in episodes:
+        for episode, waiting in episodes:
             name = ""
-            if episode.accepted and episode_log is not None:
+            if episode.accepted and waiting is not None:
                 name = _free_name(episode, taken)
                 taken.add(name)
                 if not (folder / name).exists():
                     written.append(folder / name)
-                episode_log.save(folder / name)
+                waiting.replace(folder / name)
             stored.append(replace(episode, file=name))
         index = Dataset(robot=spec.name, fingerprint=spec.fingerprint(), episodes=kept + tuple(stored))
         config.save(folder / INDEX, index)

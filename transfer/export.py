@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from policies.policy import Policy
 from robot import bundle
 from robot.config import ConfigError
-from robot.controller import Controller, open_session
+from robot.controller import Controller
 from robot.monitor import Monitor
+from robot.network import open_session
 from robot.verification import difference, tolerance
 from transfer.cli import GateRefused
 

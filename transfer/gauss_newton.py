@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from transfer.protocol import TORQUE
 from transfer.shooting import Estimate, Linearization, Shooting
 from transfer.shots import Shots
 from transfer.unknowns import Unknown
@@ -24,10 +25,6 @@ WINDOW_OBSERVATIONS = 3.0
 """Independent observations of each joint that a window is taken for; sets the logs' weight against the priors."""
 HUBER = 1.5
 """Standardized error from which a row's pull no longer grows."""
-ZERO_SD_RAD = 0.05
-"""Prior of a joint zero that was set by hand [rad]."""
-START_SD = 0.01
-"""Error of a velocity that was fitted to positions in counts, while the torque may step [rad/s]."""
 FLOOR_RAD = 2e-4
 """Errors below half a count of an encoder mean nothing."""
 ENOUGH = 0.3
@@ -48,6 +45,8 @@ class Normal:
     """(W, N) each window's share of the gradient, without the priors."""
     start_rest: Array
     """(W, J) and ..."""
+    pieces: Array
+    """(W, N, N) each window's share of the hessian, without the priors."""
     start_slope: Array
     """... (W, J, N): after a step of the N, the best step of the starts is -rest - slope @ step."""
 
@@ -60,11 +59,18 @@ class Normal:
 class Objective:
     """The robust sum of squares of one set of windows with its priors."""
 
-    def __init__(self, shots: Shots, unknowns: Sequence[Unknown]) -> None:
-        self.shots = shots
+    def __init__(
+        self,
+        shots: Shots,
+        unknowns: Sequence[Unknown],
+        zero_sd_rad: float = TORQUE.zero_sd_rad,
+        start_sd: float = TORQUE.start_sd,
+    ) -> None:
+        """`zero_sd_rad`: prior of an episode's joint zeros; `start_sd`: of the fitted start velocities [rad/s]."""
+        self.shots, self.start_sd = shots, start_sd
         self.mean = np.array([u.mean for u in unknowns])
         zeros = len(shots.series) * shots.position.shape[1]
-        self.precision = np.concatenate([1.0 / np.square([u.sd for u in unknowns]), np.full(zeros, ZERO_SD_RAD**-2)])
+        self.precision = np.concatenate([1.0 / np.square([u.sd for u in unknowns]), np.full(zeros, zero_sd_rad**-2)])
         self.rows = np.searchsorted(shots.window, np.arange(len(shots) + 1))
         self.weight = WINDOW_OBSERVATIONS / np.diff(self.rows)[shots.window][:, None]
 
@@ -77,19 +83,25 @@ class Objective:
 
     def cost(self, error: Array, scale: Array, at: Estimate) -> float:
         """Minus the logarithm of the posterior density, but for a constant."""
+        off = np.sum(self.precision * self._off(at) ** 2) + np.sum(np.square(at.starts / self.start_sd))
+        return float(np.sum(self.by_window(error, scale)) + 0.5 * off)
+
+    def by_window(self, error: Array, scale: Array) -> Array:
+        """(W,) each window's share of minus the log-likelihood."""
         size = np.abs(error / scale)
         loss = np.where(size < HUBER, 0.5 * size**2, HUBER * size - 0.5 * HUBER**2)
-        off = np.sum(self.precision * self._off(at) ** 2) + np.sum(np.square(at.starts / START_SD))
-        return float(np.sum(self.weight * loss) + 0.5 * off)
+        each = (self.weight * loss).sum(axis=1)
+        return np.bincount(self.shots.window, each, minlength=len(self.shots)).astype(np.float64)
 
     def _off(self, at: Estimate) -> Array:
+        """(N,) how far an estimate is from the middle of its prior."""
         return np.concatenate([at.x - self.mean, at.zeros.ravel()])
 
     def normal(self, at: Estimate, found: Linearization, scale: Array) -> Normal:
         """The equations whose solution is the Gauss-Newton step."""
         count, joints = len(at.x), at.zeros.shape[1]
         size, windows = len(self.precision), len(self.shots)
-        hessian, scores = np.diag(self.precision), np.zeros((windows, size))
+        pieces, scores = np.zeros((windows, size, size)), np.zeros((windows, size))
         rest, slope = np.zeros((windows, joints)), np.zeros((windows, joints, size))
         u = found.error / scale
         robust = self.weight * np.minimum(1.0, HUBER / np.maximum(np.abs(u), 1e-12))
@@ -102,14 +114,15 @@ class Objective:
             a, k = slopes[:, rows].reshape(count + joints, -1), by_start[:, rows].reshape(joints, -1)
             w = robust[rows].ravel()
             pull = w * u[rows].ravel()
-            own = (k * w) @ k.T + np.eye(joints) * START_SD**-2
+            own = (k * w) @ k.T + np.eye(joints) * self.start_sd**-2
             cross = (k * w) @ a.T
             gain = np.linalg.solve(own, cross)
-            rest[window] = np.linalg.solve(own, k @ pull + at.starts[window] * START_SD**-2)
+            rest[window] = np.linalg.solve(own, k @ pull + at.starts[window] * self.start_sd**-2)
             slope[window][:, columns] = gain
-            hessian[np.ix_(columns, columns)] += (a * w) @ a.T - cross.T @ gain
+            pieces[np.ix_(np.array([window]), columns, columns)] = (a * w) @ a.T - cross.T @ gain
             scores[window, columns] = a @ pull - cross.T @ rest[window]
-        return Normal(hessian, scores.sum(axis=0) + self.precision * self._off(at), scores, rest, slope)
+        hessian = np.diag(self.precision) + pieces.sum(axis=0)
+        return Normal(hessian, scores.sum(axis=0) + self.precision * self._off(at), scores, rest, pieces, slope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +180,13 @@ def minimize(
     return Fitted(at, present, cost, found, converged)
 
 
-def covariance(objective: Objective, at: Estimate, found: Linearization, scale: Array) -> Array:
+def covariance(objective: Objective, normal: Normal) -> Array:
     """(P, P) posterior covariance of the unknowns' coordinates, zeros and starts integrated out.
 
     The logs' information is Godambe's, H B^-1 H with H the Hessian without priors and B the scatter of the
     scores; the priors' is added to it, so that a direction of which the logs know nothing keeps its prior.
     Source: Godambe, Ann. Math. Stat. 31, 1960; adding the prior is ours.
     """
-    normal = objective.normal(at, found, scale)
     known = normal.hessian - np.diag(objective.precision)
     windows, size = normal.scores.shape
     scatter = normal.scores.T @ normal.scores
@@ -184,7 +196,7 @@ def covariance(objective: Objective, at: Estimate, found: Linearization, scale: 
     ridge = 1e-3 * np.diag(objective.precision)  # where both matrices vanish, rounding must not pass for knowledge
     information = known @ np.linalg.solve(scatter + ridge, known)
     out = np.linalg.inv(0.5 * (information + information.T) + np.diag(objective.precision))
-    p = len(at.x)
+    p = len(objective.mean)
     return 0.5 * (out + out.T)[:p, :p]
 
 
@@ -195,7 +207,7 @@ def _design_effect(objective: Objective, normal: Normal) -> float:
     """
     count = len(objective.mean)
     moves = np.linalg.solve(normal.hessian, normal.scores.T)[:count]
-    clusters = _clusters(objective.shots)
+    clusters = clusters_of(objective.shots)
     number = int(clusters.max()) + 1
     if number < 2:
         return 1.0
@@ -206,7 +218,7 @@ def _design_effect(objective: Objective, normal: Normal) -> float:
     return max(1.0, float(np.mean(between / np.maximum(within, 1e-300))))
 
 
-def _clusters(shots: Shots) -> npt.NDArray[np.intp]:
+def clusters_of(shots: Shots) -> npt.NDArray[np.intp]:
     """Episodes where there are five or more; else pieces of about 2 s of each, beyond which windows forget."""
     if len(np.unique(shots.episode)) >= 5:
         return np.unique(shots.episode, return_inverse=True)[1].astype(np.intp)

@@ -13,35 +13,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from policies.progress import Meter, Report, silent
+from robot.config import ConfigError
 from robot.log import EpisodeLog
+from robot.spec import RobotSpec
 from sim.model import Model
 from sim.randomization import Randomization
 from transfer import posterior
-from transfer.dataset import DataRefused
+from transfer.derived import derived
 from transfer.gauss_newton import Fitted, Objective, covariance, minimize
 from transfer.posterior import DECISIVE
 from transfer.prediction import metric_for
+from transfer.protocol import every, protocol_for, windows
 from transfer.series import Series, series_of
+from transfer.settings import Told, ask, candidates
 from transfer.shooting import Estimate, Shooting
-from transfer.shots import Shots, cut
+from transfer.shots import Shots
+from transfer.uncertainty import Profile, bootstrap, intervals, profile_delay
 from transfer.unknowns import Unknown, default_unknowns, physical
 
 Array = npt.NDArray[np.float64]
 
-WINDOW_S = 0.5
-ROW_PERIOD_S = 0.01
-"""About one row in this time is compared: denser ones tell nothing new."""
-FIRST_S = 0.25
-COARSE_S, FINE_S = 0.004, 0.002
-"""Physics steps of the search and of its end; scoring uses 1 ms."""
-COARSE_SHARE = 3
-"""The search looks at every third window."""
 SHIFTS = (0, 1, 2)
 """Rows by which a command may come late."""
+TRIED, SPREAD = 4, 0.7
+"""Iterations from each start, and how far from the prior's middle the others are, in its standard deviations."""
+ASKED = 3
+"""Times that the episodes are asked for their settings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +56,12 @@ class Effort:
     """Iterations at the coarse step ..."""
     finish: int = 3
     """... and at the fine one."""
+    starts: int = 1
+    """Points from which the search begins; later ones are drawn from the prior, and followed a little way."""
+    bootstrap: int = 0
+    """Draws of episodes, for intervals beside Laplace's."""
+    profile: bool = False
+    """Whether the likelihood is profiled over the delay."""
 
 
 QUICK = Effort(windows=45, search=6, finish=2)
@@ -73,6 +81,14 @@ class Identification:
     """episode -> joint -> zero [rad], reading minus truth."""
     shift_costs: dict[int, float]
     """Objective by the shift that was tried; empty where commands carry stamps of their own."""
+    correlation: dict[str, Any]
+    """names, and matrix between their coordinates."""
+    bootstrap: dict[str, list[float]]
+    """target -> 95 % interval from draws of episodes; empty where none were made."""
+    profile: Profile | None
+    """Of the delay, where it was asked for."""
+    settings: dict[str, dict[str, float]]
+    """episode -> target -> value of what was set up anew before it; empty where nothing was, or it did not tell."""
     windows: int
     rms_rad: float
     """Of the fitted windows, with their episodes' zeros."""
@@ -96,49 +112,136 @@ def identify(
     effort = effort or Effort()
     spec = model.spec
     series = [series_of(log, spec, metric_for(spec).fit) for log in logs]
-    by_row = all(s.by_row for s in series)
+    _refuse_floating(model)
+    by_row = stamped_by_row(logs, spec)
     unknowns = tuple(unknowns) if unknowns is not None else default_unknowns(model, by_row)
-    shots = _windows(series, effort.windows)
-    sparse = _every(shots, COARSE_SHARE) if len(shots) >= 10 * COARSE_SHARE else shots
-    tries = 3 * (len(SHIFTS) if by_row else 0)
-    meter = Meter("identify", effort.search + tries + effort.finish + 1, "iterations", report)
-    counter = _Counter(meter)
-
-    coarse = Shooting(model, sparse, unknowns, COARSE_S, nthread=nthread)
-    prior = Estimate.prior(unknowns, sparse)
-    found = minimize(coarse, Objective(sparse, unknowns), prior, effort.search, report=counter)
-    shift, costs = 0, dict[int, float]()
-    if by_row:
-        counter.done = effort.search
-        shift, costs, found = _profile_shift(coarse, series, found, counter)
-    counter.done = effort.search + tries
-    fine = Shooting(model, shots, unknowns, FINE_S, shift, nthread)
-    objective = Objective(shots, unknowns)
-    start = replace(Estimate.prior(unknowns, shots), x=found.at.x, zeros=found.at.zeros)
-    found = minimize(fine, objective, start, effort.finish, scale=found.scale, report=counter)
-    rms = float(np.sqrt(np.mean(fine.errors(found.at) ** 2)))
-    meter(meter.total, rms_rad=rms)
-    fit = posterior.Fit(
-        unknowns=unknowns,
-        x=found.at.x,
-        covariance=covariance(objective, found.at, found.slopes, found.scale),
-        zeros=found.at.zeros,
-        series=series,
-        shift=shift,
-        shift_costs=costs,
-        windows=len(shots),
-    )
+    fit = _Fit(model, series, unknowns, by_row, effort, nthread, report).run()
     joints = spec.joint_names
     return Identification(
         posterior=posterior.randomization(fit, name, spec.name, joints),
-        parameters=posterior.parameters(fit),
+        parameters=posterior.parameters(fit) | derived(fit, model),
         delay_ms=posterior.delay_ms(fit),
         zeros={s.name: dict(zip(joints, map(float, z), strict=True)) for s, z in zip(series, fit.zeros, strict=True)},
-        shift_costs=costs,
-        windows=len(shots),
-        rms_rad=rms,
-        converged=found.converged,
+        shift_costs=fit.shift_costs,
+        correlation=posterior.correlation(fit),
+        bootstrap=intervals(fit.unknowns, fit.bootstrap) if len(fit.bootstrap) else {},
+        profile=fit.profile,
+        settings={s.name: dict(v) for s, v in zip(series, fit.told.settings(), strict=True)},
+        windows=fit.windows,
+        rms_rad=fit.rms_rad,
+        converged=fit.converged,
     )
+
+
+def stamped_by_row(logs: Sequence[EpisodeLog], spec: RobotSpec) -> bool:
+    """Whether commands have no stamps of their own, and their delay is a number of rows: not of servos, whose answer is
+    slower than a row."""
+    servos = any(a.kind == "position_pd" for a in spec.actuators)
+    return not servos and all(log.meta.get("stamps") == "row" for log in logs)
+
+
+def _refuse_floating(model: Model) -> None:
+    """ConfigError for a robot whose base moves freely: where it was is in no channel of joints."""
+    mj, driven = model.mj, {model.mj.jnt_bodyid[model.mj.joint(j).id] for j in model.spec.joint_names}
+    for joint in np.flatnonzero(mj.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE)):
+        base = mj.jnt_bodyid[joint]
+        if any(mj.body_rootid[body] == base for body in driven):
+            raise ConfigError(
+                f"robot '{model.spec.name}' has a floating base, '{mj.body(base).name}', which no channel records, so "
+                "open-loop windows cannot start anywhere. Fix the base to a stand, record, and give a model of that."
+            )
+
+
+class _Fit:
+    """One search: coarse over a share of the windows, then what is discrete, then fine over all of them."""
+
+    def __init__(
+        self,
+        model: Model,
+        series: Sequence[Series],
+        unknowns: tuple[Unknown, ...],
+        by_row: bool,
+        effort: Effort,
+        nthread: int,
+        report: Report,
+    ) -> None:
+        self.model, self.series, self.unknowns, self.by_row, self.effort = model, series, unknowns, by_row, effort
+        self.protocol, self.nthread = protocol_for(model.spec), nthread
+        self.shots = windows(series, self.protocol, effort.windows)
+        share = self.protocol.coarse_share
+        self.sparse = every(self.shots, share) if len(self.shots) >= 10 * share else self.shots
+        self.choices = candidates(model)
+        self.tries = 3 * (len(SHIFTS) if by_row else 0) + ASKED * effort.search * (len(self.choices) > 1)
+        total = effort.search + TRIED * (effort.starts - 1) + self.tries + effort.finish + 1
+        self.counter = _Counter(Meter("identify", total, "iterations", report))
+
+    def run(self) -> posterior.Fit:
+        effort, counter, protocol = self.effort, self.counter, self.protocol
+        coarse = Shooting(self.model, self.sparse, self.unknowns, protocol.coarse_s, nthread=self.nthread)
+        objective = self._objective(self.sparse)
+        begin = self._begin(coarse, objective)
+        found = minimize(coarse, objective, begin, effort.search, report=counter)
+        counter.done = effort.search + TRIED * (effort.starts - 1)
+        told, found = self._ask(coarse, objective, found)
+        shift, costs = 0, dict[int, float]()
+        if self.by_row:
+            shift, costs, found = _profile_shift(coarse, self.series, found, objective, counter)
+        counter.done = self.counter.meter.total - effort.finish - 1
+        fine = Shooting(
+            self.model, self.shots, self.unknowns, protocol.fine_s, shift, self.nthread, settings=told.settings()
+        )
+        objective = self._objective(self.shots)
+        start = replace(Estimate.prior(self.unknowns, self.shots), x=found.at.x, zeros=found.at.zeros)
+        found = minimize(fine, objective, start, effort.finish, scale=found.scale, report=counter)
+        rms = float(np.sqrt(np.mean(fine.errors(found.at) ** 2)))
+        counter.meter(counter.meter.total, rms_rad=rms)
+        normal = objective.normal(found.at, found.slopes, found.scale)
+        spread = covariance(objective, normal)
+        drawn = bootstrap(objective, normal, found.at, effort.bootstrap, np.random.default_rng(0))
+        profiled = profile_delay(fine, objective, normal, found.at, found.scale, spread) if effort.profile else None
+        return posterior.Fit(
+            unknowns=self.unknowns,
+            x=found.at.x,
+            covariance=spread,
+            zeros=found.at.zeros,
+            series=self.series,
+            shift=shift,
+            shift_costs=costs,
+            told=told,
+            bootstrap=drawn,
+            profile=profiled,
+            windows=len(self.shots),
+            rms_rad=rms,
+            converged=found.converged,
+        )
+
+    def _begin(self, coarse: Shooting, objective: Objective) -> Estimate:
+        """Where the search begins: the prior's middle, or a draw from which a few iterations lead further."""
+        middle = Estimate.prior(self.unknowns, self.sparse)
+        if self.effort.starts < 2:
+            return middle
+        rng, sd = np.random.default_rng(0), np.array([u.sd for u in self.unknowns])
+        starts = [middle]
+        starts += [
+            replace(middle, x=middle.x + SPREAD * sd * rng.normal(size=len(sd))) for _ in range(1, self.effort.starts)
+        ]
+        scale = objective.scale(coarse.errors(middle))
+        tried = [minimize(coarse, objective, s, TRIED, scale=scale, report=self.counter) for s in starts]
+        return min(tried, key=lambda fit: fit.cost).at
+
+    def _objective(self, shots: Shots) -> Objective:
+        return Objective(shots, self.unknowns, self.protocol.zero_sd_rad, self.protocol.start_sd)
+
+    def _ask(self, coarse: Shooting, objective: Objective, found: Fitted) -> tuple[Told, Fitted]:
+        """What each episode's servos were set to, with everything else refitted until that no longer changes."""
+        told = ask(coarse, objective, found.at, found.scale, self.choices)
+        for _ in range(ASKED if len(self.choices) > 1 else 0):
+            if list(coarse.settings) == told.settings():
+                break
+            coarse.settings = told.settings()
+            found = minimize(coarse, objective, found.at, self.effort.search, report=self.counter)
+            told = ask(coarse, objective, found.at, found.scale, self.choices)
+        return told, found
 
 
 class _Counter:
@@ -152,41 +255,11 @@ class _Counter:
         self.meter(min(self.done, self.meter.total - 1), rms_rad=rms_rad)
 
 
-def _windows(series: Sequence[Series], most: int) -> Shots:
-    seconds = sum(float(s.t[-1]) for s in series)
-    shots = cut(series, FIRST_S, max(WINDOW_S, seconds / most), WINDOW_S, ROW_PERIOD_S)
-    if not len(shots):
-        needed = FIRST_S + WINDOW_S
-        raise DataRefused(f"no episode gives a window: one needs {needed:g} s of log; record longer episodes.")
-    return shots
-
-
-def _every(shots: Shots, share: int) -> Shots:
-    """Every `share`-th window, of all episodes."""
-    chosen = np.arange(0, len(shots), share)
-    number = np.full(len(shots), -1, dtype=np.intp)
-    number[chosen] = np.arange(len(chosen))
-    rows = number[shots.window] >= 0
-    return Shots(
-        shots.series,
-        shots.episode[chosen],
-        shots.start[chosen],
-        shots.position[chosen],
-        shots.velocity[chosen],
-        number[shots.window[rows]],
-        shots.since[rows],
-        shots.row_position[rows],
-        shots.row_velocity[rows],
-        shots.seconds,
-    )
-
-
 def _profile_shift(
-    coarse: Shooting, series: Sequence[Series], found: Fitted, counter: _Counter
+    coarse: Shooting, series: Sequence[Series], found: Fitted, objective: Objective, counter: _Counter
 ) -> tuple[int, dict[int, float], Fitted]:
     """The number of rows by which commands come late, with everything else refitted for each."""
     unknowns = coarse.unknowns
-    objective = Objective(coarse.shots, unknowns)
     period = float(np.median([s.command.period for s in series]))
     tried: dict[int, Fitted] = {}
     for shift in SHIFTS:

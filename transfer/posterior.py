@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 from sim.model import unit_of
 from sim.randomization import JointGaussian, Point, Randomization, Term
 from transfer.series import Series
+from transfer.settings import Told
+from transfer.uncertainty import Profile
 from transfer.unknowns import Unknown, physical
 
 Array = npt.NDArray[np.float64]
@@ -38,11 +40,19 @@ class Fit:
     shift: int
     shift_costs: dict[int, float]
     """Objective for each shift tried; empty where commands carry stamps of their own."""
+    told: Told
+    """What each episode's servos were set to."""
+    bootstrap: Array
+    """(n, P) coordinates from draws of episodes."""
+    profile: Profile | None
+    """Of the delay."""
     windows: int
+    rms_rad: float
+    converged: bool
 
 
 def parameters(fit: Fit) -> dict[str, dict[str, Any]]:
-    """target -> estimate, ci95, unit, identified."""
+    """target -> estimate, ci95, unit, identified, and the share of the prior's variance that the logs took away."""
     sd = np.sqrt(np.diag(fit.covariance))
     low, middle, high = physical(fit.unknowns, np.stack([fit.x - 1.96 * sd, fit.x, fit.x + 1.96 * sd]))
     out: dict[str, dict[str, Any]] = {}
@@ -53,6 +63,7 @@ def parameters(fit: Fit) -> dict[str, dict[str, Any]]:
                 "ci95": [float(low[i]), float(high[i])],
                 "unit": unit_of(target),
                 "identified": bool(sd[i] < IDENTIFIED * unknown.sd),
+                "information": float(np.clip(1.0 - (sd[i] / unknown.sd) ** 2, 0.0, 1.0)),
             }
     if fit.shift_costs:
         next_best = min(cost for shift, cost in fit.shift_costs.items() if shift != fit.shift)
@@ -63,6 +74,13 @@ def parameters(fit: Fit) -> dict[str, dict[str, Any]]:
             "identified": bool(next_best - fit.shift_costs[fit.shift] > DECISIVE),
         }
     return out
+
+
+def correlation(fit: Fit) -> dict[str, Any]:
+    """names (P) and matrix (P, P) of the correlations between the coordinates."""
+    sd = np.sqrt(np.diag(fit.covariance))
+    matrix = fit.covariance / np.outer(sd, sd)
+    return {"names": [u.name for u in fit.unknowns], "matrix": np.round(matrix, 3).tolist()}
 
 
 def delay_ms(fit: Fit) -> dict[str, Any]:
@@ -87,20 +105,27 @@ def randomization(fit: Fit, name: str, robot: str, joints: tuple[str, ...]) -> R
         mean=tuple(map(float, fit.x[owner])),
         covariance=_rows(fit.covariance[np.ix_(owner, owner)]),
     )
-    zeros = JointGaussian(
-        transform=tuple("none" for _ in joints),
-        bounds=tuple((-1.0, 1.0) for _ in joints),
-        mean=tuple(0.0 for _ in joints),
-        covariance=_rows(np.diag(np.mean(np.square(fit.zeros), axis=0))),
-    )
-    terms = [
-        Term(targets=tuple(t for u in fit.unknowns for t in u.targets), law=law),
-        Term(targets=tuple(f"sensor/{j}/offset" for j in joints), law=zeros),
-    ]
+    terms = [Term(targets=tuple(t for u in fit.unknowns for t in u.targets), law=law), *_zeros(fit, joints)]
+    if (setting := fit.told.term()) is not None:
+        terms.append(setting)
     if fit.shift_costs:
         terms.append(Term(targets=(SHIFT,), law=Point(values=(float(fit.shift),))))
     source = f"identified from {len(fit.series)} episodes: {', '.join(s.name for s in fit.series)}"
     return Randomization(name=name, terms=tuple(terms), source=source, robot=robot)
+
+
+def _zeros(fit: Fit, joints: tuple[str, ...]) -> Iterator[Term]:
+    """The law of the zeros of joints that have no unknown for it, as servos have."""
+    named = {t for u in fit.unknowns for t in u.targets}
+    own = [j for j, joint in enumerate(joints) if f"sensor/{joint}/offset" not in named]
+    if own:
+        law = JointGaussian(
+            transform=tuple("none" for _ in own),
+            bounds=tuple((-1.0, 1.0) for _ in own),
+            mean=tuple(0.0 for _ in own),
+            covariance=_rows(np.diag(np.mean(np.square(fit.zeros), axis=0)[own])),
+        )
+        yield Term(targets=tuple(f"sensor/{joints[j]}/offset" for j in own), law=law)
 
 
 def _rows(matrix: Array) -> tuple[tuple[float, ...], ...]:

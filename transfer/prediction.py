@@ -12,23 +12,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from robot.log import EpisodeLog
 from robot.spec import RobotSpec
 from sim.model import Model
-from sim.plant import Plant
-from sim.randomization import Randomization
+from sim.randomization import Categorical, Randomization
 from transfer.dataset import DataRefused
+from transfer.playback import Playback
 from transfer.series import VelocityFit, series_of
-from transfer.shots import Shots, cut, simulate
+from transfer.shots import Shots, cut
 
 Array = npt.NDArray[np.float64]
 
 TIMESTEP_S = 0.001
 """Scoring integrates with RK4 at this step [s]: within 0.3 % of a five times finer one."""
+WHOLE_S = 12.0
+"""Longest recording that is played back as a whole [s]."""
 BOOTSTRAP = 1000
 
 
@@ -174,11 +175,13 @@ def evaluate(
     zeros: Mapping[str, Array] | None = None,
     from_s: float = 0.0,
     nthread: int = 0,
+    settings: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Prediction:
     """Score the middle of `parameters` (nominal, published or posterior) on recorded episodes.
 
     `zeros`: episode name -> (J,) joint zero offset [rad], for a method that found it elsewhere; default: the
-    parameters' own, which is 0 unless they set `sensor/<joint>/offset`. Windows that start before `from_s` are
+    parameters' own, which is 0 unless they set `sensor/<joint>/offset`. `settings`: episode name -> target -> value of
+    what was set up anew before it. Windows that start before `from_s` are
     left out: rows that a method adapted to are not scored. DataRefused when no episode is long enough for one
     window. The model's timestep and integrator are set for scoring.
     """
@@ -186,28 +189,85 @@ def evaluate(
     shots = shots_for(logs, model.spec, metric, from_s)
     parameters.check(model)
     values = {name: float(v[0]) for name, v in parameters.center(model).items()}
-    offset = np.tile([values.get(f"sensor/{j}/offset", 0.0) for j in model.spec.joint_names], (len(shots), 1))
+    more = np.zeros_like(shots.position)  # beside what the parameters say
+    named = np.array([values.get(f"sensor/{j}/offset", 0.0) for j in model.spec.joint_names])
     for i, log in enumerate(logs):
         if zeros is not None and log.name in zeros:
-            offset[shots.episode == i] = zeros[log.name]
-    return open_loop(
-        shots, model, {name: np.full(len(shots), v) for name, v in values.items()}, offset, metric, nthread
-    )
+            more[shots.episode == i] = zeros[log.name] - named
+    each = {name: np.full(len(shots), v) for name, v in values.items()}
+    for i, log in enumerate(logs):
+        for name, value in (settings or {}).get(log.name, {}).items():
+            each.setdefault(name, np.full(len(shots), model.nominal(name)))[shots.episode == i] = value
+    if settings is not None:
+        return open_loop(shots, model, each, more, metric, nthread)
+    return _score(shots, metric, model.spec, *_expected(shots, model, parameters, each, more, nthread))
+
+
+def _expected(
+    shots: Shots, model: Model, parameters: Randomization, values: Mapping[str, Array], zeros: Array, nthread: int
+) -> tuple[Array, Array]:
+    """Errors (R, J) of position and velocity of the mean prediction over what a session may have set up.
+
+    The law of a register that is set anew before each recording is a categorical one, of which no value is the middle:
+    what is expected of a recording of which nothing is known is the mean of what each value leads to.
+    """
+    term = next((t for t in parameters.terms if isinstance(t.law, Categorical) and t.tie), None)
+    choices: list[tuple[float, Mapping[str, Array]]] = [(1.0, values)]
+    if term is not None and isinstance(term.law, Categorical):
+        weights = term.law.weights or (1.0,) * len(term.law.values)
+        choices = [
+            (weight / sum(weights), {**values, **{t: np.full(len(shots), value) for t in term.targets}})
+            for value, weight in zip(term.law.values, weights, strict=True)
+        ]
+    play, position, velocity = Playback(model, shots, TIMESTEP_S, nthread), np.zeros(()), np.zeros(())
+    for weight, chosen in choices:
+        read, rate = play([chosen], zeros[None], shift=_shift(chosen))
+        position = position + weight * (read[0] - shots.row_position)
+        velocity = velocity + weight * (rate[0] - shots.row_velocity)
+    return position, velocity
+
+
+def whole_episodes(
+    logs: Sequence[EpisodeLog], model: Model, parameters: Randomization, nthread: int = 0
+) -> dict[str, dict[str, Any]]:
+    """`mae_full`: mean absolute position error [rad] of whole recordings played back from their first row, pooled and
+    of each file; only for recordings of at most WHOLE_S."""
+    parameters.check(model)
+    metric = metric_for(model.spec)
+    values = {name: float(v[0]) for name, v in parameters.center(model).items()}
+    each = {}
+    for log in logs:
+        series = series_of(log, model.spec, metric.fit)
+        if series.t[-1] > WHOLE_S:
+            continue
+        shots = cut([series], 0.0, float(series.t[-1]), float(series.t[-1]))
+        play = Playback(model, shots, TIMESTEP_S, nthread)
+        read, _ = play([values], np.zeros((1, *shots.position.shape)), shift=_shift(values))
+        each[log.name] = np.abs(read[0] - shots.row_position).mean(axis=1)
+    if not each:
+        return {}
+    means, rng = np.array([e.mean() for e in each.values()]), np.random.default_rng(0)
+    rows = np.array([len(e) for e in each.values()])
+    drawn = rng.integers(len(rows), size=(BOOTSTRAP, len(rows)))
+    low, high = np.quantile((means * rows)[drawn].sum(axis=1) / rows[drawn].sum(axis=1), [0.025, 0.975])
+    pooled_mean = float((means * rows).sum() / rows.sum())
+    whole = {"mean": pooled_mean, "ci95": [float(low), float(high)], "n": len(rows)}
+    return {"mae_full": whole, "mae_full_files": {n: float(m) for n, m in zip(each, means, strict=True)}}
 
 
 def open_loop(
     shots: Shots, model: Model, values: Mapping[str, Array], zeros: Array, metric: Metric, nthread: int = 0
 ) -> Prediction:
-    """Score each window with parameters (W,) and joint zeros (W, J) [rad] of its own; those of the way of commands
-    (`timing/...`) must be the same in all windows. The model's timestep and integrator are set for scoring.
+    """Score each window with parameters (W,) of its own, and joint zeros (W, J) [rad] beside them; those of the way of
+    commands (`timing/...`) must be the same in all windows. The model's timestep and integrator are set for scoring.
     """
-    model.mj.opt.integrator = mujoco.mjtIntegrator.mjINT_RK4
-    plant = Plant(model, len(shots), timestep_s=TIMESTEP_S, period_s=TIMESTEP_S, nthread=nthread)
-    plant.set(values)
-    torque = shots.torque(TIMESTEP_S, round(plant.shift[0]), float(plant.delay[0]), float(plant.lag[0]))
-    position, velocity = simulate(plant, shots.position - zeros, shots.velocity, torque)
-    q, v = shots.at_rows(position + zeros[:, None], velocity, TIMESTEP_S)
-    return _score(shots, metric, model.spec, q - shots.row_position, v - shots.row_velocity)
+    read, rate = Playback(model, shots, TIMESTEP_S, nthread)([values], zeros[None], shift=_shift(values))
+    return _score(shots, metric, model.spec, read[0] - shots.row_position, rate[0] - shots.row_velocity)
+
+
+def _shift(values: Mapping[str, float | Array]) -> int:
+    """Rows by which commands come late."""
+    return round(float(np.max(values.get("timing/command/shift", 0.0))))
 
 
 def hold_still(

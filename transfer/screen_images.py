@@ -230,9 +230,18 @@ CHECKS: tuple[Callable[[Pictures], Iterator[Found]], ...] = (_size, _missing, _f
 
 def reference_of(channels: list[Channel]) -> Array | None:
     """Colour map of a camera, the median over those of its episodes, for `pictures`; None when there are none."""
-    maps = [
-        colour_maps(thumbnails(c.values)).mean(axis=0) for c in channels if len(c.values) and c.values.shape[3] == 3
-    ]
+    return median_map(
+        [colour_maps(thumbnails(c.values)).mean(axis=0) for c in channels if len(c.values) and c.values.shape[3] == 3]
+    )
+
+
+def median_map(maps: list[Array]) -> Array | None:
+    """The median of colour maps; None when there are none, or they are of different sizes."""
     if not maps or any(m.shape != maps[0].shape for m in maps):
         return None
     return np.asarray(np.median(np.stack(maps), axis=0))
+
+
+def swapped(channel: Channel, reference: Array) -> Iterator[Found]:
+    """Whether red and blue are exchanged in a camera's pictures, by the colour map of its other episodes."""
+    return _swapped(pictures(channel, reference=reference))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 
 from sim.model import Model
-from sim.plant import Plant
-from transfer.shots import Shots, simulate
+from transfer.playback import Playback
+from transfer.shots import Shots
 from transfer.unknowns import Unknown, physical
 
 Array = npt.NDArray[np.float64]
@@ -22,6 +21,8 @@ STEP = 1e-4
 Small, because the error of a slope grows with it and would pass for knowledge where the logs have none."""
 MAX_SIMULATIONS = 6000
 """Rollouts in one batch; more are done one batch after another, to bound memory."""
+SHARED_FROM = 4
+"""Joints from which unknowns of different joints are moved together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,30 @@ class Shooting:
         shift: int = 0,
         nthread: int = 0,
         fixed: Mapping[str, float] | None = None,
+        settings: Sequence[Mapping[str, float]] = (),
     ) -> None:
-        """`fixed`: values of targets that are no unknowns, where they differ from the nominal."""
-        self.model, self.shots, self.unknowns, self.fixed = model, shots, tuple(unknowns), dict(fixed or {})
-        self.timestep, self.shift, self.nthread = timestep_s, shift, nthread
-        self._plants: dict[int, Plant] = {}
+        """`fixed`: values of targets that are no unknowns, where they differ from the nominal; `settings`: the same of
+        each episode, for what was set up anew before it."""
+        self.model, self.shots, self.unknowns = model, shots, tuple(unknowns)
+        self.timestep, self.shift = timestep_s, shift
+        self._playback = Playback(model, shots, timestep_s, nthread)
+        self._fixed = dict(fixed or {})
+        self.settings = settings
+        joints = model.spec.joint_names
+        self._sharing = sharing(self.unknowns, joints) if len(joints) >= SHARED_FROM else None
+
+    @property
+    def settings(self) -> Sequence[Mapping[str, float]]:
+        """Values of targets in each episode."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Sequence[Mapping[str, float]]) -> None:
+        self._settings = settings
+        self._given: dict[str, float | Array] = dict(self._fixed)
+        for name in dict.fromkeys(n for values in settings for n in values):
+            nominal = self.model.nominal(name)
+            self._given[name] = np.array([settings[e].get(name, nominal) for e in self.shots.episode])
 
     def errors(self, at: Estimate) -> Array:
         """(R, J) simulated minus measured position [rad]."""
@@ -87,16 +107,30 @@ class Shooting:
         return out
 
     def linearize(self, at: Estimate) -> Linearization:
-        """Errors and their forward differences."""
+        """Errors and their forward differences.
+
+        Of many joints, unknowns of one kind that act on one joint each are moved together, and each one is given its
+        own joint's errors; zeros and starts likewise. What a joint's parameters do to others is left out: gears make
+        it small.
+        """
         count, joints = len(at.x), at.zeros.shape[1]
-        move, shove = STEP * np.eye(count), STEP * np.eye(joints)
+        if self._sharing is None:
+            moves = STEP * np.eye(count)
+            shoves = STEP * np.eye(joints)
+        else:
+            moves = STEP * self._sharing[0]
+            shoves = STEP * np.ones((1, joints))
         points = [at]
-        points += [replace(at, x=at.x + move[i]) for i in range(count)]
-        points += [replace(at, zeros=at.zeros + shove[j]) for j in range(joints)]
-        points += [replace(at, starts=at.starts + shove[j]) for j in range(joints)]
+        points += [replace(at, x=at.x + move) for move in moves]
+        points += [replace(at, zeros=at.zeros + shove) for shove in shoves]
+        points += [replace(at, starts=at.starts + shove) for shove in shoves]
         errors = self._errors(points)
         slopes = (errors[1:] - errors[0]) / STEP
-        return Linearization(errors[0], slopes[:count], slopes[count : count + joints], slopes[count + joints :])
+        parts = np.split(slopes, [len(moves), len(moves) + len(shoves)])
+        if self._sharing is not None:
+            own = np.eye(joints)[:, None, :]  # (J, 1, J): of each joint its own errors
+            parts = [parts[0][self._sharing[1]] * self._sharing[2][:, None, :], parts[1] * own, parts[2] * own]
+        return Linearization(errors[0], *parts)
 
     def _errors(self, points: Sequence[Estimate]) -> Array:
         size = max(1, MAX_SIMULATIONS // len(self.shots))
@@ -105,40 +139,21 @@ class Shooting:
 
     def _rollout(self, points: Sequence[Estimate]) -> Array:
         """(len(points), R, J) errors, one batch."""
-        shots, count, joints = self.shots, len(points), self.shots.position.shape[1]
-        plant = self._plant(count * len(shots))
-        values = physical(self.unknowns, np.array([p.x for p in points]).reshape(count, -1))
-        targets = {t: np.full(plant.nsim, value) for t, value in self.fixed.items()}
-        targets |= {t: np.repeat(values[:, i], len(shots)) for i, u in enumerate(self.unknowns) for t in u.targets}
-        plant.set(targets)
-        zeros = np.array([p.zeros for p in points])[:, shots.episode]
-        start = (shots.position - zeros).reshape(-1, joints)
-        rate = (shots.velocity + np.array([p.starts for p in points])).reshape(-1, joints)
-        position, velocity = simulate(plant, start, rate, self._torque(plant, count))
-        shape = (count, len(shots), -1, joints)
-        position, velocity = position.reshape(shape), velocity.reshape(shape)
-        errors = np.empty((count, *shots.row_position.shape))
-        for i in range(count):
-            at_rows, _ = shots.at_rows(position[i], velocity[i], self.timestep)
-            errors[i] = at_rows + zeros[i][shots.window] - shots.row_position
-        return errors
+        values = physical(self.unknowns, np.array([p.x for p in points]).reshape(len(points), -1))
+        targets = [
+            self._given | {t: float(row[i]) for i, u in enumerate(self.unknowns) for t in u.targets} for row in values
+        ]
+        zeros = np.array([p.zeros for p in points])[:, self.shots.episode]
+        read, _ = self._playback(targets, zeros, np.array([p.starts for p in points]), self.shift)
+        return np.asarray(read - self.shots.row_position)
 
-    def _torque(self, plant: Plant, count: int) -> Array:
-        """(count W, steps, J); points that agree about delay and lag share the work."""
-        width = len(self.shots)
-        made: dict[tuple[float, float], Array] = {}
-        blocks = []
-        for i in range(count):
-            timing = (float(plant.delay[i * width]), float(plant.lag[i * width]))
-            if timing not in made:
-                made[timing] = self.shots.torque(self.timestep, self.shift, *timing)
-            blocks.append(made[timing])
-        return np.concatenate(blocks)
 
-    def _plant(self, nsim: int) -> Plant:
-        if nsim not in self._plants:
-            self.model.mj.opt.integrator = mujoco.mjtIntegrator.mjINT_RK4
-            self._plants[nsim] = Plant(
-                self.model, nsim, timestep_s=self.timestep, period_s=self.timestep, nthread=self.nthread
-            )
-        return self._plants[nsim]
+def sharing(unknowns: Sequence[Unknown], joints: Sequence[str]) -> tuple[Array, npt.NDArray[np.intp], Array]:
+    """Which unknowns can be moved together: moves (M, P) of 0 and 1, the move of each unknown (P,), and whose errors
+    are its own (P, J)."""
+    key = [(u.kind, "") if u.joint else (u.kind, u.name) for u in unknowns]
+    numbers = {k: i for i, k in enumerate(dict.fromkeys(key))}
+    which = np.array([numbers[k] for k in key], dtype=np.intp)
+    moves = (which == np.arange(len(numbers))[:, None]).astype(np.float64)
+    own = np.array([[not u.joint or j == u.joint for j in joints] for u in unknowns], dtype=np.float64)
+    return moves, which, own.reshape(len(unknowns), len(joints))

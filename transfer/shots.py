@@ -59,9 +59,12 @@ class Shots:
             out[mine] = series.command.mean_torque(self.start[mine, None] + grid, shift, delay_s, lag_s)
         return out
 
-    def at_rows(self, position: Array, velocity: Array, timestep_s: float) -> tuple[Array, Array]:
-        """States (W, steps + 1, J) on the physics grid, the start included, to (R, J) each at the logged rows."""
-        x = self.since / timestep_s
+    def at_rows(self, position: Array, velocity: Array, timestep_s: float, late_s: float = 0.0) -> tuple[Array, Array]:
+        """States (W, steps + 1, J) on the physics grid, the start included, to (R, J) each at the logged rows.
+
+        `late_s`: delay of the sensor, which then still shows an earlier state, at most the start's.
+        """
+        x = np.maximum(self.since - late_s, 0.0) / timestep_s
         k = np.minimum(x.astype(np.intp), position.shape[1] - 2)
         s = (x - k)[:, None]
         q0, q1 = position[self.window, k], position[self.window, k + 1]

@@ -90,7 +90,7 @@ def _run(trial: Trial, controller: Controller, task: Task) -> Outcome:
     }
     given = {k: v for k, v in options.items() if k in known and v is not None}
     with closing(open_driver(trial.driver, spec, **given)) as driver:
-        safety = Safety(spec, controller.period_ns * 1e-9, controller.monitor)
+        safety = Safety(spec, controller.period_ns * 1e-9)
         # one period more: the reading after the last command closes the episode
         report = ControlLoop(controller, driver, safety, MemoryRecorder("trial", spec)).run(
             task.episode_s + task.control_period_s

@@ -11,14 +11,14 @@ to it. A simulator fitted this way moves as the robot does, whatever the true sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.model import Model
+from sim.model import Model, split
 from sim.randomization import from_coordinates
 
 Array = npt.NDArray[np.float64]
@@ -30,18 +30,25 @@ class Unknown:
 
     targets: tuple[str, ...]
     """Rows of sim.model.TARGETS that all have this value: both rotors of two equal motors, say."""
-    transform: Literal["log", "logit"]
+    transform: Literal["log", "logit", "none"]
     bounds: tuple[float, float] = (0.0, 1.0)
     """[low, high] of a `logit`."""
     mean: float
     """Of the prior, in the coordinate."""
     sd: float
     """Of the prior, in the coordinate; for a `log`, 0.3 is about 30 %."""
+    joint: str = ""
+    """The one joint that it acts on; empty where it acts on several."""
 
     @property
     def name(self) -> str:
         """The first target stands for all."""
         return self.targets[0]
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Kind and quantity of its targets."""
+        return split(self.name)[0]
 
 
 def physical(unknowns: Sequence[Unknown], x: Array) -> Array:
@@ -49,46 +56,85 @@ def physical(unknowns: Sequence[Unknown], x: Array) -> Array:
     return from_coordinates(x, tuple(u.transform for u in unknowns), tuple(u.bounds for u in unknowns))
 
 
-def _log(target: str | tuple[str, ...], middle: float, sd: float) -> Unknown:
+def log_unknown(target: str | tuple[str, ...], middle: float, sd: float, joint: str = "") -> Unknown:
+    """A positive quantity, about `middle`; `sd` of its logarithm."""
     targets = (target,) if isinstance(target, str) else target
-    return Unknown(targets=targets, transform="log", mean=float(np.log(middle)), sd=sd)
+    return Unknown(targets=targets, transform="log", mean=float(np.log(middle)), sd=sd, joint=joint)
 
 
-def _logit(target: str, middle: float, high: float, sd: float, low: float = 0.0) -> Unknown:
+def logit_unknown(
+    target: str | tuple[str, ...], middle: float, high: float, sd: float, low: float = 0.0, joint: str = ""
+) -> Unknown:
+    """A quantity between `low` and `high`, about `middle`; `sd` of its logit."""
+    targets = (target,) if isinstance(target, str) else target
     mean = float(np.log((middle - low) / (high - middle)))
-    return Unknown(targets=(target,), transform="logit", bounds=(low, high), mean=mean, sd=sd)
+    return Unknown(targets=targets, transform="logit", bounds=(low, high), mean=mean, sd=sd, joint=joint)
+
+
+def plain_unknown(target: str, middle: float, sd: float, joint: str = "") -> Unknown:
+    """A quantity of either sign."""
+    return Unknown(targets=(target,), transform="none", mean=middle, sd=sd, joint=joint)
 
 
 def default_unknowns(model: Model, by_row: bool) -> tuple[Unknown, ...]:
     """Everything about this robot's bodies, motors, joints and timing that logs of motion can tell.
 
     `by_row`: one stamp a cycle stands for reading and command alike, so that a delay shows as
-    `timing/command/shift` (which is profiled apart) and a lag; else a pure delay is estimated too.
+    `timing/command/shift` (which is profiled apart) and a lag; else a pure delay is estimated too. Position servos
+    answer so slowly that a delay is estimated of them in any case, and no lag.
     """
-    spec, found = model.spec, []
-    for body in model.objects(("body", "com")):  # a rotor has none, nor does a loose object
-        mass, com = model.nominal(f"body/{body}/mass"), model.nominal(f"body/{body}/com")
-        found += [_log(f"body/{body}/mass", mass, 0.3), _log(f"body/{body}/com", com, 0.3)]
-        inertia = model.nominal(f"body/{body}/inertia")
-        if inertia > 0.02 * mass * com**2:
-            found.append(_log(f"body/{body}/inertia", inertia, 0.5))
-        else:  # a nominal of point masses knows nothing of it: anything from a point to beyond a uniform rod
-            found.append(_logit(f"body/{body}/inertia", 0.04 * mass * com**2, 0.4 * mass * com**2, 0.7))
-    for rotor, motors in _equal_motors(model).items():
-        found.append(_log(tuple(f"motor/{m}/rotor_inertia" for m in motors), rotor, 0.3))
-    for actuator in spec.actuators:
-        joint, limit = actuator.joint, actuator.effort_limit
-        found += [
-            _log(f"joint/{joint}/damping", 0.002 * limit, 1.5),
-            _log(f"joint/{joint}/frictionloss", 0.03 * limit, 1.0),
-            _logit(f"joint/{joint}/stribeck_ratio", 1.3, 4.0, 1.0, low=1.0),
-            _log(f"joint/{joint}/stribeck_velocity", 0.15, 0.7),
-        ]
-    found += [_log(f"actuator/{a.name}/gain", 1.0, 0.1) for a in spec.actuators[1:]]
+    kinds = {a.kind for a in model.spec.actuators}
+    if "position_pd" in kinds:
+        from transfer.servo_unknowns import servo_unknowns
+
+        return servo_unknowns(model)
+    found = [*_bodies(model), *_rotors(model), *_joints(model)]
+    if "dcmotor" in kinds:
+        found += _windings(model)
+    else:
+        found += [log_unknown(f"actuator/{a.name}/gain", 1.0, 0.1, a.joint) for a in model.spec.actuators[1:]]
     if not by_row:
-        found.append(_logit("timing/command/delay", 0.010, 0.060, 1.0))
-    found.append(_logit("timing/command/lag", 0.004, 0.030, 0.7))
+        found.append(logit_unknown("timing/command/delay", 0.010, 0.060, 1.0))
+    found.append(logit_unknown("timing/command/lag", 0.004, 0.030, 0.7))
     return tuple(found)
+
+
+def _bodies(model: Model) -> Iterator[Unknown]:
+    """Masses, centres and inertias; a balanced rotor has an inertia alone."""
+    for body in model.objects(("body", "inertia")):
+        inertia = model.nominal(f"body/{body}/inertia")
+        if body not in model.objects(("body", "com")):
+            if inertia > 0.0:
+                yield log_unknown(f"body/{body}/inertia", inertia, 0.7)
+            continue
+        mass, com = model.nominal(f"body/{body}/mass"), model.nominal(f"body/{body}/com")
+        yield log_unknown(f"body/{body}/mass", mass, 0.3)
+        yield log_unknown(f"body/{body}/com", com, 0.3)
+        if inertia > 0.02 * mass * com**2:
+            yield log_unknown(f"body/{body}/inertia", inertia, 0.5)
+        else:  # a nominal of point masses knows nothing of it: anything from a point to beyond a uniform rod
+            yield logit_unknown(f"body/{body}/inertia", 0.04 * mass * com**2, 0.4 * mass * com**2, 0.7)
+
+
+def _rotors(model: Model) -> Iterator[Unknown]:
+    for rotor, motors in _equal_motors(model).items():
+        yield log_unknown(tuple(f"motor/{m}/rotor_inertia" for m in motors), rotor, 0.3)
+
+
+def _joints(model: Model) -> Iterator[Unknown]:
+    for actuator in model.spec.actuators:
+        joint, limit = actuator.joint, actuator.effort_limit
+        yield log_unknown(f"joint/{joint}/damping", 0.002 * limit, 1.5, joint)
+        yield log_unknown(f"joint/{joint}/frictionloss", 0.03 * limit, 1.0, joint)
+        yield logit_unknown(f"joint/{joint}/stribeck_ratio", 1.3, 4.0, 1.0, low=1.0, joint=joint)
+        yield log_unknown(f"joint/{joint}/stribeck_velocity", 0.15, 0.7, joint)
+
+
+def _windings(model: Model) -> Iterator[Unknown]:
+    """A motor on voltage shows ratios only: its resistance is the unit, and stays as it is."""
+    for actuator in model.spec.actuators:
+        target = f"motor/{actuator.name}/torque_constant"
+        yield log_unknown(target, model.nominal(target), 0.3, actuator.joint)
 
 
 def _equal_motors(model: Model) -> dict[float, list[str]]:

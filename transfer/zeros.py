@@ -36,7 +36,8 @@ def find_zeros(
     The parameters are held at their middle. DataRefused when `seconds` is too short for a window.
     """
     parameters.check(model)
-    fixed = {name: float(v[0]) for name, v in parameters.center(model).items() if not name.startswith("sensor/")}
+    fixed = {name: float(v[0]) for name, v in parameters.center(model).items()}
+    named = np.array([fixed.get(f"sensor/{j}/offset", 0.0) for j in model.spec.joint_names])
     shift = round(fixed.get("timing/command/shift", 0.0))
     series = [_first(series_of(log, model.spec, metric_for(model.spec).fit), seconds) for log in logs]
     shots = cut(series, 0.25, 0.25, WINDOW_S, 0.01)
@@ -44,7 +45,7 @@ def find_zeros(
         raise DataRefused(f"{seconds:g} s are too short to find a zero: take at least {0.25 + WINDOW_S:g} s.")
     shooting = Shooting(model, shots, (), TIMESTEP_S, shift, nthread, fixed)
     found = minimize(shooting, Objective(shots, ()), Estimate.prior((), shots), iterations=8)
-    return {s.name: zero for s, zero in zip(series, found.at.zeros, strict=True)}
+    return {s.name: named + zero for s, zero in zip(series, found.at.zeros, strict=True)}
 
 
 def _first(series: Series, seconds: float) -> Series:

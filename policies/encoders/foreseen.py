@@ -61,8 +61,14 @@ class Foreseen(nn.Module):
         self.kernels.copy_(torch.from_numpy(kernels(self.span, float(self.delay))))
 
     def forward(self, cosine: Tensor, sine: Tensor, action: Tensor) -> Foresight:
-        """cosine, sine (B, anchors, J) and action (B, span (anchors - 1), A) from each row on."""
+        """cosine, sine (B, anchors, J) and action (B, span (anchors - 1), A) from each row on.
+
+        Pairs that are longer than a direction is are shortened: of what is no angle, equations of motion would make
+        numbers without bound.
+        """
         time = self.span * self.period_s
+        length = (cosine * cosine + sine * sine).clamp(min=1.0).sqrt()
+        cosine, sine = cosine / length, sine / length
         turned = _angle(cosine, sine)  # (B, anchors - 1, J)
         count = turned.shape[1] - 3
         steps = [turned[:, i : i + count] for i in range(4)]

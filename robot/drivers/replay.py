@@ -22,6 +22,8 @@ from robot.state import Imu, JointCommand, Joints, Sample
 class ReplayDriver:
     """Serves the readings of an EpisodeLog at the times at which they were made."""
 
+    simulated = True
+
     def __init__(self, log: EpisodeLog, spec: RobotSpec) -> None:
         """LogError when the log was made by another robot."""
         if log.fingerprint != spec.fingerprint():

@@ -22,6 +22,7 @@ from sim.targets import (
     joints,
     links,
     motors,
+    residual,
     sensing,
     terrain,
     timing,
@@ -32,8 +33,8 @@ from sim.targets.target import Array, Ids, Target
 TARGETS: dict[tuple[str, str], Target] = {
     key: row
     for rows in (
-        bodies.ROWS, inertia.ROWS, links.ROWS, bodies.PAYLOADS, motors.ROWS, joints.ROWS, contact.ROWS, terrain.ROWS,
-        world.ROWS, forces.ROWS, timing.ROWS, sensing.ROWS, appearance.ROWS,
+        bodies.ROWS, inertia.ROWS, links.ROWS, bodies.PAYLOADS, motors.ROWS, residual.ROWS, joints.ROWS, contact.ROWS,
+        terrain.ROWS, world.ROWS, forces.ROWS, timing.ROWS, sensing.ROWS, appearance.ROWS,
     )
     for key, row in rows.items()
 }  # fmt: skip

@@ -187,6 +187,8 @@ ROWS: dict[tuple[str, str], Target] = {
     ("actuator", "kd"): Target(
         "N m s/rad", 0.0, 1e4, _of_kind("position_pd", "velocity"), _kd, step=0.5, applies="position, velocity servos"
     ),
+    # the firmware's D gain, which acts on the error: it damps the joint and leads with the speed of the goal's profile
+    ("actuator", "error_kd"): Target("N m s/rad", 0.0, 1e4, SERVO, constant(0.0), step=0.5, applies=A_SERVO),
     ("actuator", "torque_limit"): Target("N m", 0.0, 1e4, FORCED, _torque_limit, applies=A_FORCED),
     ("actuator", "gain"): Target("1", 0.0, 10.0, FORCED, constant(1.0), applies=A_FORCED),  # delivered / commanded
     ("actuator", "bias"): Target("N m", -100.0, 100.0, FORCED, constant(0.0), applies=A_FORCED),
@@ -229,7 +231,7 @@ NATIVE = {
 STATEFUL = {
     ("motor", "no_load_speed"), ("supply", "voltage"), ("supply", "resistance"), ("actuator", "backlash"),
     ("actuator", "dead_zone"), ("actuator", "encoder_step"), ("actuator", "speed_ceiling"),
-    ("actuator", "acceleration_ceiling"),
+    ("actuator", "acceleration_ceiling"), ("actuator", "error_kd"), ("actuator", "kp"),
 }  # fmt: skip
 """What needs the state before each physics step."""
 RUBBING = {key for key in ROWS if key[0] == "joint"}

@@ -22,7 +22,7 @@ def test_tick_of_a_256_network_is_fast(two_link: RobotSpec, tmp_path: Path) -> N
 
     def run() -> LoopReport:
         controller = bundle.load(made)
-        safety = Safety(two_link, 0.01, controller.monitor)
+        safety = Safety(two_link, 0.01)
         return ControlLoop(controller, FakeDriver(two_link), safety).run(10.0)
 
     reports = [run() for _ in range(5)]

@@ -146,7 +146,8 @@ def test_a_clip_without_labels_corrects_itself(
     before = errors(pretrained, fresh_clip)
     result = adapt(pretrained, footage(fresh_clip, np.zeros(0, np.intp)), simulated, config(), seed=0)
     after = errors(result.encoder, fresh_clip)
-    assert result.accepted and np.percentile(after, 90) < 0.85 * np.percentile(before, 90)
+    assert result.accepted and after.max() < 0.6 * before.max()
+    assert np.percentile(after, 90) < np.percentile(before, 90)
     assert np.square(after).mean() < np.square(before).mean()
 
 

@@ -114,3 +114,11 @@ def test_a_stuck_delay_is_no_trouble() -> None:
     made = foreseen(torch.cos(angle), torch.sin(angle), torch.zeros(1, 20, 1, dtype=torch.float64))
     assert made.slopes.shape == (1, 7, 1, 3) and (made.slopes == 0.0).all()
     assert made.curved.abs().max() < 1e-9  # it turns evenly
+
+
+def test_what_is_no_angle_stays_within_what_an_angle_can_do() -> None:
+    """An export compares torch with ONNX on random numbers, too."""
+    rng = np.random.default_rng(0)
+    cosine, sine = (torch.from_numpy(10.0 * rng.normal(size=(8, 20, 2))) for _ in range(2))
+    seen = Foreseen(2, 1, 3, span=2, period_s=0.01)(cosine, sine, torch.zeros(8, 38, 1, dtype=torch.float64))
+    assert seen.curved.abs().max() < np.pi and torch.isfinite(seen.slopes).all()

@@ -127,3 +127,17 @@ def test_an_artefact_of_another_version_is_refused_in_one_sentence(kind: str, st
     ) as e:
         encoder.load(folder)
     assert str(e.value).startswith(str(card)) and str(e.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("kind", ["physics", "equations"])
+def test_nonsense_is_told_in_bounds_and_the_same_row_by_row(kind: str) -> None:
+    """Export compares torch with ONNX on random numbers too: of those, equations of motion must not make infinities."""
+    encoder, rng = PhysicsEncoder.load(HERE / kind), np.random.default_rng(0)
+    history = torch.from_numpy(3.0 * rng.normal(size=(64, encoder.card.history, encoder.card.row))).float()
+    mask = torch.from_numpy(rng.random((64, encoder.card.history)) < 0.7).float()
+    mask[:32] = 1.0
+    with torch.no_grad():
+        told = encoder(history, mask)
+        alone = torch.cat([encoder(history[i : i + 1], mask[i : i + 1]) for i in range(64)])
+    assert told.abs().max() <= 1.0 + 1e-6
+    torch.testing.assert_close(told, alone, rtol=0.0, atol=TOLERANCE)

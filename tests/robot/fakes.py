@@ -11,9 +11,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from robot import bundle
-from robot.controller import Controller, open_session
+from robot.controller import Controller
 from robot.driver import DriverError, EndOfLog, StaleState, StopReason
 from robot.monitor import Monitor
+from robot.network import open_session
 from robot.observation import ActionConfig, Observation, ObservationConfig
 from robot.spec import RobotSpec
 from robot.state import JointCommand, Joints, Sample

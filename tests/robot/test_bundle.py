@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import dataclasses
+import io
 import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from cryptography.hazmat.primitives import serialization
+import yaml
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from robot import bundle, cli, config, signature
+from robot import bundle, cli, config, machine, signature
 from robot.bundle import BundleRefused
 from robot.config import ConfigError
 from robot.driver import DriverError, StaleState
@@ -85,7 +90,7 @@ def test_one_byte_changed_anywhere_is_refused_by_name(
     whole = (made / name).read_bytes()
     rng = np.random.default_rng(len(whole))
     few = name != "signature.json"
-    places = rng.integers(0, len(whole), 3) if few else range(len(whole))
+    places = rng.integers(0, len(whole), 3) if few else range(0, len(whole), 1 if signed else 4)
     for place in places:
         damaged = bytearray(whole)
         # changing the case of a letter writes the same hex digit in another way: that too is a changed byte
@@ -153,13 +158,17 @@ def test_path_outside_the_folder_cannot_be_listed(made: Path) -> None:
 
 def test_unknown_schemas_are_refused(made: Path) -> None:
     text = (made / "manifest.yaml").read_text()
-    resign(made, manifest__yaml=text.replace("schema: 1", "schema: 2", 1).encode())
-    with pytest.raises(BundleRefused, match=r"manifest\.yaml: schema 2 is unknown"):
-        bundle.load(made)
+    for schema in ("9", "0", "'2'", "null"):
+        resign(made, manifest__yaml=text.replace("schema: 2", f"schema: {schema}", 1).encode())
+        with pytest.raises(BundleRefused, match=rf"manifest\.yaml: schema {schema.replace('null', 'None')} is unknown"):
+            bundle.load(made)
     resign(made, manifest__yaml=text.encode())
-    document = json.loads((made / "signature.json").read_text()) | {"schema": 9}
-    (made / "signature.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    document = json.loads((made / "signature.json").read_text())
+    (made / "signature.json").write_text(json.dumps({"schema": 9}))
     with pytest.raises(BundleRefused, match=r"signature\.json: schema 9"):
+        bundle.load(made)
+    (made / "signature.json").write_text(json.dumps(document | {"mediaType": "application/x"}))
+    with pytest.raises(BundleRefused, match=r"signature\.json: media type 'application/x' is unknown"):
         bundle.load(made)
 
 
@@ -228,8 +237,8 @@ def test_pinned_key_accepts_its_owner_alone(tmp_path: Path, two_link: RobotSpec,
 def test_signature_of_another_bundle_does_not_fit(tmp_path: Path, two_link: RobotSpec, keys: tuple[Path, ...]) -> None:
     signed = make_bundle(tmp_path / "signed", two_link, key=keys[0])
     other = make_bundle(tmp_path / "other", two_link, key=keys[0], task="something_else")
-    document = json.loads((other / "signature.json").read_text())
-    document["ecdsa"] = json.loads((signed / "signature.json").read_text())["ecdsa"]
+    document, foreign = (json.loads((folder / "signature.json").read_text()) for folder in (other, signed))
+    document["dsseEnvelope"]["signatures"] = foreign["dsseEnvelope"]["signatures"]
     (other / "signature.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
     with pytest.raises(BundleRefused, match="ECDSA signature is not valid"):
         bundle.load(other)
@@ -275,15 +284,15 @@ def test_history_images_and_state_reach_the_network(tmp_path: Path, two_link: Ro
 
 
 def test_image_of_another_size_is_cut_and_resized(tmp_path: Path, two_link: RobotSpec) -> None:
-    from robot.controller import fit_image
+    from robot.controller import resized
 
     image = np.zeros((24, 40, 3), np.uint8)
     image[:, 5:35] = (10, 20, 30)  # the middle 30 columns are what an 8 x 10 view keeps
-    fitted = fit_image(image, (8, 10))
-    assert fitted.shape == (1, 3, 8, 10) and fitted.dtype == np.uint8
-    np.testing.assert_array_equal(fitted[0].reshape(3, -1).T, np.tile([10, 20, 30], (80, 1)))
+    fitted = resized(image, (8, 10))
+    assert fitted.shape == (8, 10, 3) and fitted.dtype == np.uint8
+    np.testing.assert_array_equal(fitted.reshape(-1, 3), np.tile([10, 20, 30], (80, 1)))
     with pytest.raises(DriverError, match="uint8"):
-        fit_image(np.zeros((8, 10), np.uint8), (8, 10))
+        resized(np.zeros((8, 10), np.uint8), (8, 10))
 
 
 def test_goal_is_part_of_what_the_policy_sees(tmp_path: Path, two_link: RobotSpec) -> None:
@@ -311,8 +320,6 @@ def test_pages_for_people_say_what_it_is(made: Path) -> None:
 
 
 def test_npz_with_objects_is_not_unpickled(made: Path) -> None:
-    import io
-
     stream = io.BytesIO()
     np.savez(stream, command=np.array([{"x": 1}], dtype=object))
     resign(made, golden__npz=stream.getvalue())
@@ -324,3 +331,153 @@ def test_period_must_be_a_multiple_of_the_robots(tmp_path: Path, two_link: Robot
     assert bundle.load(make_bundle(tmp_path / "b", two_link, control_period_s=0.02)).period_ns == 20_000_000
     with pytest.raises(ConfigError, match="whole multiple"):
         make_bundle(tmp_path / "c", two_link, control_period_s=0.015)
+
+
+def test_other_control_rate_is_refused(made: Path, tmp_path: Path) -> None:
+    assert bundle.load(made, rate_hz=100.0).period_ns == 10_000_000
+    with pytest.raises(BundleRefused, match=r"manifest\.yaml: made for a control rate of 100 Hz, not 200 Hz"):
+        bundle.load(made, rate_hz=200.0)
+    for words in (["verify"], ["run", "driver=sim", "seconds=1"]):
+        assert cli.main([*words, f"bundle={made}", "rate=200", f"out={tmp_path / 'o'}"]) == 4
+
+
+@pytest.mark.parametrize(("opset", "domain"), [(99, ""), (7, ""), (1, "com.example")])
+def test_operators_that_not_every_runtime_has_are_refused(made: Path, opset: int, domain: str) -> None:
+    model = onnx.load(made / "policy.onnx")
+    if domain:
+        model.opset_import.append(onnx.helper.make_opsetid(domain, opset))
+    else:
+        model.opset_import[0].version = opset
+    resign(made, policy__onnx=model.SerializeToString())
+    with pytest.raises(BundleRefused, match=r"policy\.onnx: wants (opset|operators)"):
+        bundle.load(made)
+
+
+def test_opsets_are_read_as_the_onnx_package_reads_them(made: Path) -> None:
+    data = (made / "policy.onnx").read_bytes()
+    assert machine.opsets_of(data) == {o.domain: o.version for o in onnx.load_from_string(data).opset_import}
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        with contextlib.suppress(ValueError):  # nothing else may come of garbage
+            machine.opsets_of(rng.bytes(int(rng.integers(0, 60))))
+
+
+def test_network_whose_weights_lie_outside_the_file_is_refused(made: Path) -> None:
+    model = onnx.load(made / "policy.onnx")
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../../etc/passwd")
+    tensor.ClearField("raw_data")
+    resign(made, policy__onnx=model.SerializeToString())
+    with pytest.raises(BundleRefused, match=r"policy\.onnx: onnxruntime cannot load it"):
+        bundle.load(made)
+
+
+def test_golden_outputs_are_held_to_the_tolerance_of_this_class_of_processor(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with np.load(made / "golden.npz") as archive:
+        golden = dict(archive)
+    golden["output.action"] = golden["output.action"] + np.float32(4e-5)
+    golden["command"] = golden["command"] + 4e-5
+    resign(made, golden__npz=npz(golden))
+    with pytest.raises(BundleRefused, match=rf"differs by .*\(allowed 1e-05 on {machine.cpu_class()}\)"):
+        bundle.load(made)
+    monkeypatch.setattr("robot.verification.cpu_class", lambda: "riscv64")
+    assert bundle.load(made).task == "hold_still"  # within ten times that, on a processor that rounds otherwise
+    golden["command"] = golden["command"] + 2e-4
+    resign(made, golden__npz=npz(golden))
+    with pytest.raises(BundleRefused, match=r"allowed 0\.0001 on riscv64"):
+        bundle.load(made)
+
+
+def test_quantized_bundle_runs_on_the_class_of_processor_it_was_recorded_on(
+    tmp_path: Path, two_link: RobotSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_bundle(tmp_path / "b", two_link, variant="int8")
+    monkeypatch.setattr("robot.verification.cpu_class", lambda: "riscv64")
+    with pytest.raises(BundleRefused, match="int8 network rounds as its processor does"):
+        bundle.load(made)
+
+
+def npz(arrays: dict[str, np.ndarray]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def as_schema_1(folder: Path, key: Path | None) -> None:
+    """Turn a bundle into what the first version of the schema was, file by file."""
+    data = yaml.safe_load((folder / "manifest.yaml").read_text())
+    for name in ("tolerance", "variant", "licence"):
+        del data[name]
+    data["schema"] = 1
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    with np.load(folder / "monitor.npz") as archive:
+        old = {n.removeprefix("observation."): archive[n] for n in archive.files if n.startswith("observation.")}
+    (folder / "monitor.npz").write_bytes(npz(old))
+    digests = {n: signature.sha256((folder / n).read_bytes()) for n in bundle.FILES}
+    digest = signature.sha256(json.dumps({"schema": 1, "files": digests}, sort_keys=True).encode())
+    document: dict[str, object] = {"schema": 1, "files": digests, "digest": digest, "ecdsa": None}
+    if key is not None:
+        private = signature.private_key(key)
+        signed = private.sign(digest.encode(), ec.ECDSA(hashes.SHA256()))
+        document["ecdsa"] = {"public_key": signature.der(private.public_key()).hex(), "signature": signed.hex()}
+    (folder / "signature.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+
+
+def test_bundle_of_schema_1_is_migrated_and_its_signature_checked(
+    made: Path, keys: tuple[Path, ...], two_link: RobotSpec
+) -> None:
+    before = bundle.load(made)
+    as_schema_1(made, keys[0])
+    after = bundle.load(made, key=keys[1])
+    assert before.monitor is not None and after.monitor is not None
+    assert after.monitor.observation.limit == before.monitor.observation.limit and after.monitor.context is None
+    np.testing.assert_array_equal(after.act(sample(two_link)).effort, before.act(sample(two_link)).effort)
+    told = {c["name"]: c["detail"] for c in bundle.checks(made)}
+    assert "migrated from schema 1" in told["manifest"]
+    with pytest.raises(BundleRefused, match="signed by another key"):
+        bundle.load(made, key=keys[2])
+    whole = (made / "signature.json").read_bytes()
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x20 if chr(whole[place]).isalpha() else 0x01
+        (made / "signature.json").write_bytes(damaged)
+        with pytest.raises(BundleRefused):
+            bundle.load(made)
+
+
+def test_signature_is_an_openssf_model_signature(tmp_path: Path, two_link: RobotSpec, keys: tuple[Path, ...]) -> None:
+    """The layers by hand: sigstore bundle, DSSE envelope, in-toto statement, and what each has to say."""
+    made = make_bundle(tmp_path / "bundle", two_link, key=keys[0])
+    document = json.loads((made / "signature.json").read_text())
+    assert document["mediaType"] == "application/vnd.dev.sigstore.bundle.v0.3+json"
+    envelope = document["dsseEnvelope"]
+    payload = base64.b64decode(envelope["payload"])
+    assert document["verificationMaterial"]["publicKey"]["hint"] == signature.sha256(keys[1].read_bytes())
+    encoded = b"DSSEv1 28 application/vnd.in-toto+json %d " % len(payload) + payload
+    public = serialization.load_pem_public_key(keys[1].read_bytes())
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    public.verify(base64.b64decode(envelope["signatures"][0]["sig"]), encoded, ec.ECDSA(hashes.SHA256()))
+    statement = json.loads(payload)
+    assert statement["predicateType"] == "https://model_signing/signature/v1.0"
+    resources = {r["name"]: r["digest"] for r in statement["predicate"]["resources"]}
+    assert resources == {n: signature.sha256((made / n).read_bytes()) for n in bundle.FILES}
+    digests = b"".join(bytes.fromhex(resources[n]) for n in sorted(resources))
+    assert statement["subject"][0]["digest"]["sha256"] == signature.sha256(digests)
+
+
+def test_model_signing_verifies_our_signature(tmp_path: Path, two_link: RobotSpec, keys: tuple[Path, ...]) -> None:
+    verifying = pytest.importorskip("model_signing.verifying", reason="needs model-signing: pip install model-signing")
+    made = make_bundle(tmp_path / "bundle", two_link, key=keys[0])
+
+    def verify(key: Path) -> None:
+        verifying.Config().use_elliptic_key_verifier(public_key=key).verify(made, made / "signature.json")
+
+    verify(keys[1])
+    with pytest.raises(ValueError):
+        verify(keys[2])
+    (made / "README.md").write_text("changed")
+    with pytest.raises(ValueError):
+        verify(keys[1])

@@ -15,7 +15,7 @@ from robot import cli, config
 from robot import log as logs
 from robot.config import ConfigError
 from robot.observation import ActionConfig
-from robot.spec import RobotSpec, load_spec
+from robot.spec import RobotSpec, find_robot, load_spec
 from tests.robot.fakes import OBSERVATION, make_bundle
 
 ALWAYS = {"stage", "seconds", "seed", "budget", "inputs", "versions", "volatile"}
@@ -46,7 +46,9 @@ def test_run_writes_the_agreed_keys_and_its_path_last(
 ) -> None:
     assert go("run", f"bundle={pendulum_bundle}", "driver=sim", "seconds=1", f"out={tmp_path}", "seed=3") == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "result.json")
-    data = result(tmp_path, "ticks", "missed_deadlines", "tick_us", "faults", "state", "log")
+    data = result(
+        tmp_path, "ticks", "missed_deadlines", "longest_miss", "tick_us", "faults", "state", "log", "shadow", "realtime"
+    )
     assert (data["ticks"], data["missed_deadlines"], data["faults"], data["state"]) == (100, 0, [], "damp")
     assert set(data["tick_us"]) == {"p50", "p99", "max"} and data["seed"] == 3
     assert str(pendulum_bundle) in data["inputs"]
@@ -121,7 +123,7 @@ def test_fault_ends_with_5_and_says_why(
 ) -> None:
     slow = load_spec("simple_pendulum")
     slow = dataclasses.replace(slow, joints=(dataclasses.replace(slow.joints[0], velocity_limit=0.01),))
-    data = config.load_yaml(Path(cli.stages.find_robot("simple_pendulum")))
+    data = config.load_yaml(Path(find_robot("simple_pendulum")))
     config.save(tmp_path / "slow.yaml", {"spec": slow, "model": data["model"]})
     words = (f"robot={tmp_path / 'slow.yaml'}", "driver=sim", "excitation=prbs", "seconds=3", "start=[0.5]")
     assert go("record", *words, f"out={tmp_path / 'o'}") == 5

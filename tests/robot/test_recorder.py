@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from robot import log as logs
+from robot.episode_file import EpisodeFile
+from robot.loop import ControlLoop
 from robot.recorder import MemoryRecorder, Recorder, write_command, write_sample
+from robot.safety import Safety
 from robot.spec import RobotSpec, load_spec
 from robot.state import Imu, JointCommand, Joints, Sample
+from tests.robot.fakes import FakeDriver
+from tests.robot.test_loop import Constant
 
 WRITER = """
 import sys, time
@@ -110,3 +119,88 @@ def test_shipped_robot_is_recorded_with_its_fingerprint(tmp_path: Path) -> None:
     spec = load_spec("double_pendulum_c1")
     recorder = Recorder(tmp_path / "a.mcap", "empty", spec)
     assert recorder.close().fingerprint == spec.fingerprint()
+
+
+@contextlib.contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+class Paced(FakeDriver):
+    """A simulated clock on which the recorder's thread gets its turns."""
+
+    def wait(self, until_ns: int) -> None:
+        time.sleep(0.001)
+        super().wait(until_ns)
+
+
+def test_full_disk_neither_stops_the_loop_nor_costs_what_was_written(two_link: RobotSpec, tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    recorder = Recorder(path, "full", two_link, flush_s=0.02)
+    driver = Paced(two_link)
+    with disk_of(60_000):
+        report = ControlLoop(Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01), recorder).run(4.0)
+    assert report.ticks == 400 and len(driver.written) == 400  # to the end, on a disk that held a part of it
+    assert report.state == "fault" and [f.kind for f in report.faults] == ["recorder"]
+    assert "cannot be written" in report.faults[0].reason and driver.stopped == ["done"] and report.log is None
+    kept = logs.load(path)
+    rows = len(kept["joint.position"].t_ns)
+    assert 20 < rows < 400 and "torn" in kept.meta
+    np.testing.assert_array_equal(kept["joint.position"].t_ns, (1 + np.arange(rows)) * 10_000_000)
+
+
+def test_disk_without_room_for_the_rewriting_keeps_the_recording(two_link: RobotSpec, tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    recorder = Recorder(path, "tight", two_link)
+    for k in range(50):
+        write_sample(recorder, reading(two_link, k), {})
+    recorder._ending.set()
+    recorder._thread.join()
+    whole = path.read_bytes()
+    with disk_of(1000), pytest.raises(OSError):
+        recorder.close()
+    assert path.read_bytes() == whole and len(logs.load(path)["joint.position"].t_ns) == 50
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mcap"]
+
+
+def test_slow_disk_never_blocks_the_loop_and_lost_rows_are_told(
+    two_link: RobotSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, row = threading.Event(), EpisodeFile.row
+
+    def stuck(self: EpisodeFile, *arguments: object) -> None:
+        go.wait(20.0)
+        row(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EpisodeFile, "row", stuck)
+    recorder = Recorder(tmp_path / "a.mcap", "slow", two_link, flush_s=0.01, queue_bytes=100_000)
+    begin = time.monotonic()
+    for k in range(1000):
+        recorder.row("joint.position", two_link.joint_names, k, np.zeros(2))
+    assert time.monotonic() - begin < 10.0 and 600 < recorder.dropped < 800
+    dropped = recorder.dropped
+    go.set()
+    log = recorder.close()
+    assert len(log["joint.position"].t_ns) == 1000 - dropped and log.meta["dropped"] == str(dropped)
+
+
+def test_long_recording_goes_on_in_parts(two_link: RobotSpec, tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "a.mcap", "long", two_link, flush_s=0.005, part_bytes=20_000)
+    for k in range(600):
+        recorder.row("joint.position", two_link.joint_names, k, np.full(2, k))
+        if k % 100 == 99:
+            time.sleep(0.05)
+    log = recorder.close()
+    np.testing.assert_array_equal(log["joint.position"].values[:, 0], np.arange(600))
+    parts = sorted(p.name for p in tmp_path.iterdir())
+    assert len(parts) >= 2 and parts[0] == "a.1.mcap" and parts[-1] == "a.mcap"
+    rows = [len(logs.load(tmp_path / name)["joint.position"].t_ns) for name in parts]
+    assert sum(rows) == 600 and logs.load(tmp_path / "a.mcap").meta["parts"] == str(len(parts))

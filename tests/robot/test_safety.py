@@ -7,10 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from robot.comparison import torque_of
+from robot.limits import Limits
 from robot.monitor import Monitor
-from robot.safety import Limits, Safety
+from robot.safety import Safety, SafetyConfig
 from robot.spec import RobotSpec
-from robot.state import JointCommand, Joints
+from robot.state import Health, JointCommand, Joints
 
 PERIOD = 0.01
 MS = 1_000_000
@@ -79,8 +81,9 @@ def test_position_target_leaves_from_the_measured_pose_at_the_speed_limit(fast_s
     np.testing.assert_allclose(first.position, [1.1, 1.1])
     assert set(clipped) >= {"position/elbow", "speed/shoulder", "speed/elbow"}
     np.testing.assert_allclose(limits.apply(servo((3.0, 3.0)), joints((1.0, 1.0)))[0].position, [1.2, 1.2])
-    for _ in range(20):
-        last = limits.apply(servo((3.0, 3.0)), joints((1.0, 1.0)))[0]
+    last = first
+    for _ in range(25):  # the joints follow
+        last = limits.apply(servo((3.0, 3.0)), joints((float(last.position[0]), float(last.position[1]))))[0]
     np.testing.assert_allclose(last.position, [3.0, 2.0])  # the elbow's travel ends at 2
 
 
@@ -93,6 +96,17 @@ def test_torque_of_the_motors_own_gains_counts(fast_slew: RobotSpec) -> None:
         servo((1.1, 1.1), kp=100.0), joints((1.0, 1.0))
     )
     np.testing.assert_array_equal(command.effort, [0.0, 0.0])  # a position servo bounds its own torque
+
+
+def test_joint_that_is_held_back_gets_no_more_than_its_torque(fast_slew: RobotSpec) -> None:
+    """The target runs away from where somebody holds it; what a frame can carry of feed-forward must be enough."""
+    limits, still = Limits(fast_slew, PERIOD), joints((0.0, 0.5))
+    for _ in range(60):
+        command, _ = limits.apply(servo((3.0, 2.0), kp=50.0), still)
+        assert (np.abs(command.effort) <= fast_slew.effort_limits + 1e-9).all()
+        total = torque_of(command, still.position, still.velocity)
+        np.testing.assert_allclose(total, fast_slew.effort_limits)
+    assert (command.position - still.position <= 2 * fast_slew.effort_limits / 50.0 + 1e-9).all()  # and it waits there
 
 
 def test_velocity_targets_are_clipped(fast_slew: RobotSpec) -> None:
@@ -111,12 +125,12 @@ def test_velocity_targets_are_clipped(fast_slew: RobotSpec) -> None:
 )
 def test_unsound_reading_is_a_fault_with_a_reason(two_link: RobotSpec, reading: Joints, kind: str, words: str) -> None:
     safety = Safety(two_link, PERIOD)
-    assert not safety.accept(reading, 0)
+    assert safety.accept(reading, 0) == "fault"
     assert [f.kind for f in safety.faults] == [kind] and words in safety.faults[0].reason
 
 
 def test_unmeasured_effort_is_no_fault(two_link: RobotSpec) -> None:
-    assert Safety(two_link, PERIOD).accept(joints(), 0)
+    assert Safety(two_link, PERIOD).accept(joints(), 0) == "fresh"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -134,20 +148,20 @@ def test_watchdog_trips_after_silence_and_latches(two_link: RobotSpec) -> None:
     safety.reset(0)
     assert not safety.silent(50 * MS)
     assert safety.silent(51 * MS) and "0.051 s" in safety.faults[0].reason
-    assert not safety.accept(joints(t=52 * MS), 52 * MS)
+    assert safety.accept(joints(t=52 * MS), 52 * MS) == "fault"
 
 
 def test_reading_that_is_old_on_arrival_trips_the_watchdog(two_link: RobotSpec) -> None:
     safety = Safety(two_link, PERIOD)
-    assert safety.accept(joints(t=10 * MS), 60 * MS)
-    assert not safety.accept(joints(t=10 * MS), 61 * MS)
+    assert safety.accept(joints(t=10 * MS), 60 * MS) == "fresh"
+    assert safety.accept(joints(t=10 * MS), 61 * MS) == "fault"
     assert safety.faults[0].kind == "watchdog"
 
 
 def test_only_a_decision_feeds_the_watchdog(two_link: RobotSpec) -> None:
     safety = Safety(two_link, PERIOD)
     for t in range(0, 60, 10):
-        assert safety.accept(joints(t=t * MS), t * MS)  # readings come, but a camera does not
+        assert safety.accept(joints(t=t * MS), t * MS) == "fresh"  # readings come, but a camera does not
     assert safety.silent(60 * MS)
 
 
@@ -178,18 +192,135 @@ def test_monitor_knows_its_training_data() -> None:
 
 
 def test_monitor_survives_its_file_and_refuses_too_little() -> None:
-    monitor = Monitor.fit(NAMES, training())
+    monitor = Monitor.fit(NAMES, training(), contexts=np.random.default_rng(1).normal(size=(2000, 3)))
     again = Monitor.of_arrays(monitor.arrays())
     x = np.array([0.1, 0.2, 3.0, 0.0])
-    assert again.distance(x) == monitor.distance(x) and again.components == NAMES
+    assert again.observation.distance(x) == monitor.observation.distance(x)
+    assert again.observation.components == NAMES and again.context is not None
+    assert "context" in str(again.unfamiliar(x * 0.1, np.array([9.0, 0.0, 0.0])))
     with pytest.raises(ValueError, match="n >= 2"):
         Monitor.fit(NAMES, training()[:1])
 
 
-def test_unfamiliar_observation_warns_or_faults_as_asked(two_link: RobotSpec) -> None:
-    monitor, strange = Monitor.fit(NAMES, training()), np.array([0.0, 1.0, 20.0, 0.0])
-    warning = Safety(two_link, PERIOD, monitor)
-    assert warning.familiar(strange, 0) and warning.familiar(strange, 1)
+def test_limit_keeps_its_rate_of_false_alarms_on_episodes_that_nothing_was_fitted_to() -> None:
+    """Readings that drift, as those of a robot do: three in a row beyond the limit, one time in a thousand."""
+
+    def episodes(n: int, seed: int) -> np.ndarray:
+        rng, x = np.random.default_rng(seed), []
+        state = rng.normal(size=(n, 2))
+        for _ in range(500):
+            state = 0.95 * state + np.sqrt(1 - 0.95**2) * rng.normal(size=(n, 2))
+            x.append(state)
+        return np.array(x)
+
+    monitor = Monitor.fit(("a", "b"), episodes(60, 0), false_alarm=0.01)
+    assert (monitor.patience, monitor.false_alarm) == (3, 0.01)
+    fresh = monitor.observation.distances(episodes(60, 1)) > monitor.observation.limit
+    lasting = (fresh[:-2] & fresh[1:-1] & fresh[2:]).mean()
+    assert 0.003 < lasting < 0.03  # 60 episodes of some 20 independent readings each: known to a factor
+    shifted = monitor.observation.distances(episodes(60, 2) + 4.0) > monitor.observation.limit
+    assert shifted.mean() > 0.8
+
+
+def test_unfamiliar_warns_limits_or_faults_as_asked(two_link: RobotSpec) -> None:
+    text = "observation is 9 times as far"
+    warning = Safety(two_link, PERIOD)
+    assert warning.familiar(text, 0) and warning.familiar("observation is 8 times as far", 1)
     assert len(warning.warnings) == 1 and not warning.tripped
-    strict = Safety(two_link, PERIOD, monitor, unfamiliar="fault")
-    assert not strict.familiar(strange, 0) and strict.faults[0].kind == "unfamiliar"
+    limited = Safety(two_link, PERIOD, SafetyConfig(unfamiliar="limit", limited=0.25))
+    assert limited.familiar(text, 0)
+    command = limited.guard(effort(2.0, 0.1), joints(), 0)
+    assert command is not None and command.effort.tolist() == [0.5, 0.1]
+    assert limited.familiar(None, 1)
+    again = limited.guard(effort(1.4, 0.1), joints(), 1)
+    assert again is not None and again.effort[0] == 1.4  # the whole torque again
+    strict = Safety(two_link, PERIOD, SafetyConfig(unfamiliar="fault"))
+    assert not strict.familiar(text, 0) and strict.faults[0].kind == "unfamiliar"
+
+
+def test_repeated_early_and_backward_stamps_are_told_apart(two_link: RobotSpec) -> None:
+    safety = Safety(two_link, PERIOD)
+    assert safety.accept(joints(t=10 * MS), 10 * MS) == "fresh"
+    assert safety.accept(joints(t=10 * MS), 20 * MS) == "repeated" and not safety.tripped
+    for t, words in ((5 * MS, "older than the one before"), (60 * MS, "from the future")):
+        safety = Safety(two_link, PERIOD)
+        safety.accept(joints(t=10 * MS), 10 * MS)
+        assert safety.accept(joints(t=t), 20 * MS) == "fault"
+        assert safety.faults[0].kind == "clock" and words in safety.faults[0].reason
+
+
+@pytest.mark.parametrize(
+    ("health", "words"),
+    [
+        (Health(temperature=np.array([80.0, np.nan]), voltage=np.full(2, 24.0)), "'shoulder' is 80 °C hot; 75"),
+        (Health(temperature=np.full(2, 30.0), voltage=np.array([24.0, 9.0])), "supply of 'elbow' is 9.0 V"),
+        (Health(temperature=np.full(2, 30.0), voltage=np.full(2, np.nan), errors=("motor 2: overload",)), "overload"),
+    ],
+)
+def test_hot_starved_or_failing_actuator_is_a_fault(two_link: RobotSpec, health: Health, words: str) -> None:
+    safety = Safety(two_link, PERIOD, SafetyConfig(voltage=(18.0, 30.0)))
+    assert not safety.healthy(health, 0)
+    assert safety.faults[0].kind == "health" and words in safety.faults[0].reason
+
+
+def test_warm_actuator_is_warned_of_and_unknown_values_are_none(two_link: RobotSpec) -> None:
+    safety = Safety(two_link, PERIOD)
+    assert safety.healthy(Health(temperature=np.array([70.0, np.nan]), voltage=np.full(2, np.nan)), 0)
+    assert safety.warnings == ["health: actuator of 'shoulder' is warm, near its 75 °C"]
+
+
+def test_joint_that_flies_towards_its_end_is_braked(fast_slew: RobotSpec) -> None:
+    """The elbow ends at 2 rad; at 1.9 rad and 5 rad/s it would be there in 20 ms."""
+    limits = Limits(fast_slew, PERIOD)
+    command, clipped = limits.apply(effort(0.3, 0.5), joints((0.0, 1.9), (0.0, 1.4)))
+    np.testing.assert_allclose(command.effort, [0.3, -(1.4 - 0.1 / 0.1)])  # safe_kd x the speed that is too much
+    assert clipped == ("travel/elbow",)
+    command, _ = limits.apply(effort(0.3, 0.5), joints((0.0, 1.9), (0.0, 5.0)))
+    np.testing.assert_allclose(command.effort, [0.3, -1.0])  # no more than its torque limit
+    command, clipped = limits.apply(effort(0.3, 0.5), joints((0.0, 1.9), (0.0, 0.5)))
+    np.testing.assert_array_equal(command.effort, [0.3, 0.5])  # slow enough
+    command, _ = limits.apply(effort(0.3, -0.5), joints((0.0, -1.9), (0.0, -5.0)))
+    np.testing.assert_allclose(command.effort, [0.3, 1.0])
+
+
+def test_limits_are_applied_in_their_order(two_link: RobotSpec) -> None:
+    """Position, then velocity, then torque, then rate: what the first let through the last still slews."""
+    limits = Limits(two_link, PERIOD)
+    wish = dataclasses.replace(servo((9.0, 9.0), kp=100.0, velocity=50.0), effort=np.full(2, 9.0))
+    reading = joints((1.0, 1.95))
+    command, clipped = limits.apply(wish, reading)
+    kinds = [c.split("/")[0] for c in clipped]
+    assert list(dict.fromkeys(kinds)) == ["position", "velocity", "speed", "torque", "rate"]
+    assert 1.95 < command.position[1] <= 2.0
+    assert np.abs(torque_of(command, reading.position, reading.velocity)).max() <= 1.0 + 1e-12  # 100 N m/s x 10 ms
+
+
+def test_pure_damping_comes_at_once_whatever_was_before(two_link: RobotSpec) -> None:
+    limits, reading = Limits(two_link, PERIOD), joints((0.0, 0.0), (1.5, -0.9))
+    limits.apply(effort(1.0, 1.0), reading)
+    brake = JointCommand.damping(two_link.joint_names, 0, np.ones(2))
+    command, clipped = limits.apply(brake, reading)
+    np.testing.assert_array_equal(command.effort, [0.0, 0.0])
+    assert clipped == () and command.kd.tolist() == [1.0, 1.0]
+
+
+def test_guard_keeps_every_command_inside_the_limits_whatever_is_asked(two_link: RobotSpec) -> None:
+    """Random wishes, with and without gains, at random states: none leaves the torque limit, the travel or the slew."""
+    rng, safety = np.random.default_rng(0), Safety(two_link, PERIOD)
+    limit, slew = two_link.effort_limits, 1.0 + 1e-9
+    last = np.zeros(2)
+    for k in range(1_500):
+        reading = joints(tuple(rng.uniform(-3, 3, 2)), tuple(rng.uniform(-10, 10, 2)), t=k)
+        wish = effort(*rng.normal(size=2) * 10.0 ** rng.integers(-2, 6))
+        if rng.random() < 0.5:
+            gains = servo(tuple(rng.normal(size=2) * 5), kp=50.0, velocity=float(rng.normal()) * 20)
+            wish = dataclasses.replace(gains, effort=wish.effort)
+        sent = safety.guard(wish, reading, k)
+        assert sent is not None
+        if sent.kp.any():  # a joint that is beyond its travel is called back from where it is, at its torque limit
+            here = reading.position[1]
+            assert min(-2.0, here) - 0.1 <= sent.position[1] <= max(2.0, here) + 0.1
+        total = torque_of(sent, reading.position, reading.velocity)
+        assert (np.abs(total) <= limit + 1e-9).all() and (np.abs(sent.effort) <= limit + 1e-9).all()
+        assert (np.abs(total - last) <= slew).all()
+        last = total

@@ -66,7 +66,7 @@ def _timed(work: Callable[[], None], ticks: int) -> Array:
 
 def _tick(controller: Controller, rng: np.random.Generator) -> Callable[[], None]:
     samples = _samples(controller, rng)
-    safety = Safety(controller.spec, controller.period_ns * 1e-9, controller.monitor)
+    safety = Safety(controller.spec, controller.period_ns * 1e-9)
     k = [0]
 
     def tick() -> None:
@@ -74,7 +74,7 @@ def _tick(controller: Controller, rng: np.random.Generator) -> Callable[[], None
         k[0] += 1
         safety.accept(sample.joints, 0)  # always the same time, so that no reading is ever too old
         command = controller.act(sample)
-        safety.familiar(controller.observation, 0)
+        safety.familiar(controller.unfamiliar, 0)
         if safety.guard(command, sample.joints, 0) is None:
             raise ConfigError(f"the bundle ends its run at the rest pose: {safety.faults[0].reason}.")
 
@@ -89,8 +89,10 @@ def _network(controller: Controller, rng: np.random.Generator) -> Callable[[], N
         for name, shape in controller.input_shapes.items()
     }
 
+    session, names = controller.network.session, list(controller.network.outputs)
+
     def infer() -> None:
-        controller.infer(inputs)
+        session.run(names, inputs)
 
     return infer
 

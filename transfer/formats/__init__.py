@@ -1,7 +1,8 @@
 """Recorded files of any origin, read as EpisodeLogs.
 
 A format is a module here with `detect(path) -> bool` and `read(path, spec) -> list[Recording]`, and a row in
-FORMATS. Reading keeps the time stamps as logged and shifts nothing; what is odd becomes a finding.
+FORMATS; a table of numbers with a header is less, a Layout in a module of its own and a row in csv.LAYOUTS. Reading
+keeps the time stamps as logged and shifts nothing; what is odd, or had to be converted, becomes a finding.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from transfer.dataset import Finding
 
 FORMATS = {
     "mcap": "transfer.formats.mcap",
+    "so101": "transfer.formats.so101",
+    "xl330": "transfer.formats.xl330",
+    "odrive": "transfer.formats.odrive",
     "csv": "transfer.formats.csv",
 }
-"""name -> module; the first that detects a file reads it."""
+"""name -> module; the first that detects a file or folder reads it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +39,7 @@ class Format(Protocol):
     """What each module of this package offers."""
 
     def detect(self, path: Path) -> bool:
-        """Whether this format reads the file, judged by its name and first bytes."""
+        """Whether this format reads the file or folder, judged by its name and first bytes."""
         ...
 
     def read(self, path: Path, spec: RobotSpec) -> list[Recording]:
@@ -44,9 +48,19 @@ class Format(Protocol):
 
 
 def format_of(path: Path) -> Format | None:
-    """The format that reads a file, or None."""
+    """The format that reads a file or folder, or None."""
     for module in FORMATS.values():
         candidate = cast(Format, importlib.import_module(module))
         if candidate.detect(path):
             return candidate
     return None
+
+
+def whole_of(path: Path) -> Path:
+    """The recording that a file is part of: an arm's motion's folder, the measurement of a command; else itself."""
+    from transfer.formats import csv, so101
+
+    if so101.detect(path.parent):
+        return path.parent
+    measured = csv.companion_of(path)
+    return measured if measured is not None and measured.is_file() else path

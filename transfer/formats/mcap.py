@@ -16,6 +16,8 @@ _MAGIC = b"\x89MCAP0\r\n"
 
 def detect(path: Path) -> bool:
     """By MCAP's magic bytes, or by the name where even those are missing."""
+    if not path.is_file():
+        return False
     with path.open("rb") as stream:
         return stream.read(len(_MAGIC)) == _MAGIC or path.suffix == ".mcap"
 

@@ -1,6 +1,7 @@
 """How good is a model on logs, or a controller in simulation:
 
     terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml
+    terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml own_s=2.5
     terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml encoder=runs/pretrain/encoder
     terrafirma evaluate policy=runs/train/policy task=pendulum_swingup posterior=posterior.yaml n=200
     terrafirma evaluate encoder=runs/pretrain/encoder video=clip.mp4 labels=clip.csv
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from robot.config import ConfigError
+from robot.log import EpisodeLog
 from robot.result import Run, mean_ci, wilson
 from sim import randomization
 from sim.evaluate import rollout_success
@@ -46,6 +48,8 @@ class Config(Common):
     dr: Randomization | None = None
     n: int = 200
     """Episodes."""
+    own_s: float = 0.0
+    """With logs=: so many first seconds of each recording tell its zeros and servo settings, and are not scored."""
     encoder: Path | None = None
     video: Path | None = None
     """What the vision encoder looks at: a pendulum of which pivot and end are in the picture."""
@@ -71,7 +75,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
 def on_logs(cfg: Config, run: Run) -> dict[str, Any]:
     """Open-loop prediction errors of a model on a data set."""
     from transfer.dataset import load_dataset
-    from transfer.prediction import evaluate
+    from transfer.prediction import evaluate, whole_episodes
 
     chosen = NOMINAL
     if cfg.model != "nominal":
@@ -83,8 +87,32 @@ def on_logs(cfg: Config, run: Run) -> dict[str, Any]:
         pair = load(run.input(existing(cfg.encoder, "encoder", "pretrain encoder=recordings")))
         both = evaluate_with_context(logs, Model(cfg.robot), chosen, *pair)
         return {"model": cfg.model, **both.result(np.random.default_rng(cfg.seed))}
-    prediction = evaluate(logs, Model(cfg.robot), chosen)
-    return {"model": cfg.model, **prediction.result(np.random.default_rng(cfg.seed))}
+    rng = np.random.default_rng(cfg.seed)
+    keys = {"model": cfg.model, **evaluate(logs, Model(cfg.robot), chosen).result(rng)}
+    if any(a.kind == "position_pd" for a in cfg.robot.spec.actuators):
+        keys |= whole_episodes(logs, Model(cfg.robot), chosen)
+    return keys | (_with_own(cfg, logs, chosen, rng) if cfg.own_s > 0.0 else {})
+
+
+def _with_own(cfg: Config, logs: list[EpisodeLog], chosen: Randomization, rng: np.random.Generator) -> dict[str, Any]:
+    """The figures again from `own_s` on, without and with what each recording's first seconds say of itself."""
+    from transfer.own import find_own
+    from transfer.prediction import evaluate
+
+    own = find_own(logs, Model(cfg.robot), chosen, cfg.own_s)
+    zeros = {name: o.zero for name, o in own.items() if o.zero is not None}
+    settings = {name: o.setting for name, o in own.items()}
+    late = evaluate(logs, Model(cfg.robot), chosen, from_s=cfg.own_s)
+    found = evaluate(logs, Model(cfg.robot), chosen, zeros=zeros, from_s=cfg.own_s, settings=settings)
+    told = {
+        name: {
+            "zero": None if o.zero is None else dict(zip(cfg.robot.spec.joint_names, map(float, o.zero), strict=True)),
+            "set": dict(o.setting),
+            "error_ratio": o.ratio,
+        }
+        for name, o in own.items()
+    }
+    return {"late": late.result(rng)["prediction"], "own": found.result(rng)["prediction"], "own_found": told}
 
 
 def on_video(cfg: Config, run: Run) -> dict[str, Any]:

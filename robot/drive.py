@@ -1,0 +1,149 @@
+"""What the stages that move a robot have in common: their keys, the driver, signals, the recorder, and the loop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robot.config import ConfigError
+from robot.driver import Driver, driver_options, open_driver
+from robot.loop import Commander, ControlLoop, LoopConfig, LoopReport
+from robot.notify import Notifier
+from robot.recorder import Recorder
+from robot.result import Run
+from robot.safety import Safety
+
+QUICK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage ends with."""
+
+    result: Path
+    """Its result.json."""
+    exit_code: int
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Keys of every stage."""
+
+    out: Path | None = None
+    seed: int = 0
+    quick: bool = False
+
+    def start(self, stage: str, more: Mapping[str, Any] | None = None) -> Run:
+        """Open the stage's run directory."""
+        settings = asdict(self) | dict(more or {})
+        return Run(stage, self.out, seed=self.seed, budget="quick" if self.quick else "full", settings=settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moving(Options):
+    """Keys of the stages that move a robot."""
+
+    driver: str
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise ConfigError(f"seconds={self.seconds}: it must be above 0.")
+
+    @property
+    def budget_s(self) -> float:
+        return min(self.seconds, QUICK_S) if self.quick else self.seconds
+
+    def open(self, commander: Commander, robot: Path | None, extra: Mapping[str, Any]) -> Driver:
+        """The driver, with the common seed, the robot's file and the cameras in use where it takes them."""
+        known, spec = driver_options(self.driver), commander.spec
+        given: dict[str, Any] = {"seed": self.seed} if "seed" in known else {}
+        if commander.cameras and "cameras" in known:
+            given["cameras"] = commander.cameras
+        if robot is not None and "robot" in known:
+            given["robot"] = robot
+        return open_driver(self.driver, spec, **{**given, **extra})
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done with a driver."""
+
+    commander: Commander
+    safety: Safety
+    robot: Path | None
+    """File of the robot, for drivers that simulate it."""
+    extra: Mapping[str, str]
+    """Options of the driver."""
+    meta: Mapping[str, str] = field(default_factory=dict)
+    """What the log says of itself."""
+    config: LoopConfig = field(default_factory=LoopConfig)
+    armed: Callable[[], bool] | None = None
+    check: Callable[[], None] | None = None
+    """Called once a tick; raises CommanderLost when what decides is gone."""
+
+
+def drive(options: Moving, job: Job, run: Run) -> LoopReport:
+    """Open the driver, and run the loop on it with a recorder; the log is episode.mcap in the run's folder."""
+    commander, notifier = job.commander, Notifier()
+    with closing(options.open(commander, job.robot, job.extra)) as driver:
+        shadow = str(job.config.shadow).lower()
+        meta = {**job.meta, "driver": options.driver, "shadow": shadow, "seed": str(options.seed)}
+        recorder = Recorder(run.out / "episode.mcap", run.out.name, commander.spec, meta)
+
+        def alive() -> None:
+            notifier.alive()
+            if job.check is not None:
+                job.check()
+
+        loop = ControlLoop(commander, driver, job.safety, recorder, job.config, job.armed, alive)
+        notifier.say("READY=1")
+        with stopped_by_signals(loop):
+            report = loop.run(options.budget_s)
+        notifier.say("STOPPING=1")
+        return report
+
+
+@contextmanager
+def stopped_by_signals(loop: ControlLoop) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run after the present tick, so that no frame is left half written.
+
+    A second one interrupts at once. In another thread than the main one the signals are left as they are.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught = (signal.SIGINT, signal.SIGTERM)
+
+    def handle(number: int, _: Any) -> None:
+        loop.ask_to_stop(signal.Signals(number).name)
+        for s in caught:
+            signal.signal(s, signal.default_int_handler)
+
+    before = {s: signal.signal(s, handle) for s in caught}
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def faults(report: LoopReport) -> list[dict[str, Any]]:
+    """The faults as result.json lists them."""
+    return [{"t_s": fault.t_ns * 1e-9, "kind": fault.kind, "reason": fault.reason} for fault in report.faults]
+
+
+def reasons(report: LoopReport) -> list[str]:
+    """The faults in sentences."""
+    return [f"fault at {fault.t_ns * 1e-9:.3f} s: {fault.reason}" for fault in report.faults]
+
+
+def exit_code(report: LoopReport) -> int:
+    """5 after a fault."""
+    return 5 if report.faults else 0

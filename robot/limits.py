@@ -1,0 +1,171 @@
+"""Limits: which part of a wish an actuator may be given. Position, velocity, torque, rate, in that order.
+
+Torque is the motor's whole torque, its own gains at the measured state included, and so is its rate of change.
+
+A wish that is inside all of them passes as it is, and is found to be so in one walk over the joints: on the few numbers
+of a tick that is quicker than array operations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from robot.spec import RobotSpec
+from robot.state import JointCommand, Joints
+
+Array = npt.NDArray[np.float64]
+
+BRAKE_S = 0.1
+"""A joint that would reach the end of its travel within this time is braked [s]."""
+
+
+class Limits:
+    """Clips commands per joint to travel, speed, torque and rate, in that order."""
+
+    def __init__(self, spec: RobotSpec, period_s: float) -> None:
+        joints = spec.joints
+        self.names = spec.joint_names
+        self._low, self._high = np.array([j.position_limits for j in joints]).T
+        self._bounded = bool(np.isfinite(self._low).any() or np.isfinite(self._high).any())
+        self._speed = np.array([j.velocity_limit for j in joints])
+        self._torque = spec.effort_limits
+        self._step = self._speed * period_s
+        self._slew, self._brake = np.full(len(joints), np.inf), np.zeros(len(joints))
+        self._slew[spec.driven] = [a.effort_rate_limit * period_s for a in spec.actuators]
+        self._brake[spec.driven] = [a.safe_kd for a in spec.actuators]
+        self._host_torque = np.zeros(len(joints), dtype=bool)
+        """Joints whose gains act in the torque that we bound; a position servo bounds its own."""
+        self._host_torque[spec.driven] = [a.kind == "torque" for a in spec.actuators]
+        bounds = (self._speed, self._low, self._high, self._torque, self._slew)
+        self._bounds: list[tuple[float, ...]] = list(zip(*(b.tolist() for b in bounds), strict=True))
+        """A joint's speed, lowest and highest position, torque and change of torque in a tick."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a run: the first command is slewed from no torque and from the measured pose."""
+        self._last = np.zeros(len(self.names))
+        """[N m] of the command before, the motor's own gains included."""
+        self._position: Array | None = None
+
+    def refuse_state(self, joints: Joints) -> tuple[str, str] | None:
+        """Kind and reason why a reading, in the spec's order, must end the run; None when it is sound."""
+        worst: tuple[str, str] | None = None
+        rows = zip(joints.position.tolist(), joints.velocity.tolist(), self._bounds, self.names, strict=True)
+        for q, v, (speed, *_), name in rows:
+            if not (math.isfinite(q) and math.isfinite(v)):
+                return "state", (
+                    f"joint '{name}' reads position {q}, velocity {v}; not a number: check its sensor and cable"
+                )
+            if not -speed <= v <= speed:
+                worst = worst or ("velocity", f"joint '{name}' moves at {v:.3g}; its velocity_limit is {speed:g}")
+        return worst
+
+    def refuse_command(self, command: JointCommand) -> tuple[str, str] | None:
+        """Kind and reason why a command must end the run: a value that is not finite."""
+        values = (command.effort, command.position, command.velocity, command.kp, command.kd)
+        total = 0.0
+        for value in values[: 2 if command.position is command.kp else 5]:  # of torques, the rest is one array of zeros
+            total += sum(value.tolist())
+        if math.isfinite(total):
+            return None
+        for i, name in enumerate(self.names):
+            if not all(math.isfinite(value[i]) for value in values):
+                return "command", f"the command for joint '{name}' is not a number: effort {command.effort[i]}"
+        return "command", "the command is out of all measure"
+
+    def apply(self, command: JointCommand, joints: Joints, share: float = 1.0) -> tuple[JointCommand, tuple[str, ...]]:
+        """The command within the limits, and which limits clipped it (`torque/elbow`); both in the spec's order.
+
+        `share` of the torque and of the speed of targets is allowed.
+        """
+        gains = any(command.kp.tolist()) or any(command.kd.tolist())
+        if not gains and self._fits(command.effort, joints, share):
+            self._last = command.effort
+            return command, ()
+        clipped: list[str] = []
+        position, velocity, effort = command.position, command.velocity, command.effort
+        if gains:
+            position = self._clip(position, self._low, self._high, "position", clipped)
+            velocity = self._clip(velocity, -share * self._speed, share * self._speed, "velocity", clipped)
+            last = joints.position if self._position is None else self._position
+            position = np.where(command.kp > 0, position, last)
+            step = share * self._step
+            position = self._clip(position, last - step, last + step, "speed", clipped)
+            self._position = position
+        low, high = -share * self._torque, share * self._torque
+        if self._bounded:
+            bottom, top = self._brakes(joints)
+            effort = self._clip(effort, bottom, top, "travel", clipped)
+            low, high = np.clip(bottom, low, high), np.clip(top, low, high)
+        own, slew = np.zeros(len(self.names)), self._slew
+        if gains:
+            own = self._own(replace(command, position=position, velocity=velocity), joints)
+            brakes = (command.kp == 0) & (velocity == 0) & (effort == 0)
+            slew = np.where(brakes, np.inf, slew)  # pure damping, the safe action, comes at once
+        total = self._clip(effort + own, low, high, "torque", clipped)
+        total = self._clip(total, self._last - slew, self._last + slew, "rate", clipped)
+        self._last = total
+        if not gains:
+            return replace(command, position=position, velocity=velocity, effort=total), tuple(clipped)
+        allowed = np.clip(own, total - self._torque, total + self._torque)
+        if (own != allowed).any():
+            position, velocity = self._nearer(replace(command, position=position, velocity=velocity), joints, allowed)
+            self._position = position
+        return replace(command, position=position, velocity=velocity, effort=total - allowed), tuple(clipped)
+
+    def _fits(self, effort: Array, joints: Joints, share: float) -> bool:
+        """Whether a torque command needs no clipping at all, as nearly every one in a run."""
+        rows = zip(
+            effort.tolist(), self._last.tolist(), joints.position.tolist(), joints.velocity.tolist(), self._bounds,
+            strict=True,
+        )  # fmt: skip
+        for wish, last, q, v, (_, lowest, highest, torque, slew) in rows:
+            if not (-share * torque <= wish <= share * torque and -slew <= wish - last <= slew):
+                return False
+            if not (lowest < q < highest and lowest < q + v * BRAKE_S < highest):
+                return False
+        return True
+
+    def _brakes(self, joints: Joints) -> tuple[Array, Array]:
+        """(lowest, highest) torque with which no joint is driven over the end of its travel.
+
+        At the end there is none outwards; on the way there, speed that would reach it within BRAKE_S is taken away
+        with the actuator's own damping.
+        """
+        q, v = joints.position, joints.velocity
+        too_fast_up = v - np.maximum(self._high - q, 0.0) / BRAKE_S
+        too_fast_down = v - np.minimum(self._low - q, 0.0) / BRAKE_S
+        top = np.where((q >= self._high) | (too_fast_up > 0), -self._brake * np.maximum(too_fast_up, 0.0), np.inf)
+        bottom = np.where(
+            (q <= self._low) | (too_fast_down < 0), -self._brake * np.minimum(too_fast_down, 0.0), -np.inf
+        )
+        return bottom, top
+
+    def _nearer(self, c: JointCommand, joints: Joints, own: Array) -> tuple[Array, Array]:
+        """Targets of position, and of velocity, at which the motors' own gains ask for `own`.
+
+        Else a joint that is held back would need more feed-forward than its torque limit to stay within it.
+        """
+        q, v = joints.position, joints.velocity
+        damping = c.kd * (c.velocity - v)
+        pulls = self._host_torque & (c.kp > 0)
+        position = np.where(pulls, q + (own - damping) / np.where(pulls, c.kp, 1.0), c.position)
+        drags = self._host_torque & (c.kp == 0) & (c.kd > 0)
+        velocity = np.where(drags, v + own / np.where(drags, c.kd, 1.0), c.velocity)
+        return position, velocity
+
+    def _own(self, c: JointCommand, joints: Joints) -> Array:
+        """(n_joints,) [N m] of the motors' own gains, where we bound their torque."""
+        own = c.kp * (c.position - joints.position) + c.kd * (c.velocity - joints.velocity)
+        return np.where(self._host_torque, own, 0.0)
+
+    def _clip(self, value: Array, low: Array, high: Array, what: str, clipped: list[str]) -> Array:
+        inside = np.minimum(np.maximum(value, low), high)
+        changed = inside != value
+        if np.count_nonzero(changed):
+            clipped += [f"{what}/{self.names[i]}" for i in np.flatnonzero(changed)]
+        return inside

@@ -1,0 +1,65 @@
+"""What a run asks of the system: real-time steps that report how they went, words to systemd, a stopwatch."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from robot import realtime
+from robot.config import ConfigError
+from robot.notify import Notifier
+from robot.realtime import RealtimeConfig
+from robot.timing import Stopwatch
+
+
+def test_real_time_steps_report_how_they_went_and_are_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    pinned: list[object] = []
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: pinned.append(cpus))
+    try:
+        steps = {s["name"]: s for s in realtime.enter(RealtimeConfig(priority=50, cpu=0, lock_memory=False))}
+        assert not gc.isenabled() and gc.get_freeze_count() > 0
+    finally:
+        realtime.leave()
+    assert gc.isenabled() and gc.get_freeze_count() == 0
+    assert pinned == [{0}] and steps["affinity"]["ok"] and steps["garbage"]["ok"]
+    assert not steps["scheduler"]["ok"] and "CAP_SYS_NICE" in steps["scheduler"]["detail"]
+    with pytest.raises(ConfigError, match="between 0 and 99"):
+        RealtimeConfig(priority=100)
+
+
+def test_systemd_hears_ready_and_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(5.0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1000000000")
+        notifier = Notifier()
+        notifier.say("READY=1")
+        for _ in range(100):
+            notifier.alive()
+        notifier.say("STOPPING=1")
+        assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]  # once in 250 s
+    notifier.say("STATUS=nobody listens any more")
+
+
+def test_deadlines_that_passed_are_counted_and_skipped() -> None:
+    watch, ms = Stopwatch(), 1_000_000
+    assert watch.next_deadline(0, 4 * ms, 10 * ms) == 1
+    assert watch.next_deadline(1, 35 * ms, 10 * ms) == 3  # 20 was missed by 15 ms: the one at 30 is under way
+    assert (watch.missed, watch.longest_miss) == (2, 2)
+    assert watch.next_deadline(3, 41 * ms, 10 * ms) == 4
+    assert (watch.missed, watch.longest_miss) == (3, 3)
+    assert watch.next_deadline(4, 42 * ms, 10 * ms) == 5 and watch.longest_miss == 3
+    assert watch.percentiles() == {"p50": 0.0, "p99": 0.0, "max": 0.0}
+    watch.start()
+    watch.stop()
+    found = watch.percentiles()
+    assert 0.0 < found["p50"] <= found["p99"] and found["max"] > 0.0
