@@ -224,12 +224,6 @@ class SimDriver:
         """No further calls; safe to call twice."""
         self._closed = True
 
-    def truth(self) -> Joints:
-        """What the joints really do now, without sensors: for emulators and tests, never for a controller."""
-        plant = self._plant
-        position, velocity, effort = plant.position[0], plant.velocity[0], plant.effort[0].copy()
-        return Joints(names=self.spec.joint_names, t_ns=self._now, position=position, velocity=velocity, effort=effort)
-
     def _check_open(self) -> None:
         if self._closed:
             raise DriverError("the simulated driver is closed; open it again")
@@ -332,3 +326,15 @@ def home_poses(model: Model) -> dict[str, Array]:
         return {}
     free = [j for j in range(mj.njnt) if mj.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE]
     return {mj.joint(j).name: mj.key_qpos[:1, mj.jnt_qposadr[j] : mj.jnt_qposadr[j] + 7] for j in free}
+
+
+def truth_of(driver: SimDriver) -> Joints:
+    """What the joints really do now, without sensors: for emulators, which have sensors of their own.
+
+    No method, so that nothing a driver hands out carries the truth.
+    """
+    plant = driver._plant
+    position, velocity, effort = plant.position[0], plant.velocity[0], plant.effort[0].copy()
+    return Joints(
+        names=driver.spec.joint_names, t_ns=driver._now, position=position, velocity=velocity, effort=effort
+    )

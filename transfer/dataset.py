@@ -136,6 +136,7 @@ def save_dataset(folder: Path, spec: RobotSpec, episodes: Sequence[tuple[Episode
     renewed = {(e.sha256, Path(e.source).name) for e, _ in episodes}
     kept = tuple(e for e in known if (e.sha256, Path(e.source).name) not in renewed)
     taken, stored, written = {e.file for e in known}, [], []
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         for episode, waiting in episodes:
             name = ""

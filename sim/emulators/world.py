@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from robot.drivers.wiring import Wiring
 from robot.state import JointCommand, Joints
-from sim.driver import SimDriver
+from sim.driver import SimDriver, truth_of
 
 Array = npt.NDArray[np.float64]
 
@@ -27,14 +27,14 @@ class World:
         self._changed = True
         self.reversed = np.ones(n)
         """-1 for a motor that turns against its torque."""
-        self.joints = sim.truth()
+        self.joints = truth_of(sim)
 
     def rest(self) -> None:
         """Begin again: the same robot, at its start, at rest, without orders."""
         self._sim.restart(self._seed)
         self._orders[:] = 0.0
         self._changed, self.reversed[:] = True, 1.0
-        self.joints = self._sim.truth()
+        self.joints = truth_of(self._sim)
 
     def advance(self, now_ns: int) -> Joints:
         """Simulate up to now; what the joints really do."""
@@ -51,7 +51,7 @@ class World:
             until = now_ns + self._offset_ns
         if until > self._sim.now_ns():
             self._sim.wait(until)
-            self.joints = self._sim.truth()
+            self.joints = truth_of(self._sim)
         return self.joints
 
     def motor(self, k: int) -> tuple[float, float, float]:

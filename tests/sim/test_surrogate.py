@@ -156,5 +156,5 @@ def test_nothing_that_it_hands_out_carries_the_truth(pendulum: RobotConfig) -> N
     driver = SurrogateDriver.from_config(pendulum.spec)
     public = [name for name, _ in inspect.getmembers(driver) if not name.startswith("_")]
     assert set(public) == {
-        "close", "from_config", "now_ns", "read", "restart", "spec", "stop", "wait", "write",
+        "close", "from_config", "now_ns", "read", "restart", "simulated", "spec", "stop", "wait", "write",
     }  # fmt: skip

@@ -82,14 +82,15 @@ def test_logs_label_their_pictures(encoder: Path, tmp_path: Path) -> None:
     logs = [record_episode(robot, "chirp", 2.0, truth=2, seed=s, cameras=("side",)) for s in (1, 2)]
     blind = record_episode(robot, "chirp", 1.5, truth=2, seed=3)
     episodes = [
-        (Episode(file="", source=f"log{i}.mcap", sha256=f"{i}" * 64, seconds=2.0, accepted=True), log)
-        for i, log in enumerate([*logs, blind])
+        Episode(file="", source=f"log{i}.mcap", sha256=f"{i}" * 64, seconds=2.0, accepted=True)
+        for i in range(len(logs) + 1)
     ]
-    save_dataset(tmp_path / "logs", robot.spec, episodes)
+    files = [log.save(tmp_path / f"{i}.mcap") for i, log in enumerate([*logs, blind])]
+    save_dataset(tmp_path / "logs", robot.spec, list(zip(episodes, files, strict=True)))
     result = finetune(tmp_path / "run", f"encoder={encoder}", f"logs={tmp_path / 'logs'}")
     assert result["frames"] == sum(len(log["camera.side"].t_ns) for log in logs), "the blind log is left out"
     assert {"ms", "identified"} == set(result["latency"]) and len(result["latency"]["ms"]["ci95"]) == 2
-    save_dataset(tmp_path / "blind", robot.spec, episodes[2:])
+    save_dataset(tmp_path / "blind", robot.spec, [(episodes[2], blind.save(tmp_path / "blind.mcap"))])
     with pytest.raises(DataRefused, match="none of the 1 episodes has pictures of camera 'side'"):
         finetune(tmp_path / "refused", f"encoder={encoder}", f"logs={tmp_path / 'blind'}")
 

@@ -44,7 +44,7 @@ def robot() -> RobotConfig:
 
 @pytest.fixture(scope="module")
 def law() -> Randomization:
-    return randomization.load(CONFIGS / "dr" / "double_pendulum_c1_benchmark.yaml")
+    return randomization.load(CONFIGS / "model" / "published_c1_1.0_benchmark.yaml")
 
 
 @pytest.fixture(scope="module", params=["pendubot_swingup", "acrobot_swingup"])
