@@ -78,9 +78,13 @@ class Controller:
     def infer(self, inputs: Tensors) -> Tensors:
         """Run the network once: inputs and outputs by name, each with a leading batch axis of 1.
 
-        It leaves its state inputs behind: reset() before the next act().
+        What the episode remembers stays as it was.
         """
-        return self.network.infer(inputs)
+        before = [state.copy() for state, _ in self._states]
+        outputs = self.network.infer(inputs)
+        for (state, _), kept in zip(self._states, before, strict=True):
+            state[...] = kept
+        return outputs
 
     def act(self, sample: Sample) -> JointCommand:
         """One control step. StaleState while a camera has given no image yet; KeyError names a missing joint."""
