@@ -2,6 +2,7 @@
 
     .venv/bin/python tests/benchmarks/results.py                        # the page alone
     .venv/bin/python tests/benchmarks/results.py pendubot_swingup 0     # train, export, stress, evaluate; then the page
+    .venv/bin/python tests/benchmarks/results.py pendubot_swingup 0 DIR # the same of a training that is in DIR already
 
 A training is `terrafirma train recipe=R seed=S`, and a killed one goes on where it stopped. The double pendulum's
 policies are judged from their bundles: by the leaderboard's suite, which chose no checkpoint, and, where
@@ -30,7 +31,8 @@ PUBLISHED = {
 HEAD = """# Results
 
 Made by `tests/benchmarks/results.py` from the files in [results](results), which are copies of what the stages wrote.
-Intervals are of 95 %. Minutes are wall time on a machine of two cores that other programs shared.
+Intervals are of 95 %. Minutes are wall time on a machine of two cores that other programs shared. Success is that of
+each training's own robots: the nominal one, and of the pendubot all that its randomization can reach, at full width.
 
 ## Trainings
 
@@ -48,16 +50,16 @@ drawn from the posterior that was identified from recordings of the real bench.
 
 
 def main(words: list[str]) -> None:
-    if len(words) not in (0, 2):
-        sys.exit("give nothing, or a recipe and a seed: results.py pendubot_swingup 0")
+    if len(words) not in (0, 2, 3):
+        sys.exit("give nothing, or a recipe and a seed, and perhaps its folder: results.py pendubot_swingup 0")
     if words:
-        keep(words[0], int(words[1]))
+        name = f"{words[0]}-{int(words[1])}"
+        keep(words[0], int(words[1]), Path(words[2]) if len(words) == 3 else RUNS / name, KEPT / name)
     PAGE.write_text(page(KEPT))
 
 
-def keep(recipe: str, seed: int) -> None:
-    """Train and judge, as far as it has not been done, and copy the papers."""
-    out, kept = RUNS / f"{recipe}-{seed}", KEPT / f"{recipe}-{seed}"
+def keep(recipe: str, seed: int, out: Path, kept: Path) -> None:
+    """Train and judge in `out`, as far as it has not been done, and copy the papers."""
     _stage("train", f"recipe={recipe}", f"seed={seed}", "resume=true", out=out)
     papers = {"result": out}
     if recipe in STRESSED:
