@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/terrafirma demo $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/benchmarks $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/benchmarks -n 2 --dist loadfile $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

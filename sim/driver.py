@@ -335,6 +335,4 @@ def truth_of(driver: SimDriver) -> Joints:
     """
     plant = driver._plant
     position, velocity, effort = plant.position[0], plant.velocity[0], plant.effort[0].copy()
-    return Joints(
-        names=driver.spec.joint_names, t_ns=driver._now, position=position, velocity=velocity, effort=effort
-    )
+    return Joints(names=driver.spec.joint_names, t_ns=driver._now, position=position, velocity=velocity, effort=effort)
