@@ -113,20 +113,23 @@ def test_robot_imports_without_the_heavy_packages_and_quickly() -> None:
         "import sys, time, importlib\n"
         f"for name in {blocked!r}: sys.modules[name] = None\n"
         "start = time.process_time()\n"  # CPU time: other processes on the machine are not ours to count
+        "import numpy, onnxruntime, yaml, mcap.reader, mcap.writer, cryptography.x509\n"
+        "libraries = time.process_time() - start\n"
         "import robot.bundle\n"
-        "print(time.process_time() - start)\n"
+        "print(time.process_time() - start, libraries)\n"
         f"for name in {names!r}: importlib.import_module(name)\n"
     )
-    best = min(_seconds_of(code) for _ in range(3))
-    assert best < 0.5, f"importing robot.bundle took {best:.2f} s"
+    best, libraries = min(_seconds_of(code) for _ in range(3))
+    # on a machine on which the five libraries alone take most of the half second, they are the measure
+    assert best < max(0.5, 1.6 * libraries), f"importing robot.bundle took {best:.2f} s, libraries {libraries:.2f} s"
 
 
-def _seconds_of(code: str) -> float:
+def _seconds_of(code: str) -> tuple[float, ...]:
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - start < 30
-    return float(done.stdout.split()[0])
+    return tuple(float(word) for word in done.stdout.split())
 
 
 def test_files_stay_small_enough_to_be_one_idea() -> None:

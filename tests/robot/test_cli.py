@@ -284,19 +284,23 @@ def test_missing_extra_is_named_with_its_pip_line(pendulum_bundle: Path, tmp_pat
 
 
 def test_edge_import_is_light() -> None:
+    """All modules together cost no more than the libraries they stand on: a ratio, because machines differ."""
     code = (
-        "import sys, time, importlib, pkgutil, robot\n"
+        "import sys, time, importlib, pkgutil\n"
         "begin = time.process_time()\n"  # of this process alone: the machine may be busy
+        "import numpy, onnxruntime, yaml, mcap.reader, mcap.writer, cryptography.x509\n"
+        "stood_on = time.process_time()\n"
+        "import robot\n"
         "for m in pkgutil.walk_packages(robot.__path__, 'robot.'): importlib.import_module(m.name)\n"
-        "print(time.process_time() - begin)\n"
+        "print((time.process_time() - stood_on) / (stood_on - begin))\n"
         "heavy = {'torch', 'mujoco', 'gymnasium', 'stable_baselines3', 'hydra', 'scipy', 'cv2', 'onnx'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    times = []
+    ratios = []
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        times.append(float(done.stdout))
-    assert min(times) < 0.5, times
+        ratios.append(float(done.stdout))
+    assert min(ratios) < 1.0, ratios
 
 
 def test_every_refusal_has_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
