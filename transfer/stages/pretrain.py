@@ -9,7 +9,7 @@ Reads   nothing but configs: the robot, its prior (dr=NAME) and the encoder's si
         <robot>_handheld or <robot>_appearance, where there is one; physics varies by <robot>_default. An encoder of
         recordings reads a data set and the simulator identified on it (evaluate logs= encoder= uses it).
 Writes  encoder/ (safetensors, encoder.yaml, and card.html to look at), curve.jsonl, and result.json with the scores.
-Costs   for the pendulum about a minute of processor time for physics and six for pictures, on which two processes work.
+Costs   for the pendulum two minutes of processor time for physics and five for pictures, on which two processes work.
         Killed at any moment, it goes on with resume=true. A study trains some forty encoders more.
 """
 
