@@ -86,8 +86,8 @@ class Adversarial:
 class Ramp:
     """From the nominal to what the terms say, in step with the training: delays, noise and forces that grow.
 
-    A draw is moved towards the nominal; of a categorical law it is kept with that probability instead, and a point law
-    stays as it is.
+    A draw is moved towards the nominal, or towards the middle of a uniform law that does not hold it; of a categorical
+    law it is kept with that probability instead, and a point law stays as it is.
     """
 
     kind: Literal["ramp"] = "ramp"
@@ -95,14 +95,23 @@ class Ramp:
     """Share of the way from the nominal to the draw at the beginning."""
     end: float = 1.0
     """Share that is reached."""
+    from_env_steps: int = 0
+    """Control steps over all simulations before it begins: first a policy is to find a way at all."""
     over_env_steps: int
-    """Control steps over all simulations in which it is reached, linearly."""
+    """Control steps from there in which it is reached, linearly."""
+    some: float = 1.0
+    """Probability with which a term takes part in an episode: below 1 few things differ at once, and by so much more."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.start <= 1.0 and 0.0 <= self.end <= 1.0):
             raise ConfigError(f"curriculum: start is {self.start} and end {self.end}; both are shares, 0 to 1.")
-        if self.over_env_steps < 1:
-            raise ConfigError(f"curriculum: over_env_steps is {self.over_env_steps}; it must be at least 1.")
+        if not 0.0 < self.some <= 1.0:
+            raise ConfigError(f"curriculum: some is {self.some}; it is a probability above 0.")
+        if self.over_env_steps < 1 or self.from_env_steps < 0:
+            raise ConfigError(
+                f"curriculum: over_env_steps is {self.over_env_steps} and from_env_steps {self.from_env_steps}; they must "
+                "be at least 1 and 0."
+            )
 
 
 Settings = Adr | Adversarial | Ramp
@@ -190,9 +199,7 @@ class AdrCurriculum(Curriculum):
         for i, (t, c) in enumerate(self._columns):
             term = self.randomization.terms[t]
             assert isinstance(term.law, (Uniform, LogUniform))
-            neutral = _neutral(model, term)[c]
-            inside = term.law.low <= neutral <= term.law.high
-            middle = float(term.law.share(neutral)) if inside else 0.5
+            middle = float(term.law.share(_held(_neutral(model, term), term)[c]))
             self._bounds[i] = np.clip([middle - self.settings.start, middle + self.settings.start], 0.0, 1.0)
 
     def report(self, ids: Ids, episode_return: Array, success: Flags) -> None:
@@ -298,7 +305,8 @@ class RampCurriculum(Curriculum):
 
     @property
     def share(self) -> float:
-        done = min(float(self._steps[0]) / self.settings.over_env_steps, 1.0)
+        since = float(self._steps[0]) - self.settings.from_env_steps
+        done = min(max(since / self.settings.over_env_steps, 0.0), 1.0)
         return self.settings.start + (self.settings.end - self.settings.start) * done
 
     def advance(self, steps: int) -> None:
@@ -307,11 +315,13 @@ class RampCurriculum(Curriculum):
     def draw_laws(self, model: Model, rng: np.random.Generator, ids: Ids) -> list[Array]:
         drawn, share = super().draw_laws(model, rng, ids), self.share
         for t, term in enumerate(self.randomization.terms):
-            neutral = _neutral(model, term)
+            neutral = _held(_neutral(model, term), term)
             if isinstance(term.law, Categorical):
                 drawn[t] = np.where(rng.random(drawn[t].shape) < share, drawn[t], neutral)
             elif not isinstance(term.law, Point):
                 drawn[t] = neutral + share * (drawn[t] - neutral)
+            if self.settings.some < 1.0 and not isinstance(term.law, Point):
+                drawn[t] = np.where(rng.random((len(ids), 1)) < self.settings.some, drawn[t], neutral)
         return drawn
 
     def state(self) -> dict[str, Array]:
@@ -332,6 +342,14 @@ def _neutral(model: Model, term: Term) -> Array:
     if term.how in fixed:
         return np.full(term.size, fixed[term.how])
     return np.array([model.nominal(target) for target in term.targets[: term.size]])
+
+
+def _held(neutral: Array, term: Term) -> Array:
+    """(k,) these, or the middle of a uniform or log_uniform law where it does not hold them."""
+    law = term.law
+    if not isinstance(law, (Uniform, LogUniform)):
+        return neutral
+    return np.where((law.low <= neutral) & (neutral <= law.high), neutral, law.at(0.5))
 
 
 def of(randomization: Randomization, nsim: int, training: bool = True) -> Curriculum:

@@ -166,16 +166,20 @@ def test_a_curriculum_is_a_part_of_the_yaml() -> None:
 
 
 def test_a_ramp_goes_from_the_nominal_to_the_terms_in_step_with_the_training(pendulum: RobotConfig) -> None:
-    found, model = curriculum.of(prior(Ramp(over_env_steps=1000)), 2000), Model(pendulum)
+    ramp = Ramp(from_env_steps=300, over_env_steps=1000)
+    found, model = curriculum.of(prior(ramp), 2000), Model(pendulum)
     ids = np.arange(2000)
 
     def spread() -> tuple[float, float]:
         drawn = found.draw(model, np.random.default_rng(0), ids)
         return float(np.ptp(drawn[MASS]) / NOMINAL_MASS), float(np.std(drawn[FRICTION]))
 
-    nominal = {name: model.nominal(name) for name in (MASS, DAMPING, FRICTION)}
-    drawn = found.draw(model, np.random.default_rng(0), ids)
-    assert all((drawn[name] == value).all() for name, value in nominal.items())
+    begin = {name: model.nominal(name) for name in (MASS, FRICTION)}
+    begin[DAMPING] = 1e-2  # the middle of a law that does not hold the nominal
+    for steps in (0, 300):
+        found.advance(steps)
+        drawn = found.draw(model, np.random.default_rng(0), ids)
+        assert all(drawn[name] == pytest.approx(value, rel=1e-12) for name, value in begin.items())
     found.advance(500)
     half = spread()
     found.advance(500)
@@ -196,7 +200,7 @@ def test_a_ramp_goes_on_from_its_state_and_counts_the_environments_steps(pendulu
     assert env.curriculum.summary() == other.summary() == {"share": pytest.approx(0.4)}
     with pytest.raises(ConfigError, match="the saved state is of another randomization"):
         other.restore({})
-    with pytest.raises(ConfigError, match="over_env_steps is 0; it must be at least 1"):
+    with pytest.raises(ConfigError, match="over_env_steps is 0 and from_env_steps 0; they must be at least 1 and 0"):
         Ramp(over_env_steps=0)
 
 
@@ -207,3 +211,14 @@ def test_a_ramp_keeps_a_categorical_draw_with_its_share(pendulum: RobotConfig) -
     drawn = found.draw(model, np.random.default_rng(0), np.arange(4000))[DAMPING]
     assert set(np.unique(drawn)) == {model.nominal(DAMPING), 0.5, 0.6}
     assert np.mean(drawn >= 0.5) == pytest.approx(0.3, abs=0.03)
+
+
+def test_of_a_ramp_some_terms_take_part_in_an_episode(pendulum: RobotConfig) -> None:
+    found, model = curriculum.of(prior(Ramp(over_env_steps=1, some=0.3)), 4000), Model(pendulum)
+    found.advance(1)
+    drawn = found.draw(model, np.random.default_rng(0), np.arange(4000))
+    mass, damping = ~np.isclose(drawn[MASS], model.nominal(MASS), 1e-9), ~np.isclose(drawn[DAMPING], 1e-2, 1e-9)
+    assert [np.mean(mass), np.mean(damping)] == pytest.approx([0.3, 0.3], abs=0.03)
+    assert np.mean(mass & damping) == pytest.approx(0.09, abs=0.03)
+    with pytest.raises(ConfigError, match="some is 0"):
+        Ramp(over_env_steps=1, some=0.0)

@@ -154,11 +154,14 @@ def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
 
 
 def _ranking(cfg: Config, select: str, setting: Setting) -> Callable[[Any], tuple[float, float]]:
-    """Policy -> what checkpoints are ranked by: a suite's overall score where one is named, or the success rate."""
+    """Policy -> what checkpoints are ranked by: a suite's overall score where one is named, or the success rate.
+
+    A policy for an identified robot is ranked on that robot's posterior, not on what a public suite is about.
+    """
     from transfer.suites import load_suite
     from transfer.training import scorer, stress_scorer
 
-    if not select:
+    if not select or cfg.posterior is not None:
         return scorer(setting.task, cfg.robot, setting.law, 20 if cfg.quick else 64, sight=setting.sight)
     suite = load_suite(select)
     return stress_scorer(setting.task, suite.shrunk() if cfg.quick else suite)
