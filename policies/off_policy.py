@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from policies import optimizers
 from policies.context_env import ContextVecEnv
 from policies.features import Plain
+from policies.layers import copy_layers
 from policies.network import ACTIVATIONS, NetworkConfig
 from policies.policy import Policy
-from policies.ppo import copy_layers
 from robot.config import ConfigError
 
 BUFFERED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")

@@ -1,6 +1,6 @@
 """Stable-Baselines3's PPO with this project's settings: a bounded mean, a floor under the noise, segments.
 
-The actor here and `Policy.actor` are the same layers; `read_actor` and `write_actor` copy between them.
+The actor here and `Policy.actor` are the same layers; policies/layers.py copies between them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from policies import optimizers
 from policies.actor_critic import ADAM, BoundedActorCritic
+from policies.average import Average
 from policies.context_env import ContextVecEnv
 from policies.encoders.physics import PhysicsEncoder
 from policies.features import TrainedEncoders, extractor
+from policies.layers import actor_layers, copy_layers, read_critic, write_actor, write_critic
 from policies.network import ACTIVATIONS, NetworkConfig
 from policies.on_policy import LeanPPO
 from policies.policy import Policy
@@ -59,6 +61,9 @@ class TrainConfig:
     critic_rollouts: int = 0
     """First rollouts in which only the critic learns, for a policy that is started from another; and as many from where
     a hold takes part."""
+    average: float = 0.0
+    """Decay, from rollout to rollout, of a running mean of the actor's weights, which then is what is ranked and kept;
+    0: the weights themselves."""
     evaluate_segments: int = 3
     """Segments between two evaluations."""
     select: str = ""
@@ -85,6 +90,8 @@ class TrainConfig:
         for name in ("learning_rate", "learning_rate_end", "std_start", "std_floor", "max_gradient", "encoder_rate"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be above 0.")
+        if not 0.0 <= self.average < 1.0:
+            raise ConfigError(f"recipe.average is {self.average}; it must be at least 0 and below 1.")
         if self.kl_weight < 0.0:
             raise ConfigError(f"recipe.kl_weight is {self.kl_weight}; it must be at least 0.")
         if self.batch > self.num_envs * self.rollout_steps:
@@ -168,49 +175,16 @@ def quiet(learner: OnPolicyAlgorithm) -> None:
     learner.set_logger(Logger(folder=None, output_formats=[]))
 
 
-def read_critic(learner: OnPolicyAlgorithm) -> dict[str, Tensor]:
-    """The learner's critic as named tensors."""
-    return {k: v for k, v in learner.policy.state_dict().items() if "value_net." in k}
-
-
-def write_critic(learner: OnPolicyAlgorithm, critic: Mapping[str, Tensor]) -> None:
-    """Put a critic into the learner; ValueError when it belongs to another network."""
-    own = read_critic(learner)
-    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in critic.items()}:
-        raise ValueError("the critic belongs to a network of other widths")
-    learner.policy.load_state_dict(dict(critic), strict=False)
-
-
-def actor_layers(learner: OnPolicyAlgorithm) -> list[nn.Linear]:
-    """The linear layers that are the actor, in order."""
-    policy = learner.policy
-    found = [*policy.mlp_extractor.policy_net, policy.action_net]
-    return [m for m in found if isinstance(m, nn.Linear)]
-
-
-def read_actor(learner: OnPolicyAlgorithm, actor: nn.Sequential) -> None:
-    """Copy the learner's actor into a Policy's."""
-    copy_layers(actor_layers(learner), [m for m in actor if isinstance(m, nn.Linear)])
-
-
-def write_actor(learner: OnPolicyAlgorithm, actor: nn.Sequential) -> None:
-    """Copy a Policy's actor into the learner; ValueError when the networks differ in shape."""
-    copy_layers([m for m in actor if isinstance(m, nn.Linear)], actor_layers(learner))
-
-
-def copy_layers(source: list[nn.Linear], target: list[nn.Linear]) -> None:
-    """Weights of layers into others; ValueError when they differ in shape."""
-    if [m.weight.shape for m in source] != [m.weight.shape for m in target]:
-        raise ValueError("the policy to start from has a network of other widths")
-    for mine, theirs in zip(source, target, strict=True):
-        theirs.load_state_dict(mine.state_dict())
-
-
 class PPOLearner:
     """PPO as policies/train.py drives it: a segment at a time, with all that is learned as named tensors."""
 
     def __init__(self, env: ContextVecEnv, config: TrainConfig, algorithm: OnPolicyAlgorithm) -> None:
         self.algorithm, self._env, self._config = algorithm, env, config
+        self.average = Average(actor_layers(algorithm), config.average)
+        if config.average and (env.trained or config.algorithm != "ppo"):
+            raise ConfigError(
+                "recipe.average needs recipe.algorithm=ppo and encoders=frozen: no mean of others is made."
+            )
         env.hold_acts = config.hold_from == 0
 
     def segment(self, done: int) -> None:
@@ -218,26 +192,32 @@ class PPOLearner:
         algorithm, config = self.algorithm, self._config
         self._env.hold_acts = done * config.segment_steps >= config.hold_from
         algorithm.lr_schedule = ConstantSchedule(config.learning_rate_at(done))
-        callback = Housekeeping(algorithm, self._env, config, done * config.segment_rollouts)
+        callback = Housekeeping(algorithm, self._env, config, done * config.segment_rollouts, self.average)
         algorithm.learn(config.segment_steps, callback=callback, log_interval=NEVER, reset_num_timesteps=False)
+        self.average.update()
         sync(algorithm, self._env)
 
     def state(self) -> dict[str, Tensor]:
         """Weights and optimizer, for a checkpoint."""
         own = self.algorithm.policy.state_dict()  # in which the one features extractor has three names
         named = {f"learner/{k}": v for k, v in own.items() if not k.startswith(("pi_features", "vf_features"))}
-        return named | optimizers.read("optimizer", self.algorithm.policy.optimizer)
+        average = self.average.state() if self._config.average else {}
+        return named | average | optimizers.read("optimizer", self.algorithm.policy.optimizer)
 
     def restore(self, named: Mapping[str, Tensor]) -> None:
         """Go on from a state()."""
         policy = self.algorithm.policy
         own = {k.removeprefix("learner/"): v for k, v in named.items() if k.startswith("learner/")}
         policy.load_state_dict(own, strict=False)
+        if self._config.average:
+            self.average.restore(named)
+        else:
+            self.average.begin()
         optimizers.write("optimizer", policy.optimizer, named)
 
     def write_to(self, policy: Policy) -> None:
         """What was learned of the exported policy."""
-        read_actor(self.algorithm, policy.actor)
+        copy_layers(self.average.layers, [m for m in policy.actor if isinstance(m, nn.Linear)])
         extractor = self.algorithm.policy.features_extractor
         if isinstance(extractor, TrainedEncoders):
             if extractor.encoder is not None and policy.encoder is not None:
@@ -248,6 +228,7 @@ class PPOLearner:
     def begin_from(self, source: Policy) -> None:
         """Take over the actor of a policy; ValueError when its network is another."""
         write_actor(self.algorithm, source.actor)
+        self.average.begin()
 
     def critic(self) -> dict[str, Tensor]:
         """What further training needs beside the policy."""
@@ -271,15 +252,26 @@ def sync(learner: OnPolicyAlgorithm, env: ContextVecEnv) -> None:
 class Housekeeping(BaseCallback):
     """Between rollouts: statistics in force, the noise above its floor, the actor at rest while the critic warms up."""
 
-    def __init__(self, learner: OnPolicyAlgorithm, env: ContextVecEnv, config: TrainConfig, first_rollout: int) -> None:
+    def __init__(
+        self,
+        learner: OnPolicyAlgorithm,
+        env: ContextVecEnv,
+        config: TrainConfig,
+        first_rollout: int,
+        average: Average,
+    ) -> None:
         """`first_rollout`: how many rollouts were done before this segment."""
         super().__init__()
         self._env, self._config, self._rollout, self._learner = env, config, first_rollout, learner
+        self._average, self._begun = average, False
         self._noise: nn.Parameter = learner.policy.log_std
         critic = set(read_critic(learner))
         self._actor = [p for name, p in learner.policy.named_parameters() if not _of_critic(name, critic)]
 
     def _on_rollout_start(self) -> None:
+        if self._begun:  # what the segment before left is in the mean already
+            self._average.update()
+        self._begun = True
         self._env.commit()
         sync(self._learner, self._env)
         with torch.no_grad():

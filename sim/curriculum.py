@@ -100,7 +100,7 @@ class Ramp:
     over_env_steps: int
     """Control steps from there in which it is reached, linearly."""
     some: float = 1.0
-    """Probability with which a term takes part in an episode: below 1 few things differ at once, and by so much more."""
+    """Probability with which a term takes part in an episode: below 1 few things differ at once."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.start <= 1.0 and 0.0 <= self.end <= 1.0):
@@ -109,8 +109,8 @@ class Ramp:
             raise ConfigError(f"curriculum: some is {self.some}; it is a probability above 0.")
         if self.over_env_steps < 1 or self.from_env_steps < 0:
             raise ConfigError(
-                f"curriculum: over_env_steps is {self.over_env_steps} and from_env_steps {self.from_env_steps}; they must "
-                "be at least 1 and 0."
+                f"curriculum: over_env_steps is {self.over_env_steps} and from_env_steps {self.from_env_steps}; "
+                "they must be at least 1 and 0."
             )
 
 

@@ -12,9 +12,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from policies.context_env import ContextVecEnv
 from policies.encoders.physics import PhysicsEncoder
+from policies.layers import read_actor
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
-from policies.ppo import TrainConfig, make_ppo, read_actor
+from policies.ppo import TrainConfig, make_ppo
 from policies.statistics import RunningStatistics
 from policies.symmetry import Reflection
 from policies.train import train

@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
 from policies import checkpoint
+from policies.average import Average
 from policies.context_env import ContextVecEnv
 from policies.encoders.physics import PhysicsEncoder
+from policies.layers import actor_layers, read_actor, read_critic, write_actor, write_critic
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
-from policies.ppo import TrainConfig, make_ppo, read_actor, read_critic, write_actor, write_critic
+from policies.ppo import TrainConfig, make_ppo
 from policies.progress import Progress
 from policies.statistics import RunningStatistics
 from policies.train import CURVE, MakeEnv, load_critic, train
@@ -69,7 +72,14 @@ def main() -> None:
     )  # fmt: skip
     make = envs(task, robot, encoder.card.history)
     train(
-        make, card, TINY, Path(sys.argv[1]), seed=3, resume=sys.argv[3] == "resume", encoder=encoder, evaluate=evaluate
+        make,
+        card,
+        replace(TINY, average=0.9),
+        Path(sys.argv[1]),
+        seed=3,
+        resume=sys.argv[3] == "resume",
+        encoder=encoder,
+        evaluate=evaluate,
     )
 
 
@@ -253,3 +263,30 @@ def test_a_curriculum_goes_on_where_the_checkpoint_left_it(
     again = train(make, card, TINY, tmp_path / "cut", seed=1, evaluate=evaluate, resume=True)
     assert [row["curriculum/width"] for row in again.curve] == widths
     assert curve_of(tmp_path / "cut") == curve_of(tmp_path / "whole")
+
+
+def test_a_running_mean_follows_the_weights_by_its_decay_and_goes_on_from_its_state() -> None:
+    layer = nn.Linear(3, 2)
+    before, mean = layer.weight.detach().clone(), Average([layer], 0.9)
+    nn.init.constant_(layer.weight, 1.0)
+    mean.update()
+    torch.testing.assert_close(mean.layers[0].weight.detach(), 0.9 * before + 0.1, rtol=1e-5, atol=1e-6)
+    again = Average([layer], 0.9)
+    again.restore(mean.state())
+    for one in (mean, again):
+        one.update()
+    assert torch.equal(mean.layers[0].weight, again.layers[0].weight)
+
+
+def test_a_running_mean_of_the_actors_weights_is_what_is_kept(
+    task: Task, robot: RobotConfig, card: PolicyCard, tmp_path: Path
+) -> None:
+    plain = train(envs(task, robot), card, TINY, tmp_path / "plain", seed=0).policy
+    slow = train(envs(task, robot), card, replace(TINY, average=0.99), tmp_path / "slow", seed=0).policy
+    assert not torch.equal(slow.actor[0].weight, plain.actor[0].weight)
+    other = make_ppo(ContextVecEnv(envs(task, robot)(8), card, RunningStatistics(4)), card.network, TINY, seed=0)
+    begun = [layer.weight for layer in actor_layers(other)]
+    away = [float((p.actor[0].weight - begun[0]).norm()) for p in (slow, plain)]
+    assert away[0] < 0.5 * away[1], "a slow mean stays near where the weights began"
+    with pytest.raises(ConfigError, match="average is 1"):
+        replace(TINY, average=1.0)

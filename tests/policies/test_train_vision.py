@@ -11,9 +11,10 @@ import torch
 
 from policies.context_env import ContextVecEnv
 from policies.encoders.vision import VisionEncoder
+from policies.layers import read_actor, write_actor
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
-from policies.ppo import TrainConfig, make_ppo, read_actor, write_actor
+from policies.ppo import TrainConfig, make_ppo
 from policies.statistics import RunningStatistics
 from policies.train import train
 from robot.config import ConfigError
