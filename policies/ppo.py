@@ -72,6 +72,8 @@ class TrainConfig:
     """Environment steps after which a hold (network.hold) takes part in training; the policies that are ranked have it
     from the beginning. First the network is to learn the way: where the best is to be had near the pose at once, it
     learns nothing else."""
+    near_hold: float = 0.0
+    """Share of the training's starts that lie in and about the hold's region, where the way has to lead."""
     algorithm: Literal["ppo", "recurrent_ppo"] = "ppo"
     """recurrent_ppo: sb3-contrib's, for policies with network.recurrent."""
     asymmetric: bool = True
@@ -92,6 +94,8 @@ class TrainConfig:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be above 0.")
         if not 0.0 <= self.average < 1.0:
             raise ConfigError(f"recipe.average is {self.average}; it must be at least 0 and below 1.")
+        if not 0.0 <= self.near_hold < 1.0:
+            raise ConfigError(f"recipe.near_hold is {self.near_hold}; it must be at least 0 and below 1.")
         if self.kl_weight < 0.0:
             raise ConfigError(f"recipe.kl_weight is {self.kl_weight}; it must be at least 0.")
         if self.batch > self.num_envs * self.rollout_steps:

@@ -291,6 +291,8 @@ class BatchedEnv:
         state = self._state
         if start is None:
             start = (self.task.explore if self.start == "explore" else self.task.start)(self._rng, len(ids))
+            if self.start == "explore" and self.task.near is not None:
+                start = self.task.near.mix(start, self._rng)
         self.plant.reset(start.position, start.velocity, ids, start.poses, start.twists)
         self.observation.reset(ids)
         self._sensors.reset(self.plant.truth(ids), ids)

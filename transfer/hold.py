@@ -22,6 +22,7 @@ from robot.config import ConfigError
 from robot.observation import Observation, ObservationConfig
 from sim.arranged import Arranged
 from sim.model import Model, RobotConfig
+from sim.near_pose import NearPose
 from sim.plant import Plant
 from sim.randomization import Randomization
 from sim.state import Start
@@ -75,6 +76,15 @@ def hold_of(task: Task, robot: RobotConfig, law: Randomization, observation: Obs
     rates = "change" if "joint_change" in observation.features else "velocity"
     found = region(exact, task, robot, values, delay)
     return replace(exact, rates=rates, estimate=_rows(estimate(a, b, rates, ahead)), region=found)
+
+
+def near(card: HoldCard, share: float) -> NearPose | None:
+    """Training starts in and about the hold's region; None for a share of 0."""
+    if not share:
+        return None
+    values, vectors = np.linalg.eigh(np.array(card.value))
+    axes = np.sqrt(card.region / values)[:, None] * vectors.T
+    return NearPose(card.pose, _rows(axes), share)
 
 
 def linearized(task: Task, model: Model, values: dict[str, Array]) -> tuple[Array, Array]:

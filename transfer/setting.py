@@ -69,9 +69,10 @@ def prepare(cfg: Config, run: Run) -> Setting:
     card = card_of(task, cfg.robot, network)
     task = as_made(task, card)
     if network.hold:
-        from transfer.hold import hold_of
+        from transfer.hold import hold_of, near
 
         card = replace(card, hold=hold_of(task, cfg.robot, law, card.observation))
+        task = replace(task, near=near(card.hold, float(cfg.recipe.get("near_hold", 0.0))))
     card = replace(card, privileged=task.privileged_names if cfg.privileged else ())
     card = replace(card, lineage={"law": law.name, "seed": str(cfg.seed), "encoders": cfg.encoders})
     if encoder is not None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from robot.config import ConfigError, nearest
 from robot.observation import ActionConfig, ObservationConfig
+from sim.near_pose import NearPose
 from sim.state import Start, State
 from sim.symmetry import Mirror
 
@@ -52,6 +53,8 @@ class Task(ABC):
     """How far from it each joint may be [rad], by which a hold weighs them."""
     pose_speed: tuple[float, ...] = ()
     """How fast each joint may be there [rad/s]."""
+    near: NearPose | None = None
+    """Training starts that take the place of a share of explore()'s."""
     fields: tuple[str, ...] = ()
     """MjData fields that the methods read in State.fields: `site_xpos`, `xpos`, `sensordata`, ..."""
     privileged_names: tuple[str, ...] = ()

@@ -28,7 +28,7 @@ from sim.randomization import NOMINAL, Randomization
 from sim.state import Start
 from sim.tasks import Task, load_task
 from sim.vecenv import BatchedEnv
-from transfer.hold import estimate, hold_of, linearized
+from transfer.hold import estimate, hold_of, linearized, near
 from transfer.suites import load_suite
 from transfer.training import card_of, environments
 
@@ -175,3 +175,20 @@ def test_where_the_hold_acts_nothing_is_learned_of_the_action(
     assert not env.reset()[:, -1].any()
     with pytest.raises(ConfigError, match=r"network\.hold=true needs recipe\.algorithm=ppo"):
         make_learner(env, network, OffPolicyConfig(algorithm="sac"), seed=0)
+
+
+def test_training_starts_near_the_hold_lie_in_and_about_its_region(hold: HoldCard) -> None:
+    assert near(hold, 0.0) is None
+    starts = near(hold, 0.4)
+    assert starts is not None
+    n, rng = 4000, np.random.default_rng(0)
+    far = Start(np.full((n, 2), -9.0), np.zeros((n, 2)))
+    mixed = starts.mix(far, rng)
+    drawn = mixed.position[:, 0] > -9.0
+    assert np.mean(drawn) == pytest.approx(0.4, abs=0.03)
+    off = np.hstack([mixed.position - np.array(hold.pose), mixed.velocity])[drawn]
+    cost = np.einsum("ni,ij,nj->n", off, np.array(hold.value), off)
+    assert cost.max() <= 9.0 * hold.region * (1.0 + 1e-9)
+    assert 0.2 < np.mean(cost <= hold.region) < 0.8, "some within the region, some without"
+    assert (np.abs(off[:, :2]) <= 0.6 + 1e-9).all() and (np.abs(off[:, 2:]) <= 6.0 + 1e-9).all()
+    assert off[:, 2:].std() > 0.5, "they arrive, and do not hang in the air"
