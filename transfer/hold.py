@@ -70,7 +70,7 @@ def hold_of(task: Task, robot: RobotConfig, law: Randomization, observation: Obs
         estimate=_rows(estimate(a, b, "velocity", ahead)),
         gain=_rows(gain),
         value=_rows(value),
-        within=(*task.pose_within, *(SPEEDS * v for v in task.pose_speed)),
+        within=(*(task.pose_reach or task.pose_within), *(SPEEDS * v for v in task.pose_speed)),
         region=0.0,
     )
     rates = "change" if "joint_change" in observation.features else "velocity"
@@ -132,23 +132,43 @@ def region(card: HoldCard, task: Task, robot: RobotConfig, values: dict[str, Arr
     """
     rng, n = np.random.default_rng(0), len(card.pose)
     starts = rng.uniform(-1.0, 1.0, (STARTS, 2 * n)) * rng.random((STARTS, 1)) * np.array(card.within)
-    held = np.ones(STARTS, dtype=bool)
+    if task.pose_reach:
+        starts = np.concatenate([starts, along(card, rng)])
+    held = np.ones(len(starts), dtype=bool)
     for late in dict.fromkeys((0.0, delay_s)):
         known = values | {"timing/command/delay": np.full(1, late)} | {name: np.zeros(1) for name in PERFECT}
-        law = Arranged.of("hold", {name: np.repeat(value, STARTS) for name, value in known.items()})
+        law = Arranged.of("hold", {name: np.repeat(value, len(starts)) for name, value in known.items()})
         held &= _comes_to_rest(task, robot, law, card, starts)
     cost = np.einsum("ni,ij,nj->n", starts, np.array(card.value), starts)
     return float(cost[~held].min(initial=cost.max()) * (1.0 - 1e-9))
 
 
+def along(card: HoldCard, rng: np.random.Generator) -> Array:
+    """(STARTS, 2 n) states within the card's bounds along level sets of the cost: where these are thin sheets, states that
+    are spread evenly hardly ever lie near one.
+
+    The costs are 1 to 1000 times that at which the feedback first asks for all a motor can do.
+    """
+    value, gain = np.array(card.value), np.array(card.gain)
+    full = 1.0 / np.max(np.einsum("ai,ij,aj->a", gain, np.linalg.inv(value), gain))
+    root = np.linalg.inv(np.linalg.cholesky(value))  # x' value x is |u|^2 for x = u root
+    found: list[Array] = []
+    while sum(map(len, found)) < STARTS:
+        u = rng.standard_normal((STARTS, len(value)))
+        u *= np.sqrt(full * 10.0 ** rng.uniform(0.0, 3.0, (STARTS, 1))) / np.linalg.norm(u, axis=1, keepdims=True)
+        x = u @ root
+        found.append(x[(np.abs(x) <= np.array(card.within)).all(axis=1)])
+    return np.concatenate(found)[:STARTS]
+
+
 @torch.no_grad()
 def _comes_to_rest(task: Task, robot: RobotConfig, law: Randomization, card: HoldCard, starts: Array) -> Flags:
-    """(STARTS,) whether the feedback alone brings each start to the pose, without a turn on the way."""
-    seen = replace(task, observation=replace(task.observation, features=EXACT))
-    env = BatchedEnv(seen, robot, law, STARTS, start="evaluate", autoreset=False)
+    """(len(starts),) whether the feedback alone brings each start to the pose, without a turn on the way."""
+    seen, count = replace(task, observation=replace(task.observation, features=EXACT)), len(starts)
+    env = BatchedEnv(seen, robot, law, count, start="evaluate", autoreset=False)
     everywhere = replace(card, region=math.inf, within=(math.inf,) * len(card.within))
     hold, n = Hold(everywhere, env.observation.components), len(card.joints)
-    pose, nothing, held = np.array(card.pose), torch.zeros(STARTS, len(card.actuators)), np.ones(STARTS, dtype=bool)
+    pose, nothing, held = np.array(card.pose), torch.zeros(count, len(card.actuators)), np.ones(count, dtype=bool)
     inputs = env.reset(start=Start(pose + starts[:, :n], starts[:, n:]))
     for _ in range(round(SECONDS / task.control_period_s)):
         inputs = env.step(hold(torch.from_numpy(inputs["observation"]), nothing).numpy()).inputs

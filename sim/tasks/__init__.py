@@ -53,6 +53,8 @@ class Task(ABC):
     """How far from it each joint may be [rad], by which a hold weighs them."""
     pose_speed: tuple[float, ...] = ()
     """How fast each joint may be there [rad/s]."""
+    pose_reach: tuple[float, ...] = ()
+    """How far from it each joint may be while a hold acts [rad]; empty: pose_within."""
     near: NearPose | None = None
     """Training starts that take the place of a share of explore()'s."""
     fields: tuple[str, ...] = ()

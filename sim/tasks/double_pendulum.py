@@ -84,6 +84,7 @@ TASKS: dict[str, Task] = {
         pose=(math.pi, 0.0),
         pose_within=(0.35, 0.35),
         pose_speed=(1.0, 1.0),
+        pose_reach=(0.75, 0.75),  # on the way to rest the elbow swings out and back
         observation=ObservationConfig(features=("joint_cos", "joint_sin", "joint_velocity", "previous_action")),
         action=ActionConfig(actuators=("elbow",), scale=(TORQUE_NM,)),
         mirror=Mirror(normal="x"),
