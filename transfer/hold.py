@@ -144,8 +144,9 @@ def region(card: HoldCard, task: Task, robot: RobotConfig, values: dict[str, Arr
 
 
 def along(card: HoldCard, rng: np.random.Generator) -> Array:
-    """(STARTS, 2 n) states within the card's bounds along level sets of the cost: where these are thin sheets, states that
-    are spread evenly hardly ever lie near one.
+    """(STARTS, 2 n) states within the card's bounds along level sets of the cost.
+
+    Where these are thin sheets, states that are spread evenly hardly ever lie near one.
 
     The costs are 1 to 1000 times that at which the feedback first asks for all a motor can do.
     """
