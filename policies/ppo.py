@@ -74,6 +74,8 @@ class TrainConfig:
     learns nothing else."""
     near_hold: float = 0.0
     """Share of the training's starts that lie in and about the hold's region, where the way has to lead."""
+    hold_bonus: float = 0.0
+    """Reward of a step in the middle of the hold's region, half of it at the edge, less and less beyond."""
     algorithm: Literal["ppo", "recurrent_ppo"] = "ppo"
     """recurrent_ppo: sb3-contrib's, for policies with network.recurrent."""
     asymmetric: bool = True
@@ -94,8 +96,11 @@ class TrainConfig:
                 raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be above 0.")
         if not 0.0 <= self.average < 1.0:
             raise ConfigError(f"recipe.average is {self.average}; it must be at least 0 and below 1.")
-        if not 0.0 <= self.near_hold < 1.0:
-            raise ConfigError(f"recipe.near_hold is {self.near_hold}; it must be at least 0 and below 1.")
+        if not 0.0 <= self.near_hold < 1.0 or self.hold_bonus < 0.0:
+            raise ConfigError(
+                f"recipe.near_hold is {self.near_hold} and recipe.hold_bonus {self.hold_bonus}; they are a share "
+                "below 1 and a reward of at least 0."
+            )
         if self.kl_weight < 0.0:
             raise ConfigError(f"recipe.kl_weight is {self.kl_weight}; it must be at least 0.")
         if self.batch > self.num_envs * self.rollout_steps:

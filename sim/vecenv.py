@@ -256,6 +256,8 @@ class BatchedEnv:
         """(n,) reward of the step; also counts age, return, terms, error, and steps inside the success region."""
         state, task, unstable = self._state, self.task, self.plant.unstable
         terms, reward = task.reward(state) | self._costs.terms(state), np.zeros(self.num_envs)
+        if task.near is not None and task.near.bonus:
+            terms["near_hold"] = task.near.reward(state)
         error, inside = task.error(state), task.inside(state)
         if unstable.any():  # MuJoCo has put the state back to its default: nothing about it was earned
             self.unstable += int(unstable.sum())

@@ -78,13 +78,13 @@ def hold_of(task: Task, robot: RobotConfig, law: Randomization, observation: Obs
     return replace(exact, rates=rates, estimate=_rows(estimate(a, b, rates, ahead)), region=found)
 
 
-def near(card: HoldCard, share: float) -> NearPose | None:
-    """Training starts in and about the hold's region; None for a share of 0."""
-    if not share:
+def near(card: HoldCard, share: float, bonus: float = 0.0) -> NearPose | None:
+    """Training starts in and about the hold's region, and a reward for being near; None where neither is asked for."""
+    if not share and not bonus:
         return None
     values, vectors = np.linalg.eigh(np.array(card.value))
     axes = np.sqrt(card.region / values)[:, None] * vectors.T
-    return NearPose(card.pose, _rows(axes), share)
+    return NearPose(card.pose, _rows(axes), share, bonus)
 
 
 def linearized(task: Task, model: Model, values: dict[str, Array]) -> tuple[Array, Array]:

@@ -72,7 +72,8 @@ def prepare(cfg: Config, run: Run) -> Setting:
         from transfer.hold import hold_of, near
 
         card = replace(card, hold=hold_of(task, cfg.robot, law, card.observation))
-        task = replace(task, near=near(card.hold, float(cfg.recipe.get("near_hold", 0.0))))
+        share, bonus = (float(cfg.recipe.get(key, 0.0)) for key in ("near_hold", "hold_bonus"))
+        task = replace(task, near=near(card.hold, share, bonus))
     card = replace(card, privileged=task.privileged_names if cfg.privileged else ())
     card = replace(card, lineage={"law": law.name, "seed": str(cfg.seed), "encoders": cfg.encoders})
     if encoder is not None:

@@ -25,7 +25,7 @@ from sim import randomization
 from sim.model import Model, RobotConfig, find_robot
 from sim.published_arena import PublishedArena
 from sim.randomization import NOMINAL, Randomization
-from sim.state import Start
+from sim.state import Start, State
 from sim.tasks import Task, load_task
 from sim.vecenv import BatchedEnv
 from transfer.hold import estimate, hold_of, linearized, near
@@ -192,3 +192,14 @@ def test_training_starts_near_the_hold_lie_in_and_about_its_region(hold: HoldCar
     assert np.mean(cost <= hold.region) > 0.2
     assert (np.abs(off[:, :2]) <= 0.6 + 1e-9).all() and (np.abs(off[:, 2:]) <= 6.0 + 1e-9).all()
     assert off[:, 2:].std() > 0.5, "they arrive, and do not hang in the air"
+
+
+def test_a_bonus_grows_towards_the_holds_region(hold: HoldCard) -> None:
+    found = near(hold, 0.0, 0.1)
+    assert found is not None and found.share == 0.0
+    axis = np.array(found.axes)[np.argmin(np.linalg.norm(found.axes, axis=1))]
+    off = np.array([0.0, 1.0, 3.0])[:, None] * axis
+    turn = np.array([2.0 * np.pi, 0.0])
+    state = State(np.array(hold.pose) + turn + off[:, :2], off[:, 2:])
+    assert found.reward(state) == pytest.approx([0.1, 0.05, 0.025], rel=1e-6)
+    assert found.reward(State(np.zeros((1, 2)), np.zeros((1, 2)))) == 0.0
