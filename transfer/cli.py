@@ -67,6 +67,8 @@ PATHS = (
     "start",
     "like",
     "sweep",
+    "foreign",
+    "card",
 )
 ALIAS = {"model": "model_", "encoder": "encoder_", "stress": "stress_"}
 """configs/model/ holds files that a path points to, and configs/encoder/ and configs/stress/ are choices of one stage
