@@ -102,12 +102,10 @@ def drive(options: Moving, job: Job, run: Run) -> LoopReport:
             if job.check is not None:
                 job.check()
 
-        loop = ControlLoop(commander, driver, job.safety, recorder, job.config, job.armed, alive)
+        loop = ControlLoop(commander, driver, job.safety, recorder, job.config, job.armed, alive, notifier.ending)
         notifier.say("READY=1")
         with stopped_by_signals(loop):
-            report = loop.run(options.budget_s)
-        notifier.say("STOPPING=1")
-        return report
+            return loop.run(options.budget_s)
 
 
 @contextmanager

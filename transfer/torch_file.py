@@ -126,7 +126,7 @@ class _Reader:
             raise NoTensors(f"it holds something else than tensors (instruction {name})")
 
     def _since_mark(self) -> list[Any]:
-        at = len(self._stack) - 1 - self._stack[::-1].index(_MARK)
+        at = max(i for i, item in enumerate(self._stack) if item is _MARK)
         items = self._stack[at + 1 :]
         del self._stack[at:]
         return items

@@ -1,4 +1,4 @@
-"""Policies from elsewhere: the bundle acts as the original did, nothing is unpickled, and what does not fit is named."""
+"""Policies from elsewhere: the bundle acts as the original did, nothing is unpickled, what does not fit is named."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ def saved(kind: type[BaseAlgorithm], folder: Path, **kwargs: Any) -> tuple[BaseA
     with torch.no_grad():
         for weights in model.policy.parameters():
             weights.mul_(3.0)
+        if kind is PPO:
+            model.policy.action_net.weight.mul_(30.0)  # which it initializes near 0
     model.save(folder / "model.zip")
     return model, folder / "model.zip"
 
@@ -181,8 +183,6 @@ def test_nothing_that_a_file_asks_for_is_called(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"bad\.zip: its policy\.pth cannot be read: it wants .* to be called"):
         foreign(tmp_path / "bad.zip")
     assert not (tmp_path / "touched").exists()
-    pickle.loads(pickle.dumps(Bad()))  # what it would have done
-    assert (tmp_path / "touched").exists()
 
 
 def test_tensors_are_read_as_torch_wrote_them(tmp_path: Path) -> None:
