@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -14,9 +15,10 @@ import pytest
 
 from robot import cli, config
 from robot.config import ConfigError
-from robot.driver import DriverError
+from robot.driver import Driver, DriverError
 from robot.drivers.camera import Camera, Lens, Seeing, open_cameras
 from robot.spec import CameraSpec, RobotSpec
+from tests.robot.driver_conformance import DriverConformance
 from tests.robot.fakes import FakeDriver
 
 SIDE = CameraSpec(name="side", width=64, height=48)
@@ -26,14 +28,32 @@ RATE = 50.0
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of pictures that are red on the left; the brightness of the right half counts the frames."""
-    path = tmp_path_factory.mktemp("film") / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE, (64, 48))
+    return filmed(tmp_path_factory.mktemp("film") / "film.avi", RATE)
+
+
+def filmed(path: Path, rate_hz: float) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate_hz, (64, 48))
     for k in range(50):
         picture = np.zeros((48, 64, 3), np.uint8)
         picture[:, :32, 2], picture[:, 32:] = 250, 5 * k  # blue, green, red
         writer.write(picture)
     writer.release()
     return path
+
+
+class TestConformance(DriverConformance):
+    """A driver with cameras is a driver like any other."""
+
+    @pytest.fixture
+    def spec(self, two_link: RobotSpec) -> RobotSpec:
+        return dataclasses.replace(two_link, cameras=(SIDE,))
+
+    @pytest.fixture
+    def driver(self, spec: RobotSpec, tmp_path: Path) -> Iterator[Driver]:
+        film = filmed(tmp_path / "long.avi", 1.0)
+        made = Seeing(FakeDriver(spec), open_cameras(spec, f"side:{film}", None))
+        yield made
+        made.close()
 
 
 def number(image: np.ndarray) -> int:

@@ -54,7 +54,7 @@ def saved(kind: type[BaseAlgorithm], folder: Path, **kwargs: Any) -> tuple[BaseA
         for weights in model.policy.parameters():
             weights.mul_(3.0)
         if kind is PPO:
-            model.policy.action_net.weight.mul_(30.0)  # which it initializes near 0
+            model.policy.action_net.weight.mul_(150.0)  # which it initializes near 0
     model.save(folder / "model.zip")
     return model, folder / "model.zip"
 
@@ -83,7 +83,7 @@ def test_a_policy_of_stable_baselines_acts_as_it_did(
     made = foreign(path, bound=[2.0 if kind is PPO else 1.0])
     rows = drawn(made, np.random.default_rng(0), 60)
     theirs, _ = model.predict(rows, deterministic=True)  # in the action space, whose bound is 2
-    np.testing.assert_allclose(2.0 * act(made.controller(), rows), theirs, atol=2e-5)
+    np.testing.assert_allclose(2.0 * act(made.controller(), rows), theirs, atol=5e-5)
     assert np.abs(theirs).max() > 1.9 > np.abs(theirs).min()
 
 
@@ -93,7 +93,7 @@ def test_statistics_of_the_observation_go_in(tmp_path: Path) -> None:
     made = foreign(path, bound=[2.0], mean=mean, deviation=deviation)
     rows = drawn(made, np.random.default_rng(0), 20)
     theirs, _ = model.predict((rows - np.array(mean, np.float32)) / np.array(deviation, np.float32), deterministic=True)
-    np.testing.assert_allclose(2.0 * act(made.controller(), rows), theirs, atol=2e-5)
+    np.testing.assert_allclose(2.0 * act(made.controller(), rows), theirs, atol=5e-5)
 
 
 def bare(folder: Path, size: int = 3, opset: int = 17, **more: Any) -> Path:
