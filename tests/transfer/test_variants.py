@@ -197,13 +197,22 @@ def test_a_policy_that_remembers_teaches_no_student(pendulum: RobotConfig) -> No
 def test_the_stage_keeps_what_it_accepts_and_says_why_it_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def copied(policy: Policy, *_: object, hidden: tuple[int, ...], **__: object) -> Candidate:
+        assert hidden == (8,)
+        return Candidate("student", policy, (tmp_path / "out" / "bundle" / "policy.onnx").read_bytes())
+
+    monkeypatch.setattr(variants, "taught", copied)
     monkeypatch.setattr(variants, "faults", lambda row, *_: ["slower"] if row["name"] == "student" else [])
     policy = wide().save(tmp_path / "policy")
+    (tmp_path / "out" / "variants" / "student").mkdir(parents=True)  # of an earlier run, which accepted it
     words = [f"policy={policy}", "variants=[int8,student]", "quick=true", "student=[8]", f"out={tmp_path / 'out'}"]
     result = json.loads(cli.call("export", words).read_text())
     base, int8, student = result["variants"]
     assert base["name"] == "float32" and base["accepted"] and base["latency_us_p999"] >= base["latency_us_p99"]
-    assert {"mean", "ci95", "n"} == set(base["stress"]) == set(student["return_difference"])
+    for name in ("success", "return", "stress"):  # the same network under the same circumstances does the same
+        assert student[name]["mean"] == pytest.approx(base[name]["mean"])
+        assert student[f"{name}_difference"]["ci95"] == pytest.approx([0.0, 0.0])
+    assert int8["return_difference"]["mean"] != 0.0
     assert int8["calibrated_on"] == "simulation" and int8["bytes"] < base["bytes"]
     assert (student["accepted"], student["why"], student["hidden"]) == (False, "slower", [8])
     assert [p.name for p in (tmp_path / "out" / "variants").iterdir()] == ["int8"]

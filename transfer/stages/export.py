@@ -24,6 +24,7 @@ closed loop than tolerance.* allows is refused alone, and `why` says so. key= si
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -153,6 +154,7 @@ def with_variants(
     exam = Examination(policy, graph, golden, task, robot, law, suite, n, cfg.seed)
     rows = [exam.float_row()]
     for name in dict.fromkeys(cfg.variants):
+        shutil.rmtree(run.out / "variants" / name, ignore_errors=True)  # of an earlier run
         try:
             candidate, told = _candidate(cfg, run, name, policy, graph, task, robot, law, golden)
         except NoVariant as error:
