@@ -220,6 +220,7 @@ def _deployment(stages: Sequence[StageResult]) -> list[Section]:
                     f"{v['latency_us_p50']:.0f} / {v['latency_us_p99']:.0f}",
                 )
                 for v in result["variants"]
+                if v["latency_us_p50"] is not None
             ]
         elif stage.stage == "verify":
             rows += [
@@ -241,8 +242,8 @@ def _variants(stages: Sequence[StageResult]) -> list[Section]:
             stage.name,
             v["name"],
             "yes" if v["accepted"] else "no",
-            v["why"] or "",
-            v.get("bytes", ""),
+            v["why"],
+            v["bytes"] or "",
             *(interval(v.get(name)) for name in ("latency_ratio", "success", "return", "stress")),
         )
         for stage in _of(stages, "export")

@@ -114,7 +114,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     }
     rng = np.random.default_rng(cfg.seed)
     made = export(policy, run.out / "bundle", golden=golden, rng=rng, gate=gate, **papers)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": "float32",
             "bytes": made.bytes,
@@ -158,7 +158,8 @@ def with_variants(
         try:
             candidate, told = _candidate(cfg, run, name, policy, graph, task, robot, law, golden)
         except NoVariant as error:
-            rows.append({"name": name, "accepted": False, "why": str(error)})
+            measured = dict.fromkeys(("bytes", "latency_us_p50", "latency_us_p99", "return"))
+            rows.append({"name": name, **measured, "accepted": False, "why": str(error)})
             continue
         row = exam.row(candidate, tolerance) | told
         if row["accepted"] or cfg.keep_refused:
