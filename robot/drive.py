@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from robot.config import ConfigError
-from robot.driver import Driver, driver_options, open_driver
+from robot.driver import Driver, driver_options, on_simulated_clock, open_driver
+from robot.drivers.camera import Seeing, open_cameras
 from robot.loop import Commander, ControlLoop, LoopConfig, LoopReport
 from robot.notify import Notifier
 from robot.recorder import Recorder
@@ -51,6 +52,10 @@ class Moving(Options):
 
     driver: str
     seconds: float
+    video: str = ""
+    """Sources of the robot's cameras, as robot/drivers/camera.py has them: `side:0,wrist:/dev/video2`."""
+    lens: Path | None = None
+    """lens.yaml of `terrafirma calibrate`."""
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:
@@ -68,7 +73,16 @@ class Moving(Options):
             given["cameras"] = commander.cameras
         if robot is not None and "robot" in known:
             given["robot"] = robot
-        return open_driver(self.driver, spec, **{**given, **extra})
+        if self.video and on_simulated_clock(self.driver):
+            raise ConfigError(f"video={self.video}: driver '{self.driver}' has a clock of its own, and cameras do not.")
+        driver = open_driver(self.driver, spec, **{**given, **extra})
+        if not self.video:
+            return driver
+        try:
+            return Seeing(driver, open_cameras(spec, self.video, self.lens))
+        except BaseException:
+            driver.close()
+            raise
 
 
 @dataclass(frozen=True)
@@ -102,12 +116,10 @@ def drive(options: Moving, job: Job, run: Run) -> LoopReport:
             if job.check is not None:
                 job.check()
 
-        loop = ControlLoop(commander, driver, job.safety, recorder, job.config, job.armed, alive)
+        loop = ControlLoop(commander, driver, job.safety, recorder, job.config, job.armed, alive, notifier.ending)
         notifier.say("READY=1")
         with stopped_by_signals(loop):
-            report = loop.run(options.budget_s)
-        notifier.say("STOPPING=1")
-        return report
+            return loop.run(options.budget_s)
 
 
 @contextmanager

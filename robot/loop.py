@@ -126,6 +126,8 @@ class ControlLoop:
     """A dead-man switch: nothing moves while it says no, and the run ends when it stops saying yes."""
     alive: Callable[[], None] | None = None
     """Called once a tick, for whoever watches this process."""
+    ending: Callable[[], None] | None = None
+    """Called once, when the ticks are over and the safe action, which may take seconds, begins."""
 
     def __post_init__(self) -> None:
         self.state: State = "idle"
@@ -294,6 +296,8 @@ class ControlLoop:
 
     def _finish(self, reason: StopReason) -> EpisodeLog | None:
         """Stop the driver first, then write down why and close the recording."""
+        if self.ending is not None:
+            self.ending()
         if not self.config.shadow:
             self._stop(reason)
         holds = bool(self._spec.actuators) and all(a.safe_action == "hold" for a in self._spec.actuators)

@@ -6,6 +6,9 @@ import os
 import socket
 import time
 
+ENDING_S = 60
+"""How long damping, and closing the log, may take once a run is over [s]; the watchdog waits so long for the end."""
+
 
 class Notifier:
     """Silent where no service manager listens."""
@@ -21,7 +24,7 @@ class Notifier:
         self._next_ns = 0
 
     def say(self, words: str) -> None:
-        """`READY=1`, `STOPPING=1`, `STATUS=…`; never waits and never fails."""
+        """`READY=1`, `STATUS=…`; never waits and never fails."""
         if self._socket is not None:
             try:
                 self._socket.sendto(words.encode(), self._address)
@@ -33,3 +36,9 @@ class Notifier:
         if self._every_ns and (now := time.monotonic_ns()) >= self._next_ns:
             self._next_ns = now + self._every_ns
             self.say("WATCHDOG=1")
+
+    def ending(self) -> None:
+        """The run is over and no tick feeds the watchdog any more: it must not kill what is damping a robot."""
+        if self._every_ns:
+            self.say(f"WATCHDOG_USEC={ENDING_S * 1_000_000}\nWATCHDOG=1")
+        self.say("STOPPING=1")

@@ -71,7 +71,8 @@ def run(options: RunOptions, extra: Mapping[str, str]) -> Outcome:
             max_temperature=C, voltage=[LOW,HIGH] end the run; process=two computes in a process of its own, so that a
             crash of the policy cannot hold the bus (default on a robot; one in simulation); realtime=true asks for
             SCHED_FIFO at `priority`, locked memory and a frozen garbage collector, cpu=N and policy_cpu=N for cores;
-            further keys go to the driver (posterior, start, spread_rad for sim; log for replay).
+            video=side:0,wrist:/dev/video2 are the cameras (number, device, file or address), lens=FILE what `calibrate`
+            wrote of them; further keys go to the driver (posterior, start, spread_rad for sim; log for replay).
     Ends with 0; 4 when the bundle is refused; 5 after a fault. Ctrl-C and SIGTERM stop the robot safely.
     """
     path = find_robot(options.robot) if options.robot else None

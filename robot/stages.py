@@ -39,7 +39,7 @@ def record(options: RecordOptions, extra: Mapping[str, str]) -> Outcome:
     Reads   configs/robot/R.yaml (or robot=FILE.yaml); with a file, a CSV `time` [s] and one column an actuator.
     Writes  episode.mcap, result.json. Costs real time on a robot.
     Keys    robot, driver, excitation, seconds; amplitude is the share of the robot's torque limit (of its travel
-            for position servos); seed draws the excitation; further keys go to the driver.
+            for position servos); seed draws the excitation; video=, lens= as in `run`; other keys go to the driver.
     Torque, travel and speed limits hold while it moves; the robot ends in its safe action.
     """
     path = find_robot(options.robot)

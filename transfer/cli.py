@@ -38,6 +38,7 @@ STAGES = {
     "lineage": "what a run was made from",
     "view": "look at what a robot did, recorded or simulated",
     "bench": "measure speed, against others",
+    "calibrate": "a camera's lens and place, from a chessboard",
 }
 """name -> what it does, in one line."""
 
@@ -67,6 +68,9 @@ PATHS = (
     "start",
     "like",
     "sweep",
+    "foreign",
+    "card",
+    "poses",
 )
 ALIAS = {"model": "model_", "encoder": "encoder_", "stress": "stress_"}
 """configs/model/ holds files that a path points to, and configs/encoder/ and configs/stress/ are choices of one stage

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from robot.config import ConfigError
 from robot.controller import Controller
 from robot.monitor import Monitor
 from robot.network import open_session
-from robot.verification import difference, tolerance
+from robot.verification import ROUNDED, difference, tolerance
 from transfer.cli import GateRefused
+from transfer.latency import percentiles
 
 Inputs = Mapping[str, npt.NDArray[Any]]
 
@@ -69,23 +69,51 @@ def export(
     file with a P-256 private key. Raises GateRefused, and writes nothing, when the graph does not compute what
     the policy computes.
     """
-    policy = policy.eval()
-    if policy.card.privileged:
+    graph, error = proved(policy, golden, rng)
+    write(policy, out, graph, golden, seen=seen, lineage=lineage, gate=gate, report_html=report_html, key=key)
+    p50, p99 = percentiles({"float32": graph}, golden)["float32"][:2]
+    return Export(Path(out), error, len(graph), p50, p99)
+
+
+def proved(policy: Policy, golden: Inputs, rng: np.random.Generator) -> tuple[bytes, float]:
+    """The ONNX file of a policy, and its largest error |a - b| / max(|a|, 1) on recorded and random inputs.
+
+    Raises GateRefused when that is more than is allowed; ConfigError when the policy or the inputs do not serve.
+    """
+    if policy.eval().card.privileged:
         raise ConfigError(
             "export: the policy is a teacher, shown what no sensor of the robot measures; export a student."
         )
-    inputs = _select(policy, golden)
+    inputs = select(policy, golden)
     recorded = {name: value[:GOLDEN] for name, value in inputs.items()}
     graph = to_onnx(policy, recorded)
-    controller = Controller(
-        open_session(graph), policy.spec, policy.observation, policy.action, policy.control_period_s
-    )
-    expected = run_torch(policy, recorded)
+    controller = controller_of(policy, graph)
     error = max(parity(policy, controller, part) for part in (recorded, *random_inputs(inputs, RANDOM, rng)))
     allowed = tolerance(policy.output_names)
     if not error <= allowed:
         raise GateRefused(f"export: the ONNX graph differs from the policy by {error:.2g}; {allowed:g} is allowed.")
-    bundle.write(
+    return graph, error
+
+
+def write(
+    policy: Policy,
+    out: Path,
+    graph: bytes,
+    golden: Inputs,
+    *,
+    variant: str = "float32",
+    seen: npt.NDArray[np.floating] | None = None,
+    **papers: Any,
+) -> Path:
+    """The bundle of a network that stands for a policy; `papers` are lineage, gate, report and key.
+
+    Golden outputs are the policy's, but where the network was made to differ: then they are its own.
+    """
+    inputs = select(policy, golden)
+    recorded = {name: value[:GOLDEN] for name, value in inputs.items()}
+    controller = controller_of(policy, graph)
+    outputs = run_network(controller, recorded) if variant in ROUNDED else run_torch(policy, recorded)
+    return bundle.write(
         out,
         onnx=graph,
         spec=policy.spec,
@@ -94,15 +122,16 @@ def export(
         action=policy.action,
         control_period_s=policy.control_period_s,
         golden_inputs=recorded,
-        golden_outputs=expected,
+        golden_outputs=outputs,
         monitor=Monitor.fit(controller.encoder.components, inputs["observation"] if seen is None else seen),
-        lineage=lineage,
-        gate=gate,
-        report_html=report_html,
-        key=key,
+        variant=variant,
+        **papers,
     )
-    p50, p99 = latency(controller, recorded)
-    return Export(Path(out), error, len(graph), p50, p99)
+
+
+def controller_of(policy: Policy, graph: bytes) -> Controller:
+    """The controller that a network makes of a policy's robot, observation and actions."""
+    return Controller(open_session(graph), policy.spec, policy.observation, policy.action, policy.control_period_s)
 
 
 def to_onnx(policy: Policy, example: Inputs) -> bytes:
@@ -153,10 +182,15 @@ def run_torch(policy: Policy, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
 
 def parity(policy: Policy, controller: Controller, inputs: Inputs) -> float:
     """The largest |a - b| / max(|a|, 1) between torch and the runtime's session, row by row, over all outputs."""
-    expected = run_torch(policy, inputs)
+    given = run_network(controller, inputs)
+    return max(difference(value, given[name]) for name, value in run_torch(policy, inputs).items())
+
+
+def run_network(controller: Controller, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
+    """The runtime session's outputs by name, computed row by row."""
     n = len(inputs["observation"])
     rows = [controller.infer({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(n)]
-    return max(difference(value, np.concatenate([r[name] for r in rows])) for name, value in expected.items())
+    return {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
 
 
 def random_inputs(inputs: Inputs, n: int, rng: np.random.Generator) -> Iterator[dict[str, npt.NDArray[Any]]]:
@@ -177,21 +211,8 @@ def random_inputs(inputs: Inputs, n: int, rng: np.random.Generator) -> Iterator[
         yield part
 
 
-def latency(controller: Controller, inputs: Inputs, repeats: int = 2000) -> tuple[float, float]:
-    """p50 and p99 of one run of the network [µs], batch of one, on the runtime's single thread."""
-    row = {name: value[:1] for name, value in inputs.items()}
-    for _ in range(100):
-        controller.infer(row)
-    times = np.empty(repeats)
-    for i in range(repeats):
-        begin = time.perf_counter_ns()
-        controller.infer(row)
-        times[i] = (time.perf_counter_ns() - begin) * 1e-3
-    p50, p99 = np.percentile(times, [50, 99])
-    return float(p50), float(p99)
-
-
-def _select(policy: Policy, golden: Inputs) -> dict[str, npt.NDArray[Any]]:
+def select(policy: Policy, golden: Inputs) -> dict[str, npt.NDArray[Any]]:
+    """The recorded inputs that the policy takes; ConfigError when one is missing, or there are fewer than two rows."""
     missing = [name for name in policy.input_names if name not in golden]
     if missing:
         raise ConfigError(f"export: recorded inputs lack '{missing[0]}', which the policy takes.")

@@ -11,6 +11,7 @@ import onnxruntime
 
 from robot import bundle, config, files
 from robot.config import ConfigError
+from robot.controller import Controller
 from robot.manifest import Manifest
 from robot.result import Run
 from sim.arena import Subject
@@ -62,12 +63,14 @@ def subject_of_policy(policy: Policy) -> Subject:
 
 def of_bundle(folder: Path) -> Subject:
     """A bundle, after all of its checks, whose network is run for many robots at once; onboard it is pinned to one."""
-    controller = bundle.load(folder)
+    return subject_of_network(bundle.load(folder), (folder / "policy.onnx").read_bytes())
+
+
+def subject_of_network(controller: Controller, graph: bytes) -> Subject:
+    """The same of a network in memory, and the controller that it makes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(
-        (folder / "policy.onnx").read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return Subject(
         task=controller.task,
         spec=controller.spec,

@@ -5,15 +5,22 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from robot import realtime
+from robot import cli, realtime
 from robot.config import ConfigError
+from robot.driver import StopReason
 from robot.notify import Notifier
+from robot.observation import ActionConfig
 from robot.realtime import RealtimeConfig
+from robot.spec import load_spec
 from robot.timing import Stopwatch
+from sim.driver import SimDriver
+from tests.robot.fakes import make_bundle
 
 
 def test_real_time_steps_report_how_they_went_and_are_undone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +52,10 @@ def test_systemd_hears_ready_and_alive(tmp_path: Path, monkeypatch: pytest.Monke
         notifier.say("READY=1")
         for _ in range(100):
             notifier.alive()
-        notifier.say("STOPPING=1")
-        assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"STOPPING=1"]  # once in 250 s
+        notifier.ending()
+        heard = [manager.recv(100) for _ in range(4)]
+    assert heard[:2] == [b"READY=1", b"WATCHDOG=1"]  # once in 250 s
+    assert heard[2:] == [b"WATCHDOG_USEC=60000000\nWATCHDOG=1", b"STOPPING=1"]
     notifier.say("STATUS=nobody listens any more")
 
 
@@ -63,3 +72,33 @@ def test_deadlines_that_passed_are_counted_and_skipped() -> None:
     watch.stop()
     found = watch.percentiles()
     assert 0.0 < found["p50"] <= found["p99"] and found["max"] > 0.0
+
+
+def test_a_run_feeds_the_watchdog_until_the_robot_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damping an arm and closing a log take longer than the watchdog's second."""
+    spec = load_spec("simple_pendulum")
+    folder = make_bundle(tmp_path / "bundle", spec, action=ActionConfig(actuators=("shoulder",), scale=(0.1,)))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60.0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "4000")  # a tick in simulation takes less than a quarter of it
+        heard: list[bytes] = []
+        listener = threading.Thread(target=lambda: heard.extend(iter(lambda: manager.recv(100), b"over")), daemon=True)
+        listener.start()
+        before: list[bytes] = []
+        stop = SimDriver.stop
+
+        def slowly(self: SimDriver, reason: StopReason) -> None:
+            end = time.monotonic() + 5.0
+            while b"STOPPING=1" not in heard and time.monotonic() < end:
+                time.sleep(0.002)
+            before.extend(heard)
+            stop(self, reason)
+
+        monkeypatch.setattr(SimDriver, "stop", slowly)
+        cli.call("run", [f"bundle={folder}", "driver=sim", "seconds=0.2", f"out={tmp_path / 'out'}"])
+        Notifier().say("over")
+        listener.join(5.0)
+    assert before[0] == b"READY=1" and before.count(b"WATCHDOG=1") > 2
+    assert before[-2:] == [b"WATCHDOG_USEC=60000000\nWATCHDOG=1", b"STOPPING=1"] and heard == before

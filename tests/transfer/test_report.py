@@ -96,6 +96,31 @@ def test_the_page_is_offline_and_complete(chain: Path, tmp_path: Path) -> None:
     assert len(re.findall(r"class=\"plotly-graph-div\"", text)) == 5
 
 
+def test_variants_stand_on_the_page_with_the_reason_why_not(tmp_path: Path) -> None:
+    figures = {
+        "bytes": 900,
+        "latency_us_p50": 11.0,
+        "latency_us_p99": 20.0,
+        "return": ERROR,
+        "accepted": True,
+        "why": "",
+    }
+    slower = {"mean": 1.4, "ci95": [1.3, 1.5], "n": 20}
+    none = dict.fromkeys(("bytes", "latency_us_p50", "latency_us_p99", "return"))
+    variants = [
+        {"name": "float32", **figures},
+        {"name": "int8", **figures, "accepted": False, "why": "slower: a run", "latency_ratio": slower},
+        {"name": "student", **none, "accepted": False, "why": "teaches no student"},
+    ]
+    Run("export", tmp_path / "export").finish({"parity_max_error": 1e-7, "variants": variants})
+    result = json.loads(cli.call("report", [f"run={tmp_path / 'export'}", f"out={tmp_path / 'r'}"]).read_text())
+    page = Cells()
+    page.feed(Path(result["report"]).read_text())
+    for expected in ("slower: a run", "1.4 [1.3, 1.5]", "teaches no student", "int8: latency p50 / p99 [us]"):
+        assert expected in page.cells
+    assert "student: latency p50 / p99 [us]" not in page.cells
+
+
 def test_a_stage_alone_gets_a_page_of_its_own(chain: Path, tmp_path: Path) -> None:
     result = json.loads(cli.call("report", [f"run={chain / 'identify'}", f"out={tmp_path / 'report'}"]).read_text())
     assert "body/pendulum/mass" in Path(result["report"]).read_text()

@@ -35,6 +35,7 @@ def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> s
         *_probes(stages),
         *(section for s in _of(stages, "stress") if "rows" in s.result for section in robustness(s.result)),
         *_deployment(stages),
+        *_variants(stages),
         *_screening(stages),
         *_lineage(stages),
     ]
@@ -219,6 +220,7 @@ def _deployment(stages: Sequence[StageResult]) -> list[Section]:
                     f"{v['latency_us_p50']:.0f} / {v['latency_us_p99']:.0f}",
                 )
                 for v in result["variants"]
+                if v["latency_us_p50"] is not None
             ]
         elif stage.stage == "verify":
             rows += [
@@ -231,6 +233,39 @@ def _deployment(stages: Sequence[StageResult]) -> list[Section]:
                 (stage.name, "tick p50 / p99 / max [us]", f"{tick['p50']:.0f} / {tick['p99']:.0f} / {tick['max']:.0f}")
             )
     return [("The controller file", table(("stage", "check", "result"), rows))] if rows else []
+
+
+def _variants(stages: Sequence[StageResult]) -> list[Section]:
+    """Networks that may take the float32 one's place, and why or why not."""
+    rows = [
+        (
+            stage.name,
+            v["name"],
+            "yes" if v["accepted"] else "no",
+            v["why"],
+            v["bytes"] or "",
+            *(interval(v.get(name)) for name in ("latency_ratio", "success", "return", "stress")),
+        )
+        for stage in _of(stages, "export")
+        for v in stage.result["variants"]
+        if "why" in v
+    ]
+    head = (
+        "stage",
+        "network",
+        "accepted",
+        "why not",
+        "bytes",
+        "time, float32 = 1",
+        "success",
+        "return",
+        "stress score",
+    )
+    note = (
+        "<p>Each in closed loop on the same robots, starts and disturbances as the float32 network; timed by turns. "
+        "Intervals: 95 %.</p>"
+    )
+    return [("Variants of the controller", note + table(head, rows))] if rows else []
 
 
 def _source(path: str) -> str:
