@@ -71,9 +71,10 @@ def prepare(cfg: Config, run: Run) -> Setting:
     if network.hold:
         from transfer.hold import hold_of, near
 
-        card = replace(card, hold=hold_of(task, cfg.robot, law, card.observation))
+        hold = hold_of(task, cfg.robot, law, card.observation)
+        card = replace(card, hold=hold)
         share, bonus = (float(cfg.recipe.get(key, 0.0)) for key in ("near_hold", "hold_bonus"))
-        task = replace(task, near=near(card.hold, share, bonus))
+        task = replace(task, near=near(hold, share, bonus))
     card = replace(card, privileged=task.privileged_names if cfg.privileged else ())
     card = replace(card, lineage={"law": law.name, "seed": str(cfg.seed), "encoders": cfg.encoders})
     if encoder is not None:
