@@ -20,8 +20,8 @@ def derived(fit: Fit, model: Model) -> dict[str, dict[str, Any]]:
     """`motor/<name>/time_constant` [s] of every motor on voltage: estimate, ci95, unit, identified, why.
 
     With inertia J at the joint, torque constant k, resistance R and damping d it is J R / (k² + R d). Whatever the
-    likelihood says, it is not identified where it may be shorter than the time between two rows: there a slower motor and
-    a longer way of the commands look the same.
+    likelihood says, it is not identified where it may be shorter than the time between two rows: there a slower motor
+    and a longer way of the commands look the same.
     """
     out = {}
     rng, period = np.random.default_rng(0), float(np.median([np.median(np.diff(s.t)) for s in fit.series]))
