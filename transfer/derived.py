@@ -20,8 +20,8 @@ def derived(fit: Fit, model: Model) -> dict[str, dict[str, Any]]:
     """`motor/<name>/time_constant` [s] of every motor on voltage: estimate, ci95, unit, identified, why.
 
     With inertia J at the joint, torque constant k, resistance R and damping d it is J R / (k² + R d). Whatever the
-    likelihood says, it is not identified where it is shorter than the time between two rows: there a slower motor and a
-    longer way of the commands look the same.
+    likelihood says, it is not identified where it may be shorter than the time between two rows: there a slower motor
+    and a longer way of the commands look the same.
     """
     out = {}
     rng, period = np.random.default_rng(0), float(np.median([np.median(np.diff(s.t)) for s in fit.series]))
@@ -37,15 +37,9 @@ def derived(fit: Fit, model: Model) -> dict[str, dict[str, Any]]:
         )
         before = _constant(fit, model, actuator.name, actuator.joint, mean + sd * rng.normal(size=(DRAWS, len(sd))))
         low, high = np.quantile(after, [0.025, 0.975])
-        narrow = bool(np.std(np.log(after)) < IDENTIFIED * np.std(np.log(before)))
-        slow = estimate > period
-        why = (
-            ""
-            if narrow and slow
-            else f"shorter than the {1e3 * period:.1f} ms between rows"
-            if not slow
-            else "the logs do not tell it"
-        )
+        narrow, slow = bool(np.std(np.log(after)) < IDENTIFIED * np.std(np.log(before))), bool(low > period)
+        why = "" if narrow else "the logs do not tell it"
+        why = why if slow else f"it may be shorter than the {1e3 * period:.1f} ms between rows"
         out[f"motor/{actuator.name}/time_constant"] = {
             "estimate": estimate,
             "ci95": [float(low), float(high)],

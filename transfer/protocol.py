@@ -38,12 +38,17 @@ class Protocol:
 
 
 TORQUE = Protocol()
+VOLTAGE = Protocol(coarse_s=0.002, fine_s=0.001)
+"""For motors on voltage: their back-EMF slows them within milliseconds, at which RK4 is unstable in steps of 4 ms."""
 SERVO = Protocol(window_s=1.0, first_s=0.04, fine_s=0.004, zero_sd_rad=0.001, start_sd=0.03, by_activity=True)
 
 
 def protocol_for(spec: RobotSpec) -> Protocol:
     """The protocol of a robot."""
-    return SERVO if any(a.kind == "position_pd" for a in spec.actuators) else TORQUE
+    kinds = {a.kind for a in spec.actuators}
+    if "position_pd" in kinds:
+        return SERVO
+    return VOLTAGE if "dcmotor" in kinds else TORQUE
 
 
 def windows(series: Sequence[Series], protocol: Protocol, most: int) -> Shots:

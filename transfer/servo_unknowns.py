@@ -17,14 +17,18 @@ ARM_FROM = 3
 """Joints from which a robot is an arm, whose parts are known less well than a weight on a bench."""
 
 
-def servo_unknowns(model: Model, friction: int = 1) -> tuple[Unknown, ...]:
-    """Unknowns of a robot with position servos; `friction` 1 to 6 is its gearboxes' model, see sim/friction.py."""
+def servo_unknowns(model: Model, friction: int | None = None) -> tuple[Unknown, ...]:
+    """Unknowns of a robot with position servos; `friction` 1 to 6 is its gearboxes' model, see sim/friction.py.
+
+    Without it M3 on a bench, where the load is weighed and friction is seen to grow with it, and M1 of an arm.
+    """
     spec, found = model.spec, list(_bodies(model))
+    number = friction or (1 if len(spec.joints) >= ARM_FROM else 3)
     servo = SERVOS.get(model.robot.model.servo)
     for actuator in spec.actuators:
         found += _loop(model, actuator)
         found += _zero(model, actuator)
-        found += friction_unknowns(model, actuator, friction)
+        found += friction_unknowns(model, actuator, number)
     if servo is not None and servo.speed_ceiling:
         targets = tuple(f"actuator/{a.name}/speed_ceiling" for a in spec.actuators if a.kind == "position_pd")
         found.append(log_unknown(targets, servo.speed_ceiling, 0.1))

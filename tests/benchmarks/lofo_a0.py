@@ -42,7 +42,7 @@ def main(
         )
     whole = pooled(ours)
     result: dict[str, Any] = {
-        "identified": figures(whole), "files": {p.files[0]: figures(p) for p in ours}, "fit_seconds": seconds,
+        "identified": figures(whole), "files": {p.files[0]: figures(p) for p in ours}, "fit_cpu_seconds": seconds,
         "from_2.5_s": figures(pooled(late)), "from_2.5_s_own_zero": figures(pooled(adapted)), "zero_refused": refused,
     }  # fmt: skip
     print(f"identified {row(whole)}\nfrom 2.5 s on {row(pooled(late))}\n with own zero {row(pooled(adapted))}")

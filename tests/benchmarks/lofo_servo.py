@@ -1,9 +1,10 @@
-"""Leave-one-log-out on the XL330 rig: friction models M1 to M6, supply that sags, delay; scored over whole recordings.
+"""Leave-one-trajectory-out on the XL330 rig: friction models M1 to M6, supply that sags, delay; over whole recordings.
 
     TERRAFIRMA_REAL_LOGS=<recordings> python tests/benchmarks/lofo_servo.py [out.json] [models=M1,M3+sag]
 
-The published parameter set (M6) is scored beside. Mean absolute error over six seconds open loop, as `mae_full` of
-`evaluate`, in rad.
+Both recordings of a trajectory, at both P gains, are held out at once, so that no fit has seen the motion that it is
+scored on. The published parameter set (M6) is scored beside. Mean absolute error over six seconds open loop, as
+`mae_full` of `evaluate`, in rad.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ def main(out: str, models: tuple[str, ...], effort: Effort) -> dict[str, Any]:
     print("published M6", result["published_m6"]["mae_full"])
     for name in models:
         files, parts, late = {}, [], []
-        for log, fit, _ in leave_one_out(logs, robot, effort, lambda model, n=name: unknowns_of(model, n, False)):
+        found = leave_one_out(
+            logs, robot, effort, lambda model, n=name: unknowns_of(model, n, False), lambda log: log.meta["trajectory"]
+        )
+        for log, fit, _ in found:
             files |= whole_episodes([log], Model(robot), fit.posterior)["mae_full_files"]
             parts.append(evaluate([log], Model(robot), fit.posterior))
             late.append(fit.delay_ms["mean"])

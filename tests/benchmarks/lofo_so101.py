@@ -42,7 +42,7 @@ def main(out: str, effort: Effort) -> dict[str, Any]:
             "plain": figures(plain[-1], MRAD), "jaw": figures(both, MRAD, slice(5, 6)),
             "own_setting": figures(known[-1], MRAD),
             "late": figures(late[-1], MRAD), "late_first_seconds": figures(told[-1], MRAD),
-            "register_254": bool(whole[log.name]), "seconds": took,
+            "register_254": bool(whole[log.name]), "fit_cpu_seconds": took,
         }  # fmt: skip
         print(
             f"  {log.name}: {row(plain[-1], MRAD)}; own register {row(known[-1], MRAD)} "

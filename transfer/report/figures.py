@@ -41,6 +41,20 @@ def figure_gap(before: Mapping[str, Any], after: Mapping[str, Any]) -> go.Figure
     return figure
 
 
+def figure_budget(steps: Sequence[Mapping[str, Any]], horizon: str) -> go.Figure:
+    """Prediction error [rad] at one horizon after each step of the gap budget, with 95 % intervals."""
+    errors = [step["prediction"][horizon]["position_rmse"] for step in steps]
+    figure = go.Figure()
+    figure.add_bar(
+        x=[step["step"] for step in steps],
+        y=[e["mean"] for e in errors],
+        error_y=_bars(errors),
+        marker_color=[COLOURS["before"], *[COLOURS["after"]] * (len(steps) - 1)],
+    )
+    figure.update_layout(**_LAYOUT, yaxis_title=f"position error at {horizon} s, RMS [rad]")
+    return figure
+
+
 def figure_success(rates: Mapping[str, Mapping[str, Any]]) -> go.Figure:
     """Success rates with 95 % Wilson intervals; name -> {"mean", "ci95", "n"}."""
     figure = go.Figure()

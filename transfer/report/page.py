@@ -29,6 +29,7 @@ def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> s
     sections = [
         *_verdict(stages),
         *_gap(stages),
+        *_budget(stages),
         *_curves(stages),
         *_parameters(stages, nominal),
         *_candidates(stages),
@@ -131,6 +132,28 @@ def _gap(stages: Sequence[StageResult]) -> list[Section]:
         figure = embed(figures.figure_gap(before.result["prediction"], after.result["prediction"]))
     note = "<p>Open-loop prediction of recordings that no fit has seen; intervals by bootstrap over windows.</p>"
     return [("The gap between simulation and robot", note + figure + table(head, rows))]
+
+
+def _budget(stages: Sequence[StageResult]) -> list[Section]:
+    sections = []
+    for stage in (s for s in _of(stages, "evaluate") if "gap_budget" in s.result):
+        steps = stage.result["gap_budget"]
+        horizons = list(steps[0]["prediction"])
+        head = ("step", *(f"position RMS at {h} s [rad]" for h in horizons), f"change at {horizons[1]} s [rad]")
+        rows = [
+            (
+                step["step"],
+                *(interval(step["prediction"][h]["position_rmse"]) for h in horizons),
+                interval(step["change"][horizons[1]]) if step["change"] else "",
+            )
+            for step in steps
+        ]
+        note = (
+            f"<p>What each part of {html.escape(Path(stage.result['model']).name)} takes off, one after the other; "
+            "changes are paired by window.</p>"
+        )
+        sections.append(("Gap budget", note + embed(figures.figure_budget(steps, horizons[1])) + table(head, rows)))
+    return sections
 
 
 def _curves(stages: Sequence[StageResult]) -> list[Section]:

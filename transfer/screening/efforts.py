@@ -14,7 +14,11 @@ from transfer.screening.rates import called
 from transfer.screening.signals import Array, Evidence, Noticed, Signal, Signals, around
 
 OPPOSED = 0.1
-"""A measured torque is called mirrored if it agrees by so much better that way."""
+"""A measured torque is called mirrored if it agrees by so much better that way ..."""
+ON_TIME_S = 0.02
+"""... or as well, and is on time only so [s]."""
+MOST_OF_IT = 0.6
+"""A torque that is late is late by more and less, as it is filtered: clocks drift if that changes by so much of it."""
 
 
 def limits(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
@@ -127,9 +131,9 @@ def effort_follows(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
         if not 1.0 / config.unit_factor < slope < config.unit_factor:
             detail = f"joint '{joint}': the measured torque is {slope:.3g} times the commanded one{called(slope)}."
             yield Noticed("unit", "joint.effort", "file", detail, evidence)
-        drift = _torque_drift(command, effort, j, first, last)
+        drift = _torque_drift(command, effort, j, first, last, match.lag, sign)
         least = max(config.lag_s, config.lag_periods * max(command.period, effort.period))
-        if drift is not None and abs(drift.change) > config.drift_s:
+        if drift is not None and abs(drift.change) > max(config.drift_s, MOST_OF_IT * abs(match.lag - late)):
             detail = f"the clocks of torque and command drift apart by {drift.change * 1e3:+.0f} ms over the episode."
             yield Noticed("drift", "joint.effort", "file", detail, Evidence("lag [s]", {"lag": (drift.t, drift.lags)}))
             return
@@ -141,9 +145,10 @@ def effort_follows(signals: Signals, config: ScreenConfig) -> Iterator[Noticed]:
 
 
 def _torque_lag(
-    command: Signal, effort: Signal, j: int, first: float, last: float, late: float = 0.0
+    command: Signal, effort: Signal, j: int, first: float, last: float, late: float, known: float = 0.0
 ) -> tuple[Match, float, float] | None:
-    """(match, sign, slope) of a measured torque; None where it does not follow its command."""
+    """(match, sign, slope) of a measured torque, which is expected to be `late` [s] and perhaps `known` to have a sign;
+    None where it does not follow its command."""
     period = max(command.period, effort.period)
     t = np.arange(first, last, period)
     if len(t) < 60:
@@ -155,10 +160,9 @@ def _torque_lag(
     # what is steady says nothing of a lag: compare what changes within a third of a second
     width = max(3, round(0.3 / period))
     a_quick, b_quick = a - smoothed(a, width), b - smoothed(b, width)
-    both = [correlate(a_quick, sign * b_quick, period, late) for sign in (1.0, -1.0)]
-    # a torque that repeats opposes itself half a period later
-    sign = 1.0 if both[0].correlation >= both[1].correlation - OPPOSED else -1.0
-    match = both[0] if sign > 0 else both[1]
+    straight, opposed = (correlate(a_quick, s * b_quick, period, late) for s in (1.0, -1.0))
+    sign = known or _sign(straight, opposed, late, max(ON_TIME_S, 2.0 * period))
+    match = straight if sign > 0 else opposed
     if match.correlation < 0.8 or not match.inside:
         return None
     shifted = np.interp(t + match.lag, effort.t, effort.values[:, j])
@@ -166,12 +170,23 @@ def _torque_lag(
     return match, sign, slope
 
 
-def _torque_drift(command: Signal, effort: Signal, j: int, first: float, last: float) -> Drift | None:
+def _sign(straight: Match, opposed: Match, late: float, near: float) -> float:
+    """-1 for a torque that is mirrored. One that repeats opposes itself half a period later, so of two signs that fit
+    alike the one that is on time is the right one, and else the one as recorded."""
+    if abs(straight.correlation - opposed.correlation) > OPPOSED:
+        return 1.0 if straight.correlation > opposed.correlation else -1.0
+    return -1.0 if abs(opposed.lag - late) < near < abs(straight.lag - late) else 1.0
+
+
+def _torque_drift(
+    command: Signal, effort: Signal, j: int, first: float, last: float, late: float, sign: float
+) -> Drift | None:
+    """Lags of the pieces, near that of the whole: what repeats agrees in many ways."""
     edges = np.linspace(first, last, PIECES + 1)
     lags = [
         ((a + b) / 2.0, found[0].lag)
         for a, b in pairwise(edges)
-        if (found := _torque_lag(command, effort, j, a, b)) is not None
+        if (found := _torque_lag(command, effort, j, a, b, late, sign)) is not None
     ]
     return line(lags, last - first)
 

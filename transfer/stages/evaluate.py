@@ -2,6 +2,7 @@
 
     terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml
     terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml own_s=2.5
+    terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml budget=true
     terrafirma evaluate robot=double_pendulum_c1 logs=runs/logs model=posterior.yaml encoder=runs/pretrain/encoder
     terrafirma evaluate policy=runs/train/policy task=pendulum_swingup posterior=posterior.yaml n=200
     terrafirma evaluate encoder=runs/pretrain/encoder video=clip.mp4 labels=clip.csv
@@ -50,6 +51,8 @@ class Config(Common):
     """Episodes."""
     own_s: float = 0.0
     """With logs=: so many first seconds of each recording tell its zeros and servo settings, and are not scored."""
+    budget: bool = False
+    """With logs= and model=: what each part of the model takes off the nominal's error, one after the other."""
     encoder: Path | None = None
     video: Path | None = None
     """What the vision encoder looks at: a pendulum of which pivot and end are in the picture."""
@@ -91,7 +94,19 @@ def on_logs(cfg: Config, run: Run) -> dict[str, Any]:
     keys = {"model": cfg.model, **evaluate(logs, Model(cfg.robot), chosen).result(rng)}
     if any(a.kind == "position_pd" for a in cfg.robot.spec.actuators):
         keys |= whole_episodes(logs, Model(cfg.robot), chosen)
+    if cfg.budget:
+        keys["gap_budget"] = _budget(cfg, logs, chosen, rng)
     return keys | (_with_own(cfg, logs, chosen, rng) if cfg.own_s > 0.0 else {})
+
+
+def _budget(cfg: Config, logs: list[EpisodeLog], chosen: Randomization, rng: np.random.Generator) -> list[Any]:
+    from transfer.gap import budget
+
+    if chosen is NOMINAL:
+        raise ConfigError(
+            "budget=true tells what a model adds to the nominal, and model= is nominal: name a posterior."
+        )
+    return [step.row(rng) for step in budget(logs, lambda: Model(cfg.robot), chosen)]
 
 
 def _with_own(cfg: Config, logs: list[EpisodeLog], chosen: Randomization, rng: np.random.Generator) -> dict[str, Any]:

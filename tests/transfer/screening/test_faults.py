@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,21 @@ def test_exchanged_joints_are_named(double_pendulum: RobotConfig) -> None:
     fault = FAULTS["swapped"](waves(), np.random.default_rng(0))
     assert fault is not None and not notice(waves(), double_pendulum.spec)
     assert {n.kind for n in notice(fault.log, double_pendulum.spec)} == {"joint_order"}
+
+
+@pytest.mark.parametrize(("sign", "late_rows", "kind"), [(-1.0, 1, "sign"), (1.0, 25, "lag"), (1.0, 1, None)])
+def test_a_torque_that_repeats_is_mirrored_or_late_not_both(
+    sign: float, late_rows: int, kind: str | None, double_pendulum: RobotConfig
+) -> None:
+    """Mirrored, a sine of 2 Hz is also a quarter of a second late; on time it is so only mirrored."""
+    log = waves()
+    t = log["command.effort"].seconds()[:, None]
+    command = np.hstack([0.8 * np.sin(12.6 * t), 0.5 * np.cos(13.5 * t)])
+    effort = sign * 0.97 * np.vstack([np.zeros((late_rows, 2)), command[:-late_rows]])
+    values = {"command.effort": command, "joint.effort": effort}
+    more = {n: Channel(n, UNITS[n], ("shoulder", "elbow"), log["command.effort"].t_ns, v) for n, v in values.items()}
+    found = notice(replace(log, channels={**log.channels, **more}), double_pendulum.spec)
+    assert {n.kind for n in found if n.channel == "joint.effort"} == ({kind} if kind else set())
 
 
 @pytest.mark.parametrize("name", [n for n in FAULTS if n != "swapped"])
