@@ -17,7 +17,7 @@ up in floating point, so that a push may come one step late there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -34,6 +34,8 @@ from sim.tasks.double_pendulum import TORQUE_NM
 
 Array = npt.NDArray[np.float64]
 
+STARTED = 1
+"""Stream of a run's seed by which its start is drawn."""
 PARAMETERS = ("I1", "I2", "Ir", "m1r1", "m2", "m2r2", "b1", "b2", "cf1", "cf2")
 IDEAL = {"velocity_noise": 0.0, "torque_noise": 0.0, "torque_response": 1.0, "delay": 0.0}
 """Knobs that are no parameter of the pendulum: [rad/s], [N m], k, [s]."""
@@ -61,6 +63,8 @@ class PublishedArenaConfig:
     duration_s: float = 10.0
     start: tuple[float, ...] = ()
     """Joint positions at the start, at rest [rad]; default: the task's own start."""
+    start_spread: float = 0.0
+    """How far off that each joint begins at most, by the run's own seed [rad]."""
 
 
 class PublishedArena:
@@ -144,6 +148,8 @@ class _Run:
             values = perturbations[int(np.argmin(self.equations.physical))].values
             raise ConfigError(f"a pendulum with {values} cannot exist: its inertia is not positive in some pose.")
         start = starts(arena.task, perturbations, config.start)
+        off = [np.random.default_rng([p.seed, STARTED]).uniform(-1.0, 1.0, 2) for p in perturbations]
+        start = replace(start, position=start.position + config.start_spread * np.array(off))
         self.state = np.concatenate([start.position.T, start.velocity.T])
         self._measurement(perturbations)
         self._motors(subject, perturbations)
