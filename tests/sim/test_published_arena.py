@@ -52,6 +52,13 @@ def test_success_is_being_upright_at_the_end() -> None:
     assert run([Perturbation()], start=(3 * np.pi, -2 * np.pi), duration_s=0.02).success.all()  # modulo 2 pi
 
 
+def test_runs_begin_about_the_start_by_their_seed() -> None:
+    runs = [Perturbation(seed=seed) for seed in (*range(40), 0)]
+    begun = run(runs, start_spread=0.1, duration_s=0.01).final[:, :2]
+    assert (np.abs(begun) < 0.101).all() and np.ptp(begun, axis=0) == pytest.approx([0.2, 0.2], abs=0.03)
+    assert (begun[0] == begun[-1]).all()
+
+
 @pytest.mark.parametrize(("task", "driven"), [("pendubot_swingup", 0), ("acrobot_swingup", 1)])
 def test_the_passive_joint_gets_no_torque_and_no_noise(task: str, driven: int) -> None:
     """With a massive upper link and no coupling an elbow torque would show at once."""
