@@ -69,12 +69,15 @@ def prepare(cfg: Config, run: Run) -> Setting:
     card = card_of(task, cfg.robot, network)
     task = as_made(task, card)
     if network.hold:
+        from policies.learner import recipe_of
+        from policies.off_policy import OffPolicyConfig
         from transfer.hold import hold_of, near
 
         hold = hold_of(task, cfg.robot, law, card.observation)
         card = replace(card, hold=hold)
-        share, bonus = (float(cfg.recipe.get(key, 0.0)) for key in ("near_hold", "hold_bonus"))
-        task = replace(task, near=near(hold, share, bonus))
+        recipe = recipe_of(cfg.recipe, "terrafirma train")
+        if not isinstance(recipe, OffPolicyConfig):
+            task = replace(task, near=near(hold, recipe.near_hold, recipe.hold_bonus))
     card = replace(card, privileged=task.privileged_names if cfg.privileged else ())
     card = replace(card, lineage={"law": law.name, "seed": str(cfg.seed), "encoders": cfg.encoders})
     if encoder is not None:

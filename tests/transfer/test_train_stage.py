@@ -195,3 +195,22 @@ def test_the_jobs_of_a_multirun_become_a_table(tmp_path: Path) -> None:
     text = table.read_text()
     assert text.count("<tr") == 5 and "running or failed" in text and "<th>seed</th>" in text
     assert text.index("class='best'") < text.index('data-value="0.75"') < text.index('data-value="0.5"')
+
+
+def test_a_policy_for_a_posterior_is_ranked_on_it_whatever_suite_the_recipe_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from types import SimpleNamespace
+
+    from transfer import training
+    from transfer.stages.train import _ranking
+
+    monkeypatch.setattr(training, "scorer", lambda *_, **__: "the law")
+    monkeypatch.setattr(training, "stress_scorer", lambda *_, **__: "the suite")
+    setting = SimpleNamespace(task=None, law=None, sight=None)
+
+    def ranked(posterior: Path | None, select: str) -> object:
+        return _ranking(SimpleNamespace(posterior=posterior, quick=True, robot=None), select, setting)  # type: ignore[arg-type]
+
+    assert ranked(None, "pendubot_selection") == "the suite"
+    assert ranked(Path("posterior.yaml"), "pendubot_selection") == ranked(None, "") == "the law"
