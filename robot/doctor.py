@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from robot import config
 from robot.config import ConfigError
 from robot.driver import Driver, DriverError, driver_options, open_driver
 from robot.drivers.wiring import wiring
-from robot.spec import RobotSpec, find_robot, load_spec
+from robot.spec import CameraSpec, RobotSpec, find_robot, load_spec
 from robot.stages import Options, Outcome
 from robot.wizard import corrected, wiggle
 
 EDGE = ("numpy", "onnxruntime", "PyYAML", "mcap", "cryptography")
 WIRES = ("ids", "direction", "zero", "calibration")
 """Options of drivers that say which motor moves which joint."""
+LOOKED_S = 1.0
+"""How long a camera is looked at."""
 TRAIN = ("torch", "mujoco", "gymnasium", "stable_baselines3", "hydra")
 
 
@@ -29,6 +32,7 @@ TRAIN = ("torch", "mujoco", "gymnasium", "stable_baselines3", "hydra")
 class DoctorOptions(Options):
     robot: str | None = None
     driver: str | None = None
+    camera: str | None = None
     wiggle: bool = False
 
 
@@ -38,15 +42,18 @@ def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
         terrafirma doctor
         terrafirma doctor robot=simple_pendulum driver=sim
         terrafirma doctor robot=double_pendulum_c1 driver=can wiggle=true
+        terrafirma doctor camera=0
         terrafirma doctor robot=simple_pendulum dr=simple_pendulum_default
 
-    Reads   installed packages, the robot's file, one reading of the driver. Moves nothing but with wiggle=true.
+    Reads   installed packages, the robot's file, one reading of the driver, a second of the camera. Moves nothing but
+            with wiggle=true.
     Writes  result.json; with wiggle=true calibration.yaml, which the driver takes as calibration=FILE.
     Keys    robot=R (name or YAML file), driver=D (needs robot); further keys go to the driver. wiggle=true moves one
             joint after another by six degrees at a fifth of its torque and asks what turned: mirrored and exchanged
-            motors come right in calibration.yaml. With dr=NAME or posterior=FILE it looks at that randomization
-            instead: what each term does to the robot in a rollout.
-    Ends with 0 when everything asked for works, 2 when something is missing, 5 when the driver does not answer.
+            motors come right in calibration.yaml. camera=C is a source as run's video= takes it, with or without the
+            name of the robot's camera before it: 0, side:0, /dev/video2, clip.mp4. With dr=NAME or posterior=FILE it
+            looks at that randomization instead: what each term does to the robot in a rollout.
+    Ends with 0 when everything asked for works, 2 when something is missing, 5 when driver or camera do not answer.
     """
     if options.wiggle and not options.driver:
         raise ConfigError("wiggle=true needs driver=D: which motors are to move?")
@@ -63,6 +70,8 @@ def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
         examination.driver(options.driver, options.robot or "", extra)
         if options.wiggle and examination.exit_code == 0:
             examination.wiring(options.driver, options.robot or "", extra, run.out / "calibration.yaml")
+    if options.camera:
+        examination.camera(options.camera)
     lines = [f"{'ok  ' if c['ok'] else 'FAIL'}  {c['name']}: {c['detail']}" for c in examination.checks]
     lines += [f"      mend {c['name']}: {c['fix']}" for c in examination.checks if not c["ok"]]
     return Outcome(run.finish({"checks": examination.checks}), examination.exit_code, "\n".join(lines))
@@ -113,6 +122,14 @@ class _Examination:
         fix = "check power, cable, port and permissions; driver options are given as key=value"
         self.check(f"driver {driver}", lambda: self._answers(driver, name, extra), fix)
 
+    def camera(self, source: str) -> None:
+        """The camera opens, and gives pictures that change at a rate."""
+        fix = (
+            "check its number (ls /dev/video*), cable, whether another program has it, and that you may read it "
+            "(sudo usermod -aG video $USER, then log in again)"
+        )
+        self.check(f"camera {source}", lambda: _seen(source, self.spec), fix)
+
     def wiring(self, driver: str, name: str, extra: Mapping[str, str], path: Path) -> None:
         """Every joint turns when it is told to, and the right way; `path` gets the wiring that makes it so."""
         self.check("wiring", lambda: self._wiggled(driver, name, extra, path), f"give the driver calibration={path}")
@@ -141,6 +158,32 @@ class _Examination:
         with closing(self._open(driver, name, extra)) as opened:
             joints = opened.read(1.0).joints.ordered(self.spec.joint_names)
         return "reads " + ", ".join(f"{n} {q:.3f}" for n, q in zip(joints.names, joints.position, strict=True))
+
+
+def _seen(source: str, spec: RobotSpec | None) -> str:
+    """Size, rate and brightness of a second of pictures; DriverError when none come or they stay the same."""
+    from robot.drivers.camera import Camera
+
+    named, _, rest = source.partition(":")
+    known = {c.name: c for c in spec.cameras} if spec is not None else {}
+    given = known.get(named, CameraSpec(name="camera", width=64, height=64))
+    camera = Camera(given, rest if named in known else source)
+    try:
+        pictures = {}
+        until = time.monotonic() + LOOKED_S
+        while time.monotonic() < until and camera.problem is None:  # a short clip ends earlier
+            t_ns, image = camera.newest
+            pictures[t_ns] = image
+            time.sleep(0.005)
+    finally:
+        camera.close()
+    stamps = sorted(pictures)
+    if len(stamps) < 2 or all((p == pictures[stamps[0]]).all() for p in pictures.values()):
+        raise DriverError(f"camera {source}: the same picture for {LOOKED_S:g} s; it is frozen, or its lens is covered")
+    height, width = pictures[stamps[0]].shape[:2]
+    rate = (len(stamps) - 1) / (1e-9 * (stamps[-1] - stamps[0]))
+    light = sum(float(p.mean()) for p in pictures.values()) / len(pictures)
+    return f"{width} x {height} at {rate:.0f} Hz, mean brightness {light:.0f} of 255"
 
 
 def _ask(question: str) -> str:

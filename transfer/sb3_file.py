@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robot.config import ConfigError
-from transfer.torch_file import NoTensors, tensors
+from transfer.torch_file import DAMAGED, LARGEST, NoTensors, tensors
 
 Array = npt.NDArray[np.float32]
 Layer = tuple[Array, Array]
@@ -47,9 +47,11 @@ def read(path: Path, activation: str | None) -> Actor:
     """The actor in a zip; `activation` where the file does not tell. ConfigError names the file and what is wrong."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(member.file_size > LARGEST for member in archive.infolist()):
+                raise NoTensors(f"a member unfolds to more than {LARGEST / 2**30:g} GiB")
             weights = tensors(archive.read("policy.pth"))
             told = json.loads(archive.read("data")) if "data" in archive.namelist() else {}
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, *DAMAGED) as error:
         raise ConfigError(
             f"foreign={path}: no policy that Stable-Baselines3 saved ({error}); give what model.save() wrote."
         ) from error

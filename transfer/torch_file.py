@@ -13,6 +13,7 @@ import io
 import math
 import pickletools
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,14 @@ _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
+LARGEST = 1 << 30
+"""Bytes that a file may unfold to; a policy has a thousandth of it."""
+DAMAGED = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError,  # a pickle that lies
+    zlib.error, RuntimeError, EOFError,  # an archive that does; NotImplementedError is a RuntimeError
+)  # fmt: skip
+
+
 class NoTensors(Exception):
     """The file holds no tensors, or more than tensors; the words say what."""
 
@@ -47,11 +56,13 @@ def tensors(data: bytes) -> dict[str, npt.NDArray[Any]]:
     """Name -> tensor of a saved state_dict. Raises NoTensors."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
+        if (size := sum(member.file_size for member in archive.infolist())) > LARGEST:
+            raise NoTensors(f"it unfolds to {size / 2**30:.1f} GiB, and at most {LARGEST / 2**30:g} are read")
         script = next(n for n in archive.namelist() if n.split("/")[-1] == "data.pkl")
         found = _Reader(archive, script.removesuffix("data.pkl")).read(archive.read(script))
     except (zipfile.BadZipFile, StopIteration) as error:
         raise NoTensors("it is no file of torch.save() since PyTorch 1.6") from error
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGED as error:
         raise NoTensors(f"it is damaged ({error})") from error
     if not isinstance(found, dict) or not all(isinstance(v, np.ndarray) for v in found.values()):
         raise NoTensors("it holds something else than tensors by name")
@@ -151,7 +162,7 @@ def _called(what: Any, arguments: tuple[Any, ...]) -> Any:
 
 def _tensor(storage: npt.NDArray[Any], offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> npt.NDArray[Any]:
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if math.prod(size) else 0
-    if min((offset, *size, *stride)) < 0 or last > max(len(storage) - 1, 0):
+    if min((offset, *size, *stride)) < 0 or last > max(len(storage) - 1, 0) or math.prod(size) > len(storage):
         raise NoTensors("a tensor is larger than its numbers")
     view = np.lib.stride_tricks.as_strided(storage[offset:], size, [s * storage.itemsize for s in stride])
     return view.copy()

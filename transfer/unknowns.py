@@ -112,13 +112,15 @@ def _bodies(model: Model) -> Iterator[Unknown]:
         yield log_unknown(f"body/{body}/com", com, 0.3)
         if inertia > 0.02 * mass * com**2:
             yield log_unknown(f"body/{body}/inertia", inertia, 0.5)
-        else:  # a nominal of point masses knows nothing of it: anything from a point to beyond a uniform rod
-            yield logit_unknown(f"body/{body}/inertia", 0.04 * mass * com**2, 0.4 * mass * com**2, 0.7)
+        else:  # a nominal of point masses knows nothing of it: from next to nothing to beyond a uniform rod
+            yield logit_unknown(f"body/{body}/inertia", 0.02 * mass * com**2, 0.4 * mass * com**2, 0.8)
 
 
 def _rotors(model: Model) -> Iterator[Unknown]:
-    for rotor, motors in _equal_motors(model).items():
-        yield log_unknown(tuple(f"motor/{m}/rotor_inertia" for m in motors), rotor, 0.3)
+    for actuator in model.spec.actuators:
+        target = f"motor/{actuator.name}/rotor_inertia"
+        if (nominal := model.nominal(target)) > 0.0:
+            yield log_unknown(target, nominal, 0.3, actuator.joint)
 
 
 def _joints(model: Model) -> Iterator[Unknown]:
@@ -128,6 +130,7 @@ def _joints(model: Model) -> Iterator[Unknown]:
         yield log_unknown(f"joint/{joint}/frictionloss", 0.03 * limit, 1.0, joint)
         yield logit_unknown(f"joint/{joint}/stribeck_ratio", 1.3, 4.0, 1.0, low=1.0, joint=joint)
         yield log_unknown(f"joint/{joint}/stribeck_velocity", 0.15, 0.7, joint)
+        yield log_unknown(f"joint/{joint}/motor_friction", 0.02, 1.0, joint)
 
 
 def _windings(model: Model) -> Iterator[Unknown]:
@@ -135,13 +138,3 @@ def _windings(model: Model) -> Iterator[Unknown]:
     for actuator in model.spec.actuators:
         target = f"motor/{actuator.name}/torque_constant"
         yield log_unknown(target, model.nominal(target), 0.3, actuator.joint)
-
-
-def _equal_motors(model: Model) -> dict[float, list[str]]:
-    """Motors by their nominal rotor inertia: equal ones are of one type and share one unknown."""
-    groups: dict[float, list[str]] = {}
-    for actuator in model.spec.actuators:
-        nominal = model.nominal(f"motor/{actuator.name}/rotor_inertia")
-        if nominal > 0.0:
-            groups.setdefault(nominal, []).append(actuator.name)
-    return groups

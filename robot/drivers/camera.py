@@ -104,8 +104,8 @@ class Camera:
                 break
             try:
                 self._newest = (t_ns, self._straight(frame))
-            except ValueError as error:
-                self.problem = str(error)
+            except Exception as error:  # OpenCV's own; a thread that died would leave the last picture for ever
+                self.problem = str(error).strip() or type(error).__name__
                 break
             self._first.set()
             count += 1

@@ -9,7 +9,7 @@ hold the truth must be 95 % within its Wilson interval; delays must be right wit
 written as it is done, so that an interrupted run goes on.
 
 Torque, mass and friction scale together, so estimates are in units of the first motor's gain: the truth is brought
-there too. Effects that the recipe has no parameter for (friction that grows with the motor's torque, jitter) stay in.
+there too. Effects that the recipe has no parameter for (jitter, lost commands, a torque that falls with speed) stay in.
 """
 
 from __future__ import annotations

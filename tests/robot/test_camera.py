@@ -88,6 +88,37 @@ def test_a_camera_that_ends_is_a_fault_and_never_an_old_picture(film: Path) -> N
     camera.close()
 
 
+def test_a_frame_that_opencv_cannot_turn_is_a_fault_and_no_silent_end(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = Camera(SIDE, str(filmed(film.with_name("slow.avi"), 5.0)))
+
+    def refuses(*_: object) -> None:
+        raise cv2.error("bad frame")
+
+    monkeypatch.setattr(cv2, "cvtColor", refuses)
+    end = time.monotonic() + 10.0
+    with pytest.raises(DriverError, match="camera 'side': bad frame"):
+        while time.monotonic() < end:
+            camera.newest  # noqa: B018
+            time.sleep(0.01)
+    camera.close()
+
+
+def test_doctor_looks_through_a_camera(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", f"camera={film}", f"out={tmp_path / 'a'}"]) == 0
+    assert "64 x 48 at" in capsys.readouterr().out
+    writer = cv2.VideoWriter(str(tmp_path / "dark.avi"), cv2.VideoWriter.fourcc(*"MJPG"), RATE, (64, 48))
+    for _ in range(100):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    assert cli.main(["doctor", f"camera={tmp_path / 'dark.avi'}", f"out={tmp_path / 'b'}"]) == 5
+    assert "the same picture" in capsys.readouterr().out
+    assert cli.main(["doctor", "camera=/dev/video77", f"out={tmp_path / 'c'}"]) == 5
+    out = capsys.readouterr().out
+    assert "cannot be opened" in out and "usermod -aG video" in out
+
+
 def test_the_lens_takes_the_distortion_out(film: Path) -> None:
     plain = Lens(width=64, height=48, fx=60.0, fy=60.0, cx=31.5, cy=23.5, distortion=(0.0,) * 5)
     bent = dataclasses.replace(plain, distortion=(0.0, 0.0, 0.0, 0.3, 0.0))

@@ -196,6 +196,25 @@ def test_tensors_are_read_as_torch_wrote_them(tmp_path: Path) -> None:
             tensors(data)
 
 
+def test_files_that_would_fill_the_memory_or_are_torn_are_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1).expand(1 << 40)}, tmp_path / "wide.pth")  # one number, seen a trillion times
+    with pytest.raises(NoTensors, match="larger than its numbers"):
+        tensors((tmp_path / "wide.pth").read_bytes())
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("policy.pth", bytes(1 << 16))
+    bomb, member = bytearray((tmp_path / "bomb.zip").read_bytes()), b"PK\x01\x02"
+    at = bomb.index(member) + 24  # what its directory says the member unfolds to
+    bomb[at : at + 4] = (1 << 31).to_bytes(4, "little")
+    (tmp_path / "bomb.zip").write_bytes(bomb)
+    with pytest.raises(ConfigError, match="unfolds to more than 1 GiB"):
+        foreign(tmp_path / "bomb.zip")
+    bomb[at : at + 4] = (1 << 16).to_bytes(4, "little")
+    bomb[60:70] = b"\xff" * 10  # in the middle of the compressed member
+    (tmp_path / "torn.zip").write_bytes(bomb)
+    with pytest.raises(ConfigError, match="no policy that Stable-Baselines3 saved"):
+        foreign(tmp_path / "torn.zip")
+
+
 def test_other_networks_than_perceptrons_on_vectors_are_refused(tmp_path: Path) -> None:
     torch.save({"q_net.0.weight": torch.zeros(1)}, tmp_path / "policy.pth")
     with zipfile.ZipFile(tmp_path / "dqn.zip", "w") as archive:
