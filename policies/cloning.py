@@ -1,0 +1,108 @@
+"""Behaviour cloning: a policy learns the actions of episodes that went well, from where it stands.
+
+The network is fitted to what was done in the states that were seen; the scaling of its inputs and its encoders stay.
+What keeps it near its start, and when to stop, is as in the adaptation of encoders (policies/encoders/guards.py).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from policies.encoders.guards import GuardConfig, TuneConfig, tune
+from policies.policy import Policy
+from policies.progress import Report, silent
+from policies.sight import shown
+from robot.config import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstrations:
+    """N steps of episodes that went well."""
+
+    inputs: Mapping[str, npt.NDArray[Any]]
+    """What the policy would have been given, by the names of its inputs; (N, ...)."""
+    action: npt.NDArray[np.float32]
+    """(N, A) in [-1, 1] what was done."""
+    group: npt.NDArray[np.intp]
+    """(N,) the episode of each step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloneConfig(TuneConfig):
+    """How actions are learned."""
+
+    guard: GuardConfig = field(default_factory=lambda: GuardConfig(method="none"))
+    """none, l2sp or lora; the others ask for samples of the source."""
+    updates: int = 3000
+    batch: int = 256
+    learning_rate: float = 1e-3
+    stop_share: float = 0.25
+    """Share of the episodes that training is stopped by; of fewer than four none is spared."""
+
+    def __post_init__(self) -> None:
+        TuneConfig.__post_init__(self)
+        if self.guard.method in ("replay", "ewc"):
+            raise ConfigError(f"cloning.guard.method is {self.guard.method}; here there are none, l2sp and lora.")
+        if not 0.0 <= self.stop_share < 1.0:
+            raise ConfigError(f"cloning.stop_share is {self.stop_share}; it is a share below 1.")
+
+
+def clone(
+    source: Policy, demonstrations: Demonstrations, config: CloneConfig, *, seed: int, report: Report = silent
+) -> Policy:
+    """A copy of `source` that does what was done; ConfigError for an LSTM, whose states no recording tells."""
+    if source.recurrent is not None:
+        raise ConfigError("cloning: the policy has an LSTM, whose states no recording tells; use network.memory.")
+    policy = copy.deepcopy(source)
+    for weights in policy.parameters():
+        weights.requires_grad_(False)
+    for weights in policy.actor.parameters():
+        weights.requires_grad_(True)
+    parts, done = _read(policy, demonstrations.inputs), torch.from_numpy(demonstrations.action)
+    rng = np.random.default_rng(seed)
+    episodes = np.unique(demonstrations.group)
+    spared = rng.permutation(episodes)[: round(config.stop_share * len(episodes)) if len(episodes) >= 4 else 0]
+    held = torch.from_numpy(np.isin(demonstrations.group, spared))
+    rows, stop = torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
+    generator = torch.Generator().manual_seed(seed)
+
+    def error(pick: Tensor) -> Tensor:
+        row, context, memory = (None if part is None else part[pick] for part in parts)
+        assert row is not None
+        return functional.mse_loss(policy.decide(row, context, memory), done[pick])
+
+    @torch.no_grad()
+    def validate() -> float:
+        return float(error(stop))
+
+    tune(
+        nn.ModuleList([policy.actor]),
+        lambda: error(rows[torch.randint(len(rows), (config.batch,), generator=generator)]),
+        lambda count: torch.zeros(()),
+        config,
+        validate if len(stop) else None,
+        seed=seed,
+        report=report,
+    )
+    for weights in policy.parameters():
+        weights.requires_grad_(True)
+    return policy.eval()
+
+
+@torch.no_grad()
+def _read(policy: Policy, inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """What Policy.decide() takes, of every step: shown, context and memory."""
+    context = None
+    if policy.encoder is not None:
+        context = policy.encoder(torch.from_numpy(inputs["history"]), torch.from_numpy(inputs["history_mask"]))
+    memory = torch.from_numpy(inputs["state_memory"]) if policy.memory.steps else None
+    return torch.from_numpy(shown(inputs, policy.vision)), context, memory
