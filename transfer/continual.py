@@ -8,14 +8,13 @@ mixture of the posteriors, is judged on all of the evidence, and makes the matri
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from policies.policy import Policy
 from robot.config import ConfigError
 from transfer import kpi
 from transfer.select import Episodes, success_of
@@ -76,24 +75,21 @@ def _renamed(item: Learned) -> Learned:
     return Learned(name=item.evidence, posterior=item.posterior, evidence=item.evidence, policy=item.policy)
 
 
-def matrix(
-    judges: Mapping[str, Callable[[Policy], Episodes]], policies: Mapping[str, Policy], rng: np.random.Generator
-) -> dict[str, Any]:
+def matrix(ran: Mapping[str, Mapping[str, Episodes]], rng: np.random.Generator) -> dict[str, Any]:
     """Success of each time's policy (rows) at each task (columns), and what later learning did to earlier tasks.
 
-    The tasks after `source` stand in the order of the times. `backward_transfer` of each task is success at the end
-    minus success just after it was learned (Lopez-Paz and Ranzato, NeurIPS 2017): below 0 it was forgotten.
+    `ran`: time -> task -> episodes, the times in order; a time has the name of the task that was learned then.
+    `backward_transfer` of each task is success at the end minus success just after it was learned (Lopez-Paz and
+    Ranzato, NeurIPS 2017): below 0 it was forgotten.
     """
-    ran = {time: {task: judge(policy) for task, judge in judges.items()} for time, policy in policies.items()}
     last = ran[list(ran)[-1]]
     backward = {
         task: kpi.difference(last[task].success.astype(float), row[task].success.astype(float), rng)
         for task, row in list(ran.items())[:-1]
-        if task in judges
     }
     return {
-        "tasks": list(judges),
+        "tasks": list(last),
         "times": list(ran),
-        "success": [[success_of(row[task]) for task in judges] for row in ran.values()],
+        "success": [[success_of(row[task]) for task in last] for row in ran.values()],
         "backward_transfer": backward,
     }

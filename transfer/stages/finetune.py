@@ -43,7 +43,7 @@ from transfer.stages.train import shrunk
 
 if TYPE_CHECKING:
     from policies.policy import Policy
-    from transfer.finetune import Evidence, FinetuneConfig
+    from transfer.finetune import Evidence, FinetuneConfig, FinetuneResult
 
 VOLATILE = ("policy", "posterior", "encoder", "tasks")
 EPISODES = 100
@@ -104,8 +104,9 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     if cfg.quick:
         settings = shrunk_settings(settings)
     task, others = as_made(tasks.load_task(source.task), source), _others(cfg, run, source)
+    oracle = None if cfg.oracle is None else _alike(cfg.oracle, "oracle", source, run)
     suite = suite_for_posterior(settings.stress, task) if settings.stress else None
-    earlier = learned([run.input(existing(before, "keep", "finetune")) for before in cfg.keep])
+    earlier = learned([existing(before, "keep", "finetune") for before in cfg.keep])
     taught = {t.name: _alike(Path(t.policy), "keep", source, run) for t in earlier}
     laws = {t.name: (_law(t.posterior, robot, run), _law(t.evidence, robot, run)) for t in earlier}
     fit, held = _split(cfg, run, robot)
@@ -123,9 +124,9 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     )
     given = evidence_of(domain, settings, suite, source, folder, fit, held, seed=cfg.seed, quick=cfg.quick)
     given = replace(given, merged=merged(source, others) if others else {})
-    oracle = None if cfg.oracle is None else given.real(_alike(cfg.oracle, "oracle", source, run))
+    best = None if oracle is None else given.real(oracle)
     result = finetune(
-        source, given, settings, run.out, seed=cfg.seed, oracle=oracle, resume=cfg.resume, report=terminal()
+        source, given, settings, run.out, seed=cfg.seed, oracle=best, resume=cfg.resume, report=terminal()
     )
     encoder = run.out / ADAPTED if result.selected in WITH_ADAPTED else folder / "encoder"
     if encoder.is_dir():  # beside the policy, so that it can be adapted again
@@ -153,7 +154,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
             "seen_by_posterior": cfg.posterior is not None and cfg.test is None,
         },
         "tasks": [task.row() for task in (*earlier, mine)],
-        "continual": _matrix(cfg, given, taught | {mine.name: result.policy}) if earlier else None,
+        "continual": _matrix(given, taught, result, mine.name, cfg.seed) if earlier else None,
     }
 
 
@@ -185,12 +186,15 @@ def _law(path: str, robot: RobotConfig, run: Run) -> Randomization:
     return law
 
 
-def _matrix(cfg: Config, given: Evidence, policies: dict[str, Policy]) -> dict[str, Any]:
-    """Tasks by time; the last policy is this run's, and its task is what it was adapted to."""
+def _matrix(given: Evidence, taught: dict[str, Policy], result: FinetuneResult, name: str, seed: int) -> dict[str, Any]:
+    """Tasks by time: the policies of earlier runs, and what this one has kept."""
     from transfer.continual import matrix
 
-    judges = {"source": given.source, **given.kept, list(policies)[-1]: given.real}
-    return matrix(judges, policies, np.random.default_rng(cfg.seed))
+    kept = next(c for c in result.candidates if c.method == result.selected)
+    judges = {"source": given.source, **given.kept, name: given.real}
+    ran: dict[str, Any] = {time: {task: judge(p) for task, judge in judges.items()} for time, p in taught.items()}
+    ran[name] = {"source": kept.source, **kept.kept, name: kept.real}
+    return matrix(ran, np.random.default_rng(seed))
 
 
 def _curve(folder: Path, out: Path, method: str, rows: int) -> None:
