@@ -1,14 +1,14 @@
 """Behaviour cloning: a policy learns the actions of episodes that went well, from where it stands.
 
-The network is fitted to what was done in the states that were seen; the scaling of its inputs and its encoders stay.
-What keeps it near its start, and when to stop, is as in the adaptation of encoders (policies/encoders/guards.py).
+The network is fitted to what was done in the states that were seen, until episodes that were spared are no longer
+foretold better; the scaling of its inputs and its encoders stay.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,23 +37,28 @@ class Demonstrations:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CloneConfig(TuneConfig):
+class CloneConfig:
     """How actions are learned."""
 
-    guard: GuardConfig = field(default_factory=lambda: GuardConfig(method="none"))
-    """none, l2sp or lora; the others ask for samples of the source."""
     updates: int = 3000
+    """Most gradient steps; training stops earlier where the spared episodes say so."""
     batch: int = 256
+    """Steps in a batch."""
     learning_rate: float = 1e-3
     stop_share: float = 0.25
     """Share of the episodes that training is stopped by; of fewer than four none is spared."""
 
     def __post_init__(self) -> None:
-        TuneConfig.__post_init__(self)
-        if self.guard.method in ("replay", "ewc"):
-            raise ConfigError(f"cloning.guard.method is {self.guard.method}; here there are none, l2sp and lora.")
+        if self.updates < 1 or self.batch < 1 or not self.learning_rate > 0.0:
+            raise ConfigError("cloning: updates and batch must be at least 1, and learning_rate above 0.")
         if not 0.0 <= self.stop_share < 1.0:
             raise ConfigError(f"cloning.stop_share is {self.stop_share}; it is a share below 1.")
+
+    @property
+    def tune(self) -> TuneConfig:
+        """The same as policies/encoders/guards.py takes it: nothing holds the network back."""
+        free = GuardConfig(method="none")
+        return TuneConfig(guard=free, updates=self.updates, batch=self.batch, learning_rate=self.learning_rate)
 
 
 def clone(
@@ -88,7 +93,7 @@ def clone(
         nn.ModuleList([policy.actor]),
         lambda: error(rows[torch.randint(len(rows), (config.batch,), generator=generator)]),
         lambda count: torch.zeros(()),
-        config,
+        config.tune,
         validate if len(stop) else None,
         seed=seed,
         report=report,

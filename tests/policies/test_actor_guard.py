@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from policies.actor_guard import ActorGuardConfig, Method
+from policies.actor_guard import ActorGuardConfig
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
 from policies.ppo import TrainConfig
@@ -51,10 +51,9 @@ def changes(policy: Policy) -> list[torch.Tensor]:
     return [p.detach() - before[n].detach() for n, p in policy.actor.named_parameters() if p.ndim == 2]
 
 
-@pytest.mark.parametrize(("method", "weight"), [("l2sp", 10.0), ("kl", 100.0)])
-def test_a_strong_guard_keeps_the_actor_near(method: Method, weight: float, tmp_path: Path) -> None:
+def test_divergence_keeps_the_actor_near(tmp_path: Path) -> None:
     free = run(tmp_path / "free", None).policy
-    near = run(tmp_path / "near", ActorGuardConfig(method=method, weight=weight)).policy
+    near = run(tmp_path / "near", ActorGuardConfig(method="kl", weight=100.0)).policy
     probe = torch.randn(256, free.card.vector, generator=torch.Generator().manual_seed(0))
     before = begun(replace(free.card, lineage={}))
     with torch.no_grad():

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from policies.cloning import CloneConfig, clone
-from policies.encoders.guards import GuardConfig
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
 from robot.config import ConfigError
@@ -64,5 +63,5 @@ def test_a_clone_does_what_was_done_and_keeps_its_scaling(pendulum: RobotConfig)
     assert after < 0.05 * np.mean(shown.action**2) < before
     assert torch.equal(learned.normalizer.mean, source.normalizer.mean)
     assert all(p.requires_grad for p in learned.parameters())
-    with pytest.raises(ConfigError, match="none, l2sp and lora"):
-        CloneConfig(guard=GuardConfig(method="ewc"))
+    with pytest.raises(ConfigError, match="it is a share below 1"):
+        CloneConfig(stop_share=1.0)

@@ -176,8 +176,8 @@ def test_the_smaller_ways_are_candidates_too(source: tuple[Policy, Evidence], tm
 
 def test_a_guard_is_part_of_what_a_resumed_training_must_share(source: tuple[Policy, Evidence], tmp_path: Path) -> None:
     policy, evidence = source
-    only = replace(TINY, methods=("policy",))
+    only = replace(TINY, methods=("policy",), guard="none")
     finetune(policy, evidence, only, tmp_path, seed=0)
     with pytest.raises(ConfigError, match="another guard"):
-        near = replace(only, guard="l2sp")
+        near = replace(only, guard="kl")
         finetune(policy, evidence, near, tmp_path, seed=0, resume=True)
