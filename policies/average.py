@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from policies.layers import copy_weights
+
 PREFIX = "average/"
 
 
@@ -26,13 +28,13 @@ class Average:
     def begin(self) -> None:
         """Forget what was: the mean is what the weights are."""
         for mean, layer in zip(self.layers, self._layers, strict=True):
-            mean.load_state_dict(layer.state_dict())
+            copy_weights(layer, mean)
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the weights as they are into the mean."""
         for mean, layer in zip(self.layers, self._layers, strict=True):
-            for mine, theirs in zip(mean.parameters(), layer.parameters(), strict=True):
+            for mine, theirs in ((mean.weight, layer.weight), (mean.bias, layer.bias)):
                 mine.lerp_(theirs, 1.0 - self._decay)
 
     def state(self) -> dict[str, Tensor]:

@@ -97,7 +97,7 @@ def load_state(folder: Path, recipe: dict[str, Any], seed: int, inputs: dict[str
             f"{folder}: this run was started with {changed} = {before.get(changed)}, and is to be resumed with "
             f"{now[changed]}; give the same value, or another out=."
         )
-    other = next((k for k in inputs if state.inputs.get(k) != inputs[k]), None)
+    other = next((k for k in inputs if state.inputs.get(k, "none") != inputs[k]), None)
     if other:
         raise ConfigError(f"{folder}: this run was started with another {other}; give the same, or another out=.")
     return state

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from policies.actor_guard import ActorGuardConfig
 from policies.card import PolicyCard
 from policies.context_env import Advise
 from policies.encoders.physics import PhysicsEncoder
@@ -31,6 +32,7 @@ class Given:
     start_critic: dict[str, Tensor] | None
     advise: Advise | None
     augment: Symmetry | None
+    guard: ActorGuardConfig | None = None
 
     def digests(self, card: PolicyCard) -> dict[str, str]:
         """What must be the same when a run is resumed."""
@@ -38,6 +40,8 @@ class Given:
         named |= {"encoder": digest_of(self.encoder), "vision": digest_of(self.vision)}
         named |= {"start_from": digest_of(self.start_from), "encoders": self.encoders}
         augment = "none" if self.augment is None else digest(config.dump_yaml(self.augment).encode())
+        guarded = self.guard is not None and self.guard.method != "none"
+        named["guard"] = digest(config.dump_yaml(self.guard).encode()) if guarded else "none"
         return named | {"symmetry": augment, "advice": "none" if self.advise is None else "some"}
 
 

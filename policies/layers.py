@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor, nn
 
@@ -43,4 +44,11 @@ def copy_layers(source: list[nn.Linear], target: list[nn.Linear]) -> None:
     if [m.weight.shape for m in source] != [m.weight.shape for m in target]:
         raise ValueError("the policy to start from has a network of other widths")
     for mine, theirs in zip(source, target, strict=True):
-        theirs.load_state_dict(mine.state_dict())
+        copy_weights(mine, theirs)
+
+
+@torch.no_grad()
+def copy_weights(source: nn.Linear, target: nn.Linear) -> None:
+    """The weights in force of one layer into a plain one, whatever they are made up of."""
+    target.weight.copy_(source.weight)
+    target.bias.copy_(source.bias)

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from policies.actor_critic import BoundedActorCritic
+from policies.actor_guard import ActorGuard
 from policies.context_env import ADVICE
 from policies.symmetry import Mirror, Reflection
 
@@ -37,6 +38,8 @@ class LeanPPO(PPO):
     """Weight of the divergence from a teacher, whose advice stands in the observations."""
     holds = False
     """Whether observations end with a flag, 1 where a hold acted: of what was done there nothing is learned."""
+    guard: ActorGuard | None = None
+    """What keeps the actor near another that it was started from."""
     mirror: Mirror | None = None
     """Of observations; with it half of the samples of each minibatch are mirrored."""
     mirror_action: Mirror | None = None
@@ -133,6 +136,8 @@ class LeanPPO(PPO):
             pull = 0.5 * ((advice - mean) * (-log_std.detach()).exp()).square().sum(dim=1)
             pull = (pull * free).mean()
             loss = loss + self.kl_weight * pull
+        if self.guard is not None:
+            loss = loss + self.guard.term(observed, mean, log_std)
         with torch.no_grad():
             divergence = (ratio - 1.0 - log_ratio).mean()
             clipped = ((ratio - 1.0).abs() > clip).float().mean()

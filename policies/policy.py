@@ -201,6 +201,14 @@ class Policy(nn.Module):
         """A controller for robots that all begin an episode now."""
         return Episode(self)
 
+    def with_encoder(self, encoder: PhysicsEncoder) -> Policy:
+        """The same policy with another physics encoder of the same card: one that was adapted to a robot."""
+        policy = Policy(self.card)
+        assert policy.encoder is not None
+        policy.load_state_dict(self.state_dict())
+        policy.encoder.load_state_dict(encoder.state_dict())
+        return policy.eval()
+
     def with_vision(self, vision: VisionEncoder) -> Policy:
         """The same policy with another vision encoder, adapted to a robot for instance.
 

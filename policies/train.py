@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from policies import checkpoint, tensors
+from policies.actor_guard import ActorGuardConfig, put_on
 from policies.card import PolicyCard
 from policies.checkpoint import TrainState
 from policies.context_env import Advise, ContextVecEnv
@@ -79,17 +80,18 @@ def train(
     start_critic: dict[str, Tensor] | None = None,
     advise: Advise | None = None,
     augment: Symmetry | None = None,
+    guard: ActorGuardConfig | None = None,
     evaluate: Evaluate | None = None,
     report: Report = silent,
 ) -> TrainResult:
     """Train a policy and write it to `out`/policy; checkpoints, curve.jsonl and TensorBoard scalars stand beside it.
 
     `start_from` gives weights, scaling and encoders (`encoder` and `vision` override those), `start_critic` what
-    load_critic() reads beside it. The environments give pictures, which `vision` then reads, or `sight`; where they
-    give privileged signals, the critic sees them. `encoders` says whether copies of them are trained along; `advise` is
-    what recipe.kl_weight pulls towards; with `augment` samples are mirrored. ConfigError when its network differs from
-    `card.network`, when `resume` finds a run with other settings, or when `out` holds a training that was not to be
-    resumed. Ctrl-C and kill leave the last checkpoint whole.
+    load_critic() reads beside it; `guard` keeps the actor near it. The environments give pictures, which `vision` then
+    reads, or `sight`; where they give privileged signals, the critic sees them. `encoders` says whether copies of them
+    are trained along; `advise` is what recipe.kl_weight pulls towards; with `augment` samples are mirrored. ConfigError
+    when its network differs from `card.network`, when `resume` finds a run with other settings, or when `out` holds a
+    training that was not to be resumed. Ctrl-C and kill leave the last checkpoint whole.
     """
     if start_from is not None and encoder is None:
         encoder = start_from.encoder
@@ -97,7 +99,7 @@ def train(
         vision = start_from.vision.encoder
     card = card.with_encoder(None if encoder is None else encoder.card)
     card = card.with_vision(None if vision is None else vision.card)
-    given = Given(encoder, vision, encoders, start_from, start_critic, advise, augment)
+    given = Given(encoder, vision, encoders, start_from, start_critic, advise, augment, guard)
     run = _Run(make_env, card, recipe, Path(out), seed, given)
     if resume:
         run.restore()
@@ -151,6 +153,8 @@ class _Run:
         self.curve: list[dict[str, float]] = []
         if given.start_from is not None:
             self._begin_from(given.start_from, given.start_critic)
+        if given.guard is not None:
+            put_on(self.learner.algorithm, given.guard, seed, self.env.trained or given.start_from is None)
         self._prime()
         self.best: dict[str, Tensor] = {}
 
@@ -218,8 +222,7 @@ class _Run:
 
     def segment(self, evaluate: Evaluate | None) -> dict[str, float]:
         """Train one segment, evaluate if it is time, write the curve and then the checkpoint."""
-        start, done = time.monotonic(), self.state.segment
-        algorithm = self.learner.algorithm
+        start, done, algorithm = time.monotonic(), self.state.segment, self.learner.algorithm
         stream = int(np.random.SeedSequence([self.state.seed, done]).generate_state(1)[0])
         set_random_seed(stream)
         self.env.seed(stream % (2**31))

@@ -1,37 +1,38 @@
 """Fine-tuning with little real data: try some ways, measure each on held-out evidence, keep what is proven better.
 
-Ways: `nothing`; `policy` (in the posterior simulation, encoder frozen); `encoder+policy` (the encoder is first adapted
-to unlabelled real windows, with replay from simulation). An encoder whose held-out prediction does not improve is given
-up before a policy is trained on it. The caller provides environments and judges, so this file knows no simulator.
+The ways are in transfer/candidates.py, the rule that decides in transfer/select.py. An encoder whose held-out
+prediction does not improve is given up before a policy is trained on it. The caller provides environments and judges,
+so this file knows no simulator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
-from policies.encoders.adapt import AdaptConfig, adapt
+from policies.actor_guard import ActorGuardConfig
+from policies.actor_guard import Method as GuardMethod
+from policies.cloning import CloneConfig, Demonstrations
+from policies.encoders.adapt import AdaptConfig
 from policies.encoders.heads import Heads
-from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.windows import WindowData
 from policies.policy import Policy
 from policies.ppo import TrainConfig
 from policies.progress import Report, silent
-from policies.train import Evaluate, MakeEnv, TrainResult, train
+from policies.train import Evaluate, MakeEnv, TrainResult
+from robot.config import ConfigError
 from transfer import forgetting, kpi
-from transfer.select import Candidate, Episodes, choose, judge
+from transfer.candidates import Method, Ways
+from transfer.select import TOLERANCE, Candidate, Episodes, choose, judged
 
-Method = Literal["nothing", "policy", "encoder+policy"]
 Judge = Callable[[Policy], Episodes]
 """Runs episodes that always begin alike, so that policies can be compared pair by pair."""
-
-ADAPTED = "adapted_encoder"
-"""Folder of the adapted encoder and its heads."""
 
 ON_POSTERIOR = TrainConfig(
     env_steps=150_000,
@@ -53,6 +54,30 @@ class FinetuneConfig:
     """Ways to try beside `nothing`, which is always a candidate."""
     recipe: TrainConfig = field(default_factory=lambda: ON_POSTERIOR)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    guard: GuardMethod = "none"
+    """What keeps `policy` and `encoder+policy` near the policy that they start from; see policies/actor_guard.py."""
+    guard_weight: float | None = None
+    """How strongly; default: the guard's own."""
+    rank: int = 4
+    """Of the changes that `lora` makes, as a way or as a guard."""
+    cloning: CloneConfig = field(default_factory=CloneConfig)
+    stress: str = ""
+    """Suite of configs/stress, run on the posterior, whose score must not fall; empty: none."""
+    tolerance: float = TOLERANCE
+    """By how much the stress score, or success on a robot that was learned before, may fall: more, with an interval
+    without 0, rolls a candidate back."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.methods)) != len(self.methods):
+            raise ConfigError(f"finetune.methods names a method twice: {list(self.methods)}.")
+        if not 0.0 <= self.tolerance < 1.0:
+            raise ConfigError(f"finetune.tolerance is {self.tolerance}; it is a share, at least 0 and below 1.")
+        assert self.actor_guard
+
+    @property
+    def actor_guard(self) -> ActorGuardConfig:
+        """The guard as training takes it; ConfigError when its numbers make no sense."""
+        return ActorGuardConfig(method=self.guard, weight=self.guard_weight, rank=self.rank)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +92,10 @@ class Evidence:
     """Episodes on held-out evidence of the robot; it decides which candidate is kept."""
     source: Judge
     """Episodes on the domain that the policy was trained on; it measures forgetting."""
+    kept: Mapping[str, Judge] = field(default_factory=dict)
+    """Episodes on the evidence of robots or days that were learned before, and are not to be lost."""
+    stress: Callable[[Policy], npt.NDArray[np.float64]] | None = None
+    """Weighted successes in a stress suite, as transfer.select.Candidate.stress has them."""
     windows: WindowData | None = None
     """Real windows without labels."""
     held_out: WindowData | None = None
@@ -77,6 +106,20 @@ class Evidence:
     """The heads that the encoder was pretrained with."""
     critic: dict[str, Tensor] | None = None
     """The critic that the policy was trained with, by policies.train.load_critic."""
+    demonstrations: Demonstrations | str | None = None
+    """Successful recorded episodes, or why there are none."""
+    merged: Mapping[str, Policy] = field(default_factory=dict)
+    """Policies that were made of others, which are candidates as they stand, by the names of their methods."""
+
+    def measured(self, method: str, policy: Policy) -> Candidate:
+        """A candidate on all of the evidence."""
+        return Candidate(
+            method=method,
+            real=self.real(policy),
+            source=self.source(policy),
+            kept={name: judge(policy) for name, judge in self.kept.items()},
+            stress=None if self.stress is None else self.stress(policy),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,86 +156,37 @@ def finetune(
     """Try the methods, choose, and write the kept policy to `out`/policy.
 
     `scratch` and `oracle` are episodes, by the judge `real`, of policies trained from scratch and on the truth, for the
-    KPIs that need them.
+    KPIs that need them; a candidate `scratch` takes the place of the former.
     """
-    rng = np.random.default_rng(seed)
-    before = evidence.source(source)
-    baseline = evidence.real(source)
-    candidates = [Candidate(method="nothing", real=baseline, source=before, accepted=True, why="the baseline")]
-    policies = [source]
-    training: dict[str, TrainResult] = {}
-    adapted: dict[str, Any] | None = None
+    ways = Ways(source, evidence, config, out, seed, resume, report)
+    candidates, policies = [evidence.measured("nothing", source)], [source]
     for method in config.methods:
         if method == "nothing":
             continue
-        encoder = source.encoder
-        if method == "encoder+policy":
-            encoder, adapted, why = _adapted(source, evidence, config.adapt, Path(out) / ADAPTED, seed, rng, report)
-            if encoder is None:
-                candidates.append(Candidate(method=method, real=None, source=None, accepted=False, why=why))
-                policies.append(source)
-                continue
-        training[method] = train(
-            evidence.make_env,
-            source.card,
-            config.recipe,
-            Path(out) / method.replace("+", "_"),
-            seed=seed,
-            resume=resume,
-            encoder=encoder,
-            start_from=source,
-            start_critic=evidence.critic,
-            evaluate=evidence.evaluate,
-            report=report,
-        )
-        policy = training[method].policy
-        real = evidence.real(policy)
-        accepted, why = judge(real, baseline, rng)
-        candidates.append(
-            Candidate(method=method, real=real, source=evidence.source(policy), accepted=accepted, why=why)
-        )
+        made = ways.make(method)
+        if made.policy is None:
+            candidates.append(Candidate(method=method, real=None, source=None, why=made.why))
+        else:
+            candidates.append(evidence.measured(method, made.policy))
+        policies.append(made.policy or source)
+    for name, policy in evidence.merged.items():
+        candidates.append(evidence.measured(name, policy))
         policies.append(policy)
-    chosen = choose(candidates)
-    kept = candidates[chosen]
-    assert kept.real is not None and kept.source is not None
+    rng = np.random.default_rng(seed)
+    verdicts = judged(candidates, rng, config.tolerance)
+    chosen = choose(verdicts)
+    kept, before = verdicts[chosen], verdicts[0]
+    assert kept.real is not None and kept.source is not None and before.source is not None
     policies[chosen].save(Path(out) / "policy")
-    scores = {n: None if e is None else e.success.astype(float) for n, e in (("scratch", scratch), ("oracle", oracle))}
+    tried = {c.method: c.real for c in verdicts}
+    scores = {"scratch": tried.get("scratch") or scratch, "oracle": oracle}
+    known = {name: None if e is None else e.success.astype(float) for name, e in scores.items()}
     return FinetuneResult(
         policy=policies[chosen],
-        candidates=tuple(candidates),
+        candidates=verdicts,
         selected=kept.method,
-        forgetting=forgetting.of_policy(before, kept.source, rng),
-        kpis=kpi.kpis(kept.real.success.astype(float), before.returns, kept.source.returns, rng, **scores),
-        training=training,
-        encoder=adapted,
+        forgetting=forgetting.of_policy(before.source, kept.source, rng),
+        kpis=kpi.kpis(kept.real.success.astype(float), before.source.returns, kept.source.returns, rng, **known),
+        training=ways.training,
+        encoder=ways.told,
     )
-
-
-def _adapted(
-    source: Policy,
-    evidence: Evidence,
-    config: AdaptConfig,
-    out: Path,
-    seed: int,
-    rng: np.random.Generator,
-    report: Report,
-) -> tuple[PhysicsEncoder | None, dict[str, Any] | None, str]:
-    """The adapted encoder, written to `out` with its heads; its held-out errors; why it was given up when it was."""
-    heads, windows, held_out, replay = evidence.heads, evidence.windows, evidence.held_out, evidence.replay
-    if source.encoder is None or heads is None:
-        return None, None, "the policy has no physics encoder with heads to adapt"
-    if windows is None or held_out is None or replay is None:
-        return None, None, "no recording is long enough to adapt the encoder on and to hold another one out"
-    result = adapt(source.encoder, heads, windows, held_out, replay, config, seed=seed, report=report)
-    told = {"before": float(result.before.mean()), "after": float(result.after.mean()), "change": result.change}
-    if not result.kept:
-        low, high = result.change["ci95"]
-        why = (
-            "the encoder's held-out prediction error did not fall: it changed by "
-            f"{result.change['mean']:+.4g} [{low:+.4g}, {high:+.4g}] over {result.change['n']} recordings"
-        )
-        return None, told, why
-    told["forgetting"] = forgetting.of_encoder(source.encoder, heads, result, replay, rng)
-    result.encoder.save(out)
-    result.heads.save(out)
-    return result.encoder, told, ""

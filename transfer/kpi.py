@@ -99,6 +99,8 @@ def kpis(
 
     on_truth, from_scratch = "on the robot's truth (oracle)", "from scratch"
     result = {"forgetting": forgetting(source_before, source_after, rng)}
+    if scratch is not None:
+        result["gain_over_scratch"] = difference(finetuned, scratch, rng, paired=False)
     if oracle is None:
         result["adaptation_gap"] = missing(on_truth)
     else:

@@ -105,14 +105,15 @@ class L2SP(Guard):
 
     def __init__(self, module: nn.Module, source_loss: SourceLoss, config: TuneConfig, seed: int) -> None:
         super().__init__(module, source_loss, config, seed)
-        self.start = [p.detach().clone() for p in self.trained()]
+        self.held = self.trained()
+        self.start = [p.detach().clone() for p in self.held]
 
     def stiffness(self) -> Iterable[Tensor | float]:
         """Of each of trained()."""
         return [1.0] * len(self.start)
 
     def term(self) -> Tensor:
-        parts = zip(self.trained(), self.start, self.stiffness(), strict=True)
+        parts = zip(self.held, self.start, self.stiffness(), strict=True)
         return 0.5 * self.weight * torch.stack([(k * (p - p0).square()).sum() for p, p0, k in parts]).sum()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from policies.encoders.pretrain import pretrain
 from policies.network import NetworkConfig
 from policies.policy import Policy, PolicyCard
 from policies.ppo import TrainConfig
+from robot.config import ConfigError
 from robot.observation import Observation
 from sim.evaluate import EpisodeStats
 from sim.model import find_robot
@@ -24,7 +26,6 @@ from sim.sb3 import SB3VecEnv
 from sim.tasks import load_task
 from sim.vecenv import BatchedEnv
 from transfer.finetune import Evidence, FinetuneConfig, finetune
-from transfer.select import Candidate, choose, judge
 from transfer.windows import simulated_windows
 
 TINY = FinetuneConfig(
@@ -152,27 +153,31 @@ def test_equal_seeds_give_equal_results(source: tuple[Policy, Evidence], tmp_pat
         assert torch.equal(value, two.policy.state_dict()[name])
 
 
-@pytest.mark.parametrize(
-    ("real", "accepted", "told"),
-    [
-        (episodes(50), True, "success"),
-        (episodes(21), False, "not proven better"),  # one more success of 60 is luck
-        (episodes(20, 2.0), True, "return"),
-        (episodes(19, 9.0), False, "not proven better"),  # a higher return does not pay for a lost success
-        (episodes(0), False, "negative transfer"),
-    ],
-)
-def test_the_judgement(real: EpisodeStats, accepted: bool, told: str) -> None:
-    verdict, why = judge(real, episodes(20), np.random.default_rng(0))
-    assert verdict is accepted and told in why
+def test_the_smaller_ways_are_candidates_too(source: tuple[Policy, Evidence], tmp_path: Path) -> None:
+    policy, evidence = source
+    few = replace(TINY, methods=("encoder", "lora", "scratch", "cloning"), rank=1)
+    twice = {"merge:average": copy.deepcopy(policy)}
+    result = finetune(policy, replace(evidence, merged=twice), few, tmp_path, seed=0)
+    found = {c.method: c for c in result.candidates}
+    assert list(found) == ["nothing", "encoder", "lora", "scratch", "cloning", "merge:average"]
+    assert result.selected == "encoder" and torch.equal(result.policy.actor[0].weight, policy.actor[0].weight)
+    assert result.training.keys() == {"lora", "scratch"}
+    for name, value in result.training["lora"].policy.actor.named_parameters():
+        change = value.detach() - policy.actor.get_parameter(name).detach()
+        assert torch.linalg.matrix_rank(change, rtol=1e-3) <= 1 if value.ndim == 2 else not change.any()
+    begun = result.training["scratch"].policy
+    assert "start_from" not in begun.card.lineage and begun.encoder is not None and policy.encoder is not None
+    weights = next(iter(begun.encoder.parameters())), next(iter(policy.encoder.parameters()))
+    assert not torch.equal(*weights)
+    assert "no recordings to learn actions from" in found["cloning"].why and not found["cloning"].accepted
+    assert "not proven better" in found["merge:average"].why  # it is the source once more
+    assert result.kpis["gain_over_scratch"]["mean"] == 0.0  # the judge gives both the same
 
 
-def test_the_choice_prefers_success_then_return_then_the_smaller_change() -> None:
-    def candidate(method: str, real: EpisodeStats, accepted: bool = True) -> Candidate:
-        return Candidate(method=method, real=real, source=None, accepted=accepted, why="")
-
-    nothing = candidate("nothing", episodes(20))
-    assert choose([nothing, candidate("a", episodes(30)), candidate("b", episodes(40))]) == 2
-    assert choose([nothing, candidate("a", episodes(40), accepted=False)]) == 0
-    assert choose([nothing, candidate("a", episodes(40)), candidate("b", episodes(40))]) == 1
-    assert choose([nothing, candidate("a", episodes(40)), candidate("b", episodes(40, 1.5))]) == 2
+def test_a_guard_is_part_of_what_a_resumed_training_must_share(source: tuple[Policy, Evidence], tmp_path: Path) -> None:
+    policy, evidence = source
+    only = replace(TINY, methods=("policy",), guard="none")
+    finetune(policy, evidence, only, tmp_path, seed=0)
+    with pytest.raises(ConfigError, match="another guard"):
+        near = replace(only, guard="kl")
+        finetune(policy, evidence, near, tmp_path, seed=0, resume=True)

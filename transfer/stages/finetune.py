@@ -2,6 +2,9 @@
 
     terrafirma finetune policy=runs/train/policy logs=runs/logs posterior=runs/identify/posterior.yaml
     terrafirma finetune policy=runs/train/policy logs=runs/logs test=runs/other_logs
+    terrafirma finetune policy=runs/train/policy logs=runs/logs finetune.methods=[policy,lora,scratch,cloning]
+    terrafirma finetune policy=runs/monday/policy logs=runs/tuesday_logs keep=[runs/monday]
+    terrafirma finetune policy=runs/train/policy logs=runs/logs merge=[runs/monday/policy,runs/tuesday/policy]
     terrafirma finetune encoder=runs/pretrain/encoder video=clip.mp4 labels=clip.csv n_labels=20
     terrafirma finetune encoder=runs/pretrain/encoder logs=runs/logs
 
@@ -28,10 +31,9 @@ from robot.config import ConfigError
 from robot.log import EpisodeLog
 from robot.result import Run
 from sim import randomization, tasks
-from sim.evaluate import EpisodeStats, rollout_success
 from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization
-from transfer.choices import existing
+from transfer.choices import existing, same_task
 from transfer.cli import Common
 from transfer.dataset import load_dataset
 from transfer.progress import terminal
@@ -41,14 +43,10 @@ from transfer.stages.train import shrunk
 
 if TYPE_CHECKING:
     from policies.policy import Policy
-    from transfer.finetune import Evidence, FinetuneConfig
+    from transfer.finetune import Evidence, FinetuneConfig, FinetuneResult
 
-VOLATILE = ("policy", "posterior", "encoder")
+VOLATILE = ("policy", "posterior", "encoder", "tasks")
 EPISODES = 100
-JUDGE_SEED = 700_001
-"""Of the episodes that decide; training and final figures use other seeds."""
-WINDOWS = 400
-"""Windows cut from each recording for the encoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,13 @@ class Config(Common):
     test: Path | None = None
     """Recordings that decide; default: a third of the logs."""
     finetune: dict[str, Any] = field(default_factory=dict)
-    """Fields of transfer.finetune.FinetuneConfig: methods, recipe, adapt."""
+    """Fields of transfer.finetune.FinetuneConfig: methods, recipe, adapt, guard, rank, cloning, stress, tolerance."""
+    keep: tuple[Path, ...] = ()
+    """Folders of earlier fine-tunings whose robots or days must not be lost."""
+    merge: tuple[Path, ...] = ()
+    """Two fine-tunes of policy= or more; what their weights make together are candidates."""
+    oracle: Path | None = None
+    """A policy trained on the robot's truth, where that is known (a surrogate's): for the KPIs that need it."""
     encoder: Path | None = None
     """A vision encoder to adapt, instead of a policy."""
     video: Path | None = None
@@ -73,31 +77,15 @@ class Config(Common):
     """Fields of policies.encoders.adapt_vision.VisionAdaptConfig, for an encoder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Domain:
-    """The task, the robot, and the three simulations that fine-tuning moves between."""
-
-    task: tasks.Task
-    robot: RobotConfig
-    source: Randomization
-    """Where the policy comes from: the prior."""
-    posterior: Randomization
-    """Where it is fine-tuned."""
-    evidence: Randomization
-    """Where candidates are judged: identified from recordings that were held out."""
-    episodes: int
-
-    def judge(self, law: Randomization, policy: Policy) -> EpisodeStats:
-        """Episodes that always begin alike."""
-        task = as_made(self.task, policy)
-        return rollout_success(policy.episode(), task, self.robot, law, self.episodes, JUDGE_SEED)
-
-
 def run(cfg: Config, run: Run) -> dict[str, Any]:
     import torch
 
     from policies.policy import Policy
-    from transfer.finetune import ADAPTED, FinetuneConfig, finetune
+    from transfer.candidates import ADAPTED, WITH_ADAPTED
+    from transfer.continual import Learned, learned
+    from transfer.evidence import Domain, evidence_of, suite_for_posterior
+    from transfer.finetune import FinetuneConfig, finetune
+    from transfer.merge import merged
 
     torch.set_num_threads(1)
     if cfg.encoder is not None:
@@ -114,27 +102,44 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     robot = robot_of(source)
     settings = config.convert(FinetuneConfig, cfg.finetune, "terrafirma finetune", "finetune")
     if cfg.quick:
-        settings = replace(settings, recipe=shrunk(settings.recipe), adapt=replace(settings.adapt, updates=20))
+        settings = shrunk_settings(settings)
+    task, others = as_made(tasks.load_task(source.task), source), _others(cfg, run, source)
+    oracle = None if cfg.oracle is None else _alike(cfg.oracle, "oracle", source, run)
+    suite = suite_for_posterior(settings.stress, task) if settings.stress else None
+    earlier = learned([existing(before, "keep", "finetune") for before in cfg.keep])
+    taught = {t.name: _alike(Path(t.policy), "keep", source, run) for t in earlier}
+    laws = {t.name: (_law(t.posterior, robot, run), _law(t.evidence, robot, run)) for t in earlier}
     fit, held = _split(cfg, run, robot)
     posterior = _posterior(cfg, run, robot, fit)
     evidence = _identified(cfg, robot, held, "evidence")
     config.save(run.out / "evidence.yaml", evidence)
     domain = Domain(
-        as_made(tasks.load_task(source.task), source),
-        robot,
-        default_prior(robot) or NOMINAL,
-        posterior,
-        evidence,
-        20 if cfg.quick else EPISODES,
+        task=task,
+        robot=robot,
+        source=default_prior(robot) or NOMINAL,
+        posterior=posterior,
+        evidence=evidence,
+        episodes=20 if cfg.quick else EPISODES,
+        earlier=laws,
     )
-    given = _evidence(cfg, settings, domain, source, folder, fit, held)
-    result = finetune(source, given, settings, run.out, seed=cfg.seed, resume=cfg.resume, report=terminal())
-    encoder = run.out / ADAPTED if result.selected == "encoder+policy" else folder / "encoder"
+    given = evidence_of(domain, settings, suite, source, folder, fit, held, seed=cfg.seed, quick=cfg.quick)
+    given = replace(given, merged=merged(source, others) if others else {})
+    best = None if oracle is None else given.real(oracle)
+    result = finetune(
+        source, given, settings, run.out, seed=cfg.seed, oracle=best, resume=cfg.resume, report=terminal()
+    )
+    encoder = run.out / ADAPTED if result.selected in WITH_ADAPTED else folder / "encoder"
     if encoder.is_dir():  # beside the policy, so that it can be adapted again
         shutil.copytree(encoder, run.out / "policy" / "encoder", dirs_exist_ok=True)
     rows = result.rows(np.random.default_rng(cfg.seed))
     for method, trained in result.training.items():
         _curve(run.out / method.replace("+", "_"), run.out, method, len(trained.curve))
+    mine = Learned(
+        name=run.out.name,
+        posterior=str((cfg.posterior or run.out / "posterior.yaml").resolve()),
+        evidence=str((run.out / "evidence.yaml").resolve()),
+        policy=str((run.out / "policy").resolve()),
+    )
     return {
         "candidates": rows,
         "selected": result.selected,
@@ -148,7 +153,48 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
             "held_out": [log.name for log in held],
             "seen_by_posterior": cfg.posterior is not None and cfg.test is None,
         },
+        "tasks": [task.row() for task in (*earlier, mine)],
+        "continual": _matrix(given, taught, result, mine.name, cfg.seed) if earlier else None,
     }
+
+
+def shrunk_settings(settings: FinetuneConfig) -> FinetuneConfig:
+    """Settings of seconds, for tests: the same computation, less of it."""
+    few = replace(settings.cloning, updates=50)
+    return replace(settings, recipe=shrunk(settings.recipe), adapt=replace(settings.adapt, updates=20), cloning=few)
+
+
+def _alike(folder: Path, key: str, source: Policy, run: Run) -> Policy:
+    """Another policy for the same task."""
+    from policies.policy import Policy
+
+    policy = Policy.load(run.input(existing(folder, key, "train")))
+    same_task(f"{key}={folder}", policy.task, source.task)
+    return policy
+
+
+def _others(cfg: Config, run: Run, source: Policy) -> dict[str, Policy]:
+    """The fine-tunes to be merged."""
+    if len(cfg.merge) == 1:
+        raise ConfigError(f"merge={cfg.merge[0]}: at least two policies are needed; give merge=[DIR,DIR].")
+    return {str(folder): _alike(folder, "merge", source, run) for folder in cfg.merge}
+
+
+def _law(path: str, robot: RobotConfig, run: Run) -> Randomization:
+    law = randomization.load(run.input(Path(path)))
+    law.check(Model(robot))
+    return law
+
+
+def _matrix(given: Evidence, taught: dict[str, Policy], result: FinetuneResult, name: str, seed: int) -> dict[str, Any]:
+    """Tasks by time: the policies of earlier runs, and what this one has kept."""
+    from transfer.continual import matrix
+
+    kept = next(c for c in result.candidates if c.method == result.selected)
+    judges = {"source": given.source, **given.kept, name: given.real}
+    ran: dict[str, Any] = {time: {task: judge(p) for task, judge in judges.items()} for time, p in taught.items()}
+    ran[name] = {"source": kept.source, **kept.kept, name: kept.real}
+    return matrix(ran, np.random.default_rng(seed))
 
 
 def _curve(folder: Path, out: Path, method: str, rows: int) -> None:
@@ -189,71 +235,3 @@ def _identified(cfg: Config, robot: RobotConfig, logs: list[EpisodeLog], name: s
 
     effort = QUICK if cfg.quick or cfg.demo else None
     return identify(logs, Model(robot), effort=effort, name=name, report=terminal()).posterior
-
-
-def _evidence(
-    cfg: Config,
-    settings: FinetuneConfig,
-    domain: Domain,
-    source: Policy,
-    folder: Path,
-    fit: list[EpisodeLog],
-    held: list[EpisodeLog],
-) -> Evidence:
-    """What fine-tuning is handed: environments, judges, and windows where the encoder can be adapted."""
-    from policies.sight import PRIVILEGED
-    from policies.train import load_critic
-    from transfer.finetune import Evidence
-    from transfer.training import environments, scorer
-
-    history, critic = source.observation.history, load_critic(folder)
-    told = critic is not None and f"{PRIVILEGED}.mean" in critic
-    adaptable = "encoder+policy" in settings.methods and source.encoder is not None and (folder / "encoder").is_dir()
-    windows = _windows(cfg, domain, source, folder, fit, held) if adaptable else {}
-    return Evidence(
-        make_env=environments(domain.task, domain.robot, domain.posterior, history, cfg.seed, None, told),
-        evaluate=scorer(domain.task, domain.robot, domain.posterior, 20 if cfg.quick else 64),
-        real=lambda policy: domain.judge(domain.evidence, policy),
-        source=lambda policy: domain.judge(domain.source, policy),
-        critic=critic,
-        **windows,
-    )
-
-
-def _windows(
-    cfg: Config, domain: Domain, source: Policy, folder: Path, fit: list[EpisodeLog], held: list[EpisodeLog]
-) -> dict[str, Any]:
-    from policies.encoders.heads import STRIDE, Heads
-    from policies.encoders.physics import EncoderConfig
-    from transfer.windows import base_of, simulated_windows, windows_of
-
-    assert source.encoder is not None
-    card = source.encoder.card
-    base = base_of(card, domain.robot, source.card.layout())
-    heads = Heads.load(folder / "encoder", card)
-    size = EncoderConfig(
-        history=card.history,
-        context=card.context,
-        horizon=heads.predictor.spread.shape[0] * STRIDE,
-        base=card.base is not None,
-        simulations=128,
-        windows=32,
-    )
-    rng = np.random.default_rng(cfg.seed)
-    real, other = (
-        windows_of(
-            part,
-            source.spec,
-            source.observation,
-            source.action,
-            source.control_period_s,
-            history=card.history,
-            horizon=size.horizon,
-            count=WINDOWS,
-            rng=rng,
-            base=base,
-        )
-        for part in (fit, held)
-    )
-    replay = simulated_windows(domain.task, domain.robot, domain.source, size, seed=cfg.seed, base=base)
-    return {"windows": real, "held_out": other, "replay": replay, "heads": heads}
