@@ -30,6 +30,8 @@ Method = Literal["nothing", "policy", "encoder+policy", "encoder", "lora", "scra
 
 ADAPTED = "adapted_encoder"
 """Folder of the adapted encoder and its heads."""
+IN_POSTERIOR = ("policy", "encoder+policy", "lora", "scratch")
+"""Ways that train in the simulation that was identified."""
 WITH_ADAPTED = ("encoder", "encoder+policy")
 """Ways whose policy has the adapted encoder inside."""
 
@@ -65,7 +67,9 @@ class Ways:
         self._adapted: tuple[PhysicsEncoder | None, str] | None = None
 
     def make(self, method: Method) -> Made:
-        """Try one way."""
+        """Try one way; none that trains in a simulation that the held-out recordings contradict."""
+        if method in IN_POSTERIOR and self.evidence.contradicted:
+            return Made(None, self.evidence.contradicted)
         ways: dict[str, Callable[[], Made]] = {
             "policy": lambda: self._trained("policy", self.source.encoder),
             "encoder": self._encoder,

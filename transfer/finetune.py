@@ -88,6 +88,8 @@ class Evidence:
     """Number of simulations -> environment in the posterior, where policies are fine-tuned."""
     evaluate: Evaluate
     """Success and return in the posterior; it picks the best checkpoint, on seeds of its own."""
+    contradicted: str = ""
+    """Why nothing is to be trained in the posterior; empty where it may be."""
     real: Judge
     """Episodes on held-out evidence of the robot; it decides which candidate is kept."""
     source: Judge

@@ -36,6 +36,11 @@ class Foretold:
         """Whether the recordings say that the identified simulation is worse."""
         return bool(self.change["ci95"][0] > 0.0)
 
+    def row(self) -> dict[str, Any]:
+        """As result.json has it."""
+        errors = {"identified_rmse": self.identified_rad, "nominal_rmse": self.nominal_rad}
+        return {"horizon_s": self.horizon_s, **errors, "change": self.change}
+
     @property
     def why(self) -> str:
         """In words."""

@@ -85,6 +85,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     from transfer.continual import Learned, learned
     from transfer.evidence import Domain, evidence_of, suite_for_posterior
     from transfer.finetune import FinetuneConfig, finetune
+    from transfer.foretold import foretold
     from transfer.merge import merged
 
     torch.set_num_threads(1)
@@ -123,7 +124,10 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         earlier=laws,
     )
     given = evidence_of(domain, settings, suite, source, folder, fit, held, seed=cfg.seed, quick=cfg.quick)
-    given = replace(given, merged=merged(source, others) if others else {})
+    told = foretold(held, robot, posterior)
+    given = replace(
+        given, merged=merged(source, others) if others else {}, contradicted=told.why if told.contradicted else ""
+    )
     best = None if oracle is None else given.real(oracle)
     result = finetune(
         source, given, settings, run.out, seed=cfg.seed, oracle=best, resume=cfg.resume, report=terminal()
@@ -151,6 +155,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         "env_steps": max((t.env_steps for t in result.training.values()), default=0),
         "evidence": {
             "held_out": [log.name for log in held],
+            "foretold": told.row(),
             "seen_by_posterior": cfg.posterior is not None and cfg.test is None,
         },
         "tasks": [task.row() for task in (*earlier, mine)],
