@@ -69,4 +69,4 @@ def _digest(mj: mujoco.MjModel) -> bytes:
     """Tells one compiled model from another, whatever they were compiled from."""
     whole = np.empty(mujoco.mj_sizeModel(mj), dtype=np.uint8)
     mujoco.mj_saveModel(mj, None, whole)
-    return hashlib.blake2b(whole, digest_size=16).digest()
+    return hashlib.blake2b(whole.tobytes(), digest_size=16).digest()
