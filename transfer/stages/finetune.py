@@ -236,8 +236,8 @@ def _windows(
         context=card.context,
         horizon=heads.predictor.spread.shape[0] * STRIDE,
         base=card.base is not None,
-        simulations=128,
-        windows=32,
+        simulations=32 if cfg.quick else 128,
+        windows=16 if cfg.quick else 32,
     )
     rng = np.random.default_rng(cfg.seed)
     real, other = (
@@ -249,7 +249,7 @@ def _windows(
             source.control_period_s,
             history=card.history,
             horizon=size.horizon,
-            count=WINDOWS,
+            count=WINDOWS // 4 if cfg.quick else WINDOWS,
             rng=rng,
             base=base,
         )
