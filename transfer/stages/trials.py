@@ -4,7 +4,7 @@
 
 Reads   a bundle; opens the driver once an episode.
 Writes  result.json with the success rate, and with keep=true every episode as an MCAP log.
-Costs   about 0.3 s an episode on a simulated driver, shared by the cores; real time on a robot.
+Costs   about 0.3 s an episode on a simulated driver, more than ten shared by the cores; real time on a robot.
 Success is scored from what the robot itself recorded.
 """
 
