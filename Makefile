@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install gl demo test lint bench baselines clean
+.PHONY: install gl demo test suite lint style types bench baselines clean
 
 install: .venv/installed
 
@@ -22,12 +22,20 @@ gl:
 demo: install
 	$(BIN)/terrafirma demo $(ARGS)
 
-test: lint
-	$(BIN)/python -m pytest --ignore=tests/benchmarks -n 2 --dist loadfile $(ARGS)
+# The types are checked beside the tests: both cores have something to do all along.
+test: style
+	$(MAKE) --no-print-directory -j 2 types suite
 
-lint: install
+suite: install
+	$(BIN)/python -m pytest --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+lint: style types
+
+style: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: install
 	$(BIN)/mypy
 
 bench: install

@@ -6,6 +6,7 @@ in: inputs by sha256, code and package versions, seeds, CPU time, an energy and 
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import platform
@@ -92,6 +93,7 @@ class Run:
         return path
 
 
+@functools.cache
 def package_versions() -> dict[str, str]:
     """Installed versions of the packages that can change a result."""
     versions = {"python": platform.python_version()}

@@ -33,8 +33,8 @@ Signals = dict[str, Array]
 
 SECONDS, STEPS = 0.8, (40, 80)
 """Length of a rollout, and the fewest and most control steps that it has."""
-RARE = 15
-"""How many times as long it is for what happens only now and then."""
+EVENTS, LONGEST = 20.0, 15
+"""How many pushes a rollout should see over all simulations, and how many times as long it is made for that at most."""
 EXPOSURES = 3
 """Draws of a picture whose shutter is open for a while."""
 FILMED_S = 0.4
@@ -93,7 +93,7 @@ class Rig:
         key, obj = split(target)
         seen = key in appearance.ROWS
         starts = self._ordinary if seen else self._starts(key, obj, base)
-        steps = _steps(self._plant.period) * (RARE if TARGETS[key].rare else 1)
+        steps = self._length(target, changed, base)
         filmed = key == ("camera", "latency")
         exposed = key == ("camera", "shutter")
         images = functools.partial(self._images, EXPOSURES if exposed else 1)
@@ -106,6 +106,16 @@ class Rig:
         nominal = self.model.nominal(target)
         touched = starts is not self._ordinary or seen or not self._needs_touch(key, obj)
         return Effect(target, nominal, tuple(changed), signal, difference, UNITS[signal], standardized, touched)
+
+    def _length(self, target: str, changed: Sequence[float], base: Values) -> int:
+        """Control steps of a rollout: longer for pushes that are few."""
+        steps, (key, obj) = _steps(self._plant.period), split(target)
+        if not TARGETS[key].rare:
+            return steps
+        name = f"{key[0]}/{obj}/push_rate"
+        rate = np.max({**base, target: np.asarray(changed)}.get(name, self.model.nominal(name)))  # [1/s]
+        seen = float(rate) * steps * self._plant.period * COUNT
+        return steps * int(np.clip(np.ceil(EVENTS / max(seen, 1e-9)), 1, LONGEST))
 
     def _needs_touch(self, key: tuple[str, str], obj: str) -> bool:
         return key[0] == "geom" or (key[0] == "body" and loose(self.model, obj))

@@ -39,12 +39,13 @@ def rollout_success(
     history: int | None = None,
     sight: SightErrors | None = None,
     privileged: bool = False,
+    whole: bool = False,
     nthread: int = 0,
 ) -> EpisodeStats:
     """Run n whole episodes from the task's evaluation starts, each with its own draw of the randomization.
 
     With `sight` no picture is drawn: inputs hold what an encoder with these errors would tell. With `privileged` they
-    hold what only a teacher is shown.
+    hold what only a teacher is shown. With `whole` it goes on to the time limit when all have ended before.
 
     `act` is called with the inputs of all n at every control step, after their histories were emptied. Start
     states and parameters depend on `seed` alone, so two controllers can be compared pair by pair.
@@ -62,6 +63,6 @@ def rollout_success(
         success[first], returns[first] = step.success[first], step.episode_return[first]
         ended |= first
         inputs = step.inputs
-        if ended.all():
+        if ended.all() and not whole:
             break
     return EpisodeStats(success, returns)

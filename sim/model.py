@@ -6,7 +6,7 @@ them a robot has, and their nominal values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -96,7 +96,7 @@ class Model:
         self.ctrl_index = np.array([self.mj.actuator(a.name).id for a in self.spec.actuators], dtype=np.intp)
         close_loops(self.mj, self.spec)
         self._nominal: dict[str, float] = {}
-        self._objects: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._objects: dict[Callable[[Model], tuple[str, ...]], tuple[str, ...]] = {}
         for name, value in robot.model.parameters.items():
             self.nominal(name)  # refuses a name that this robot lacks
             check_range(name, np.array([value]))
@@ -122,9 +122,10 @@ class Model:
 
     def objects(self, kind: tuple[str, str]) -> tuple[str, ...]:
         """Names of the objects of this robot that have a target (kind, quantity)."""
-        if kind not in self._objects:
-            self._objects[kind] = TARGETS[kind].objects(self)
-        return self._objects[kind]
+        find = TARGETS[kind].objects  # which several quantities share
+        if find not in self._objects:
+            self._objects[find] = find(self)
+        return self._objects[find]
 
     def nominal(self, name: str) -> float:
         """Nominal value of a target; ConfigError when this robot has no such object."""

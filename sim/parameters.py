@@ -37,7 +37,7 @@ class Parameters:
         self.values: dict[str, Array] = {}
         """Every target that was ever set: name -> (nsim,), in force now."""
         self.outer: dict[tuple[str, str], Array] = {
-            key: np.tile([model.nominal(f"{key[0]}/{o}/{key[1]}") for o in model.objects(key)], (batch.nsim, 1))
+            key: np.array([[model.nominal(f"{key[0]}/{o}/{key[1]}") for o in model.objects(key)]]).repeat(batch.nsim, 0)
             for key, target in TARGETS.items()
             if target.write is None
         }

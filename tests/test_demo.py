@@ -119,11 +119,14 @@ def test_a_policy_of_another_task_is_refused_in_a_sentence(demo: Path, tmp_path:
 
 def test_the_same_seed_gives_the_same_result(demo: Path, tmp_path: Path) -> None:
     """Identification and evaluation, again, on the demo's recordings."""
-    for stage in ("identify", "evaluate"):
-        words = ["robot=simple_pendulum", f"logs={demo / 'ingest_train'}", "quick=true", "seed=1"]
-        twice = [
-            json.loads(cli.call(stage, [*words, f"out={tmp_path / stage / str(i)}"]).read_text()) for i in range(2)
-        ]
+    given = {
+        "identify": ("identify", f"logs={demo / 'ingest_train'}"),
+        "evaluate_before": ("evaluate", f"logs={demo / 'ingest_test'}", "model=nominal"),
+    }
+    for name, (stage, *words) in given.items():
+        words += ["robot=simple_pendulum", "quick=true", "seed=1", f"out={tmp_path / name}"]
+        again = json.loads(cli.call(stage, words).read_text())
+        twice = [json.loads((demo / name / "result.json").read_text()), again]
         for result in twice:
             for key in result["volatile"]:
                 result.pop(key, None)

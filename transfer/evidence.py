@@ -112,7 +112,7 @@ def evidence_of(
         stress=None if suite is None else _stressed(domain, suite.shrunk() if quick else suite, seed),
         critic=critic,
         demonstrations=demonstrations(fit, source, domain.task) if "cloning" in settings.methods else None,
-        **(_windows(domain, source, folder, fit, held, seed) if adaptable else {}),
+        **(_windows(domain, source, folder, fit, held, seed, quick) if adaptable else {}),
     )
 
 
@@ -144,7 +144,13 @@ def _stressed(domain: Domain, suite: Suite, seed: int) -> Callable[[Policy], npt
 
 
 def _windows(
-    domain: Domain, source: Policy, folder: Path, fit: Sequence[EpisodeLog], held: Sequence[EpisodeLog], seed: int
+    domain: Domain,
+    source: Policy,
+    folder: Path,
+    fit: Sequence[EpisodeLog],
+    held: Sequence[EpisodeLog],
+    seed: int,
+    quick: bool,
 ) -> dict[str, Any]:
     from policies.encoders.heads import STRIDE, Heads
     from policies.encoders.physics import EncoderConfig
@@ -159,8 +165,8 @@ def _windows(
         context=card.context,
         horizon=heads.predictor.spread.shape[0] * STRIDE,
         base=card.base is not None,
-        simulations=128,
-        windows=32,
+        simulations=32 if quick else 128,
+        windows=16 if quick else 32,
     )
     rng = np.random.default_rng(seed)
     real, other = (
@@ -172,7 +178,7 @@ def _windows(
             source.control_period_s,
             history=card.history,
             horizon=size.horizon,
-            count=WINDOWS,
+            count=WINDOWS // 4 if quick else WINDOWS,
             rng=rng,
             base=base,
         )

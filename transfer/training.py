@@ -14,7 +14,7 @@ from sim.model import RobotConfig
 from sim.randomization import Randomization
 from sim.sight import SightErrors
 from sim.tasks import Task
-from sim.vecenv import BatchedEnv
+from sim.vecenv import BatchedEnv, Inputs
 from transfer.shaping import as_made
 from transfer.stress import OVERALL, Suite, plan, score
 from transfer.subjects import subject_of_policy
@@ -111,17 +111,36 @@ def stress_scorer(task: Task, suite: Suite, seed: int = EVALUATION_SEED) -> Call
     return rank
 
 
+class Recording:
+    """A policy as a controller that keeps what it was given, its memory included: `RECORDED` rows from all along the
+    episodes of its first robots."""
+
+    def __init__(self, policy: Policy, steps: int, n: int, seed: int) -> None:
+        """Of n robots in episodes of so many steps; sim.evaluate.rollout_success with whole=True gives all of them."""
+        self._act, self._step = policy.episode(), 0
+        self._robots = min(n, SEEN_ROBOTS if policy.observation.cameras else ROBOTS)
+        self._kept = np.sort(np.random.default_rng(seed).permutation(self._robots * steps)[:RECORDED])
+        self._rows: list[dict[str, npt.NDArray[Any]]] = []
+
+    def __call__(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+        """Actions (n, A) in [-1, 1]."""
+        action = self._act(inputs)
+        mine = self._kept[self._kept // self._robots == self._step] % self._robots
+        self._rows.append({name: value[mine] for name, value in self._act.inputs.items()})
+        self._step += 1
+        return action
+
+    @property
+    def inputs(self) -> dict[str, npt.NDArray[Any]]:
+        """Input name -> (rows, ...)."""
+        return {name: np.concatenate([row[name] for row in self._rows]) for name in self._rows[0]}
+
+
 def recorded_inputs(
     policy: Policy, task: Task, robot: RobotConfig, law: Randomization, seed: int
 ) -> dict[str, npt.NDArray[Any]]:
-    """What a policy was given in simulation, its memory included: `RECORDED` rows from all along some episodes."""
-    task, n = as_made(task, policy), SEEN_ROBOTS if policy.observation.cameras else ROBOTS
-    env = BatchedEnv(task, robot, law, n, seed=seed, start="evaluate", autoreset=False)
-    kept = np.sort(np.random.default_rng(seed).permutation(n * task.steps)[:RECORDED])
-    inputs, act, rows = env.reset(), policy.episode(), []
-    for step in range(task.steps):
-        action = act(inputs)
-        mine = kept[kept // n == step] % n
-        rows.append({name: value[mine] for name, value in act.inputs.items()})
-        inputs = env.step(action).inputs
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    """What a policy was given in simulation, by input name, as Recording keeps it."""
+    n = SEEN_ROBOTS if policy.observation.cameras else ROBOTS
+    recording = Recording(policy, task.steps, n, seed)
+    rollout_success(recording, as_made(task, policy), robot, law, n, seed, whole=True)
+    return recording.inputs

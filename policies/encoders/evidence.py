@@ -137,6 +137,7 @@ class Evidence(nn.Module):
         """
         system = torch.cat([matrix, right], dim=2)
         for i in range(self.latents + self.nuisances):
-            pivot = system[:, i : i + 1] / system[:, i : i + 1, i : i + 1]
-            system = system - (system[:, :, i : i + 1] - self.unit[:, i : i + 1]) * pivot
+            row = system.narrow(1, i, 1)
+            pivot = row / row.narrow(2, i, 1)
+            system = system - (system.narrow(2, i, 1) - self.unit.narrow(1, i, 1)) * pivot
         return system[:, :, self.latents + self.nuisances :]

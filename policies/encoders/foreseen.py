@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from policies.encoders.motion import Motion
+from policies.encoders.motion import Motion, Posed
 
 LATEST = 3
 """Rows by which actions may come late."""
@@ -44,6 +44,8 @@ class Foreseen(nn.Module):
     delay: Tensor
     delay_slopes: Tensor
     kernels: Tensor
+    numerov: Tensor
+    derivative: Tensor
 
     def __init__(self, joints: int, actions: int, parameters: int, *, span: int, period_s: float) -> None:
         super().__init__()
@@ -52,6 +54,9 @@ class Foreseen(nn.Module):
         self.register_buffer("delay", torch.zeros((), dtype=torch.float64))  # rows
         self.register_buffer("delay_slopes", torch.zeros(parameters, dtype=torch.float64))  # rows per unit
         self.register_buffer("kernels", torch.from_numpy(kernels(span, 0.0)))
+        derivative = torch.tensor(SLOPE_AT, dtype=torch.float64).T / (12.0 * span * period_s)
+        self.register_buffer("derivative", derivative, persistent=False)
+        self.register_buffer("numerov", torch.tensor(NUMEROV, dtype=torch.float64), persistent=False)
 
     def set(self, equations: Mapping[str, npt.NDArray[np.float64]]) -> None:
         """Put a robot's equations in force: those of Motion, and `delay` [s] with its slopes [s per unit]."""
@@ -71,37 +76,33 @@ class Foreseen(nn.Module):
         cosine, sine = cosine / length, sine / length
         turned = _angle(cosine, sine)  # (B, anchors - 1, J)
         count = turned.shape[1] - 3
-        steps = [turned[:, i : i + count] for i in range(4)]
-        place = [-steps[0] - steps[1], -steps[1], torch.zeros_like(steps[0]), steps[2], steps[2] + steps[3]]
+        first, second, third, fourth = (turned.narrow(1, i, count) for i in range(4))
+        place = [-first - second, -second, torch.zeros_like(first), third, third + fourth]
         acting, changing, bending = self._acting(action)
-        curved = steps[2] - steps[1]
-        nominal = torch.zeros_like(curved)
-        for i, weight in enumerate(NUMEROV, start=1):
-            speed = self._speed(place, i)
-            at = slice(i, i + count)
-            nominal = nominal + weight * self.motion(cosine[:, at], sine[:, at], speed, acting)
+        curved = third - second
+        speed = (torch.stack(place, dim=-1) @ self.derivative).transpose(2, 3)  # (B, n, 3, J) [rad/s]
+        near, across = (torch.stack([x.narrow(1, i, count) for i in (1, 2, 3)], dim=2) for x in (cosine, sine))
+        at = self.motion.posed(near, across, speed)
+        nominal = (self.motion(at, acting.unsqueeze(2)) * self.numerov.unsqueeze(1)).sum(dim=2)
         late = torch.cat([changing.unsqueeze(-1) * self.delay_slopes, 0.5 * bending.unsqueeze(-1)], dim=-1)
-        here = slice(2, 2 + count)
-        speed, acceleration = self._speed(place, 2), curved / time**2
-        slopes = self.motion.slopes(cosine[:, here], sine[:, here], speed, acting, acceleration, late)
-        return Foresight(curved, nominal, slopes)
-
-    def _speed(self, place: list[Tensor], anchor: int) -> Tensor:
-        """Velocity [rad/s] at the second, third or fourth of five anchors (1, 2, 3)."""
-        weighted = [w * p for w, p in zip(SLOPE_AT[anchor - 1], place, strict=True)]
-        return torch.stack(weighted).sum(dim=0) / (12.0 * self.span * self.period_s)
+        middle = Posed(*(part.select(2, 1) for part in at))
+        return Foresight(curved, nominal, self.motion.slopes(middle, acting, curved / time**2, late))
 
     def _acting(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, n, A) each: what acted on each stretch, and its first and second change with the delay [rows]."""
         count = action.shape[1] // self.span - 3
         padded = nn.functional.pad(action, (0, 0, LATEST, 0))
-        made = []
-        for kernel in self.kernels:
-            cells = [
-                kernel[c] * padded[:, self.span + c :: self.span][:, :count] for c in range(2 * self.span + LATEST)
-            ]
-            made.append(torch.stack(cells).sum(dim=0))
-        return made[0], made[1], made[2]
+        made = cells(padded, self.span, 2 * self.span + LATEST, count) @ self.kernels.T
+        return made[..., 0], made[..., 1], made[..., 2]
+
+
+def cells(rows: Tensor, span: int, size: int, count: int) -> Tensor:
+    """(B, rows, A) -> (B, count, A, size): `size` rows for each stretch, the first from row `span` on, each a span on.
+
+    One gather: a slice for each row would be most of the exported file, and of the time that it takes.
+    """
+    index = span + span * torch.arange(count).unsqueeze(1) + torch.arange(size)
+    return rows.index_select(1, index.flatten()).unflatten(1, (count, size)).transpose(2, 3)
 
 
 def kernels(span: int, delay: float) -> npt.NDArray[np.float64]:

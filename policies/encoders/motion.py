@@ -12,6 +12,7 @@ Source of linearity in the parameters: Khalil and Dombre, Modeling, Identificati
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +40,19 @@ def products(still: Tensor, velocity: Tensor) -> Tensor:
     pairs = [velocity[..., i : i + 1] * velocity[..., j : j + 1] for i in range(joints) for j in range(i, joints)]
     moving = torch.cat([torch.ones_like(velocity[..., :1]), *pairs], dim=-1)
     return (still.unsqueeze(-1) * moving.unsqueeze(-2)).flatten(-2)
+
+
+class Posed(NamedTuple):
+    """What equations of motion read of a state of J joints."""
+
+    still: Tensor
+    """(..., T) terms()"""
+    moving: Tensor
+    """(..., T (1 + J (J + 1) / 2)) products()"""
+    velocity: Tensor
+    """(..., J) [rad/s]"""
+    slip: Tensor
+    """(..., J) share of its friction that a joint has at that speed, with its sign."""
 
 
 class Motion(nn.Module):
@@ -77,30 +91,29 @@ class Motion(nn.Module):
         for name, buffer in self.named_buffers():
             buffer.copy_(torch.from_numpy(np.asarray(coefficients[name], dtype=np.float64)))
 
-    def forward(self, cosine: Tensor, sine: Tensor, velocity: Tensor, action: Tensor) -> Tensor:
-        """(..., J) each and action (..., A), all in double precision -> accelerations (..., J) [rad/s²]."""
+    def posed(self, cosine: Tensor, sine: Tensor, velocity: Tensor) -> Posed:
+        """Where the robot is and how fast it moves: (..., J) each, in double precision."""
         still = terms(cosine, sine)
-        torque = action @ self.drive - products(still, velocity) @ self.bias
-        torque = torque - self.damping * velocity - self.friction * torch.tanh(velocity / SLIP)
-        return self._accelerated(still, torque.unsqueeze(-1)).squeeze(-1)
+        return Posed(still, products(still, velocity), velocity, torch.tanh(velocity / SLIP))
 
-    def slopes(
-        self, cosine: Tensor, sine: Tensor, velocity: Tensor, action: Tensor, acceleration: Tensor, late: Tensor
-    ) -> Tensor:
+    def forward(self, at: Posed, action: Tensor) -> Tensor:
+        """Action (..., A), in double precision -> accelerations (..., J) [rad/s²]."""
+        torque = action @ self.drive - at.moving @ self.bias
+        torque = torque - self.damping * at.velocity - self.friction * at.slip
+        return self._accelerated(at.still, torque.unsqueeze(-1)).squeeze(-1)
+
+    def slopes(self, at: Posed, action: Tensor, acceleration: Tensor, late: Tensor) -> Tensor:
         """(..., J, P + 1) change of the acceleration with each parameter, and with the last column's unknown.
 
         Exact for any change of the parameters where `acceleration` (..., J) is the true one; the middle mass matrix
         weighs it. `late` (..., A, P + 1) are changes of the action itself: by parameters that delay it.
         """
-        still = terms(cosine, sine)
-        mass = (still @ self.mass_slopes.flatten(1)).unflatten(-1, (self.joints, self.joints, -1))
-        torque = (action @ self.drive_slopes.flatten(1)).unflatten(-1, (self.joints, -1))
-        torque = torque - (products(still, velocity) @ self.bias_slopes.flatten(1)).unflatten(-1, (self.joints, -1))
-        torque = torque - velocity.unsqueeze(-1) * self.damping_slopes
-        torque = torque - torch.tanh(velocity / SLIP).unsqueeze(-1) * self.friction_slopes
+        mass = (at.still @ self.mass_slopes.flatten(1)).unflatten(-1, (self.joints, self.joints, -1))
+        torque = action @ self.drive_slopes.flatten(1) - at.moving @ self.bias_slopes.flatten(1)
+        torque = torque.unflatten(-1, (self.joints, -1))
+        torque = torque - at.velocity.unsqueeze(-1) * self.damping_slopes - at.slip.unsqueeze(-1) * self.friction_slopes
         torque = torque - (mass * acceleration[..., None, :, None]).sum(dim=-2)
-        known = torch.cat([torque, torch.zeros_like(torque[..., :1])], dim=-1)
-        return self._accelerated(still, known + self.drive.T @ late)
+        return self._accelerated(at.still, nn.functional.pad(torque, (0, 1)) + self.drive.T @ late)
 
     def _accelerated(self, still: Tensor, torque: Tensor) -> Tensor:
         """terms() (..., T) and torques (..., J, n) -> M^-1 torque (..., J, n)."""

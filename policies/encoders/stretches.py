@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from policies.encoders.foreseen import Foreseen
+from policies.encoders.foreseen import Foreseen, cells
 from policies.network import Scale
 
 PLACES = ("position", "gravity")
@@ -42,7 +42,7 @@ class Stretches(NamedTuple):
 class Stretcher(nn.Module):
     """History (B, H, K), mask (B, H) -> Stretches, and how their inputs and outcomes are scaled."""
 
-    ramp: Tensor
+    triangles: Tensor
 
     def __init__(
         self, components: tuple[str, ...], actions: int, *, span: int, period_s: float, parameters: int | None = None
@@ -57,43 +57,46 @@ class Stretcher(nn.Module):
         self.time = span * period_s
         column = {name: i for i, name in enumerate(components)}
         pairs = [n.removeprefix("cos/") for n in components if n.startswith("cos/") and f"sin/{n[4:]}" in column]
-        self.cosines, self.sines = ([column[f"{f}/{name}"] for name in pairs] for f in ("cos", "sin"))
-        self.places, self.rates, self.readings = (
-            [i for name, i in column.items() if name.split("/")[0] in table] for table in (PLACES, RATES, READINGS)
-        )
+        columns = {side: [column[f"{side}/{name}"] for name in pairs] for side in ("cos", "sin")}
+        for name, table in (("places", PLACES), ("rates", RATES), ("readings", READINGS)):
+            columns[name] = [i for component, i in column.items() if component.split("/")[0] in table]
+        columns["kept"] = columns["cos"] + columns["sin"] + columns["places"] + columns["rates"]
+        self.columns = _Columns(columns)
+        places, rates, readings = (len(columns[name]) for name in ("places", "rates", "readings"))
         known = parameters is not None
-        count = len(pairs) + len(self.places)
-        size = 2 * len(pairs) + len(self.places) + len(self.rates) + count + DELAYS * actions
+        count = len(pairs) + places
+        size = 2 * len(pairs) + places + rates + count + DELAYS * actions
         # where the equations are known, the places tell more exactly what the rates could
-        self.outcomes = count + (0 if known else len(self.rates)) + len(self.readings)
+        self.outcomes = count + (0 if known else rates) + readings
         self.foreseen = None
         if parameters is not None:
             self.foreseen = Foreseen(len(pairs), actions, parameters, span=span, period_s=period_s)
         self.inputs, self.results = Scale(size + (len(pairs) if known else 0)), Scale(self.outcomes)
-        self.register_buffer("ramp", (torch.arange(span) + 0.5) / span**2, persistent=False)
+        self.register_buffer("triangles", triangles(span), persistent=False)
 
     def forward(self, history: Tensor, mask: Tensor) -> Stretches:
         """Cut a window into overlapping stretches, the newest ending at the newest row; in double precision."""
         span, first = self.span, (history.shape[1] - 1) % self.span
         history = history.double() * mask.unsqueeze(-1)
         rows = history[:, first::span, : self.width]
-        before, here, after = rows[:, 1:-2], rows[:, 2:-1], rows[:, 3:]
-        late, early = self._moved(here, after), self._moved(before, here)
+        here = rows[:, 2:-1]
+        cosine, sine, places, rates = (self.columns(rows, name) for name in ("cos", "sin", "places", "rates"))
+        turned = sine[:, 1:] * cosine[:, :-1] - cosine[:, 1:] * sine[:, :-1]
+        moved = torch.cat([turned, places[:, 1:] - places[:, :-1]], dim=2)  # angles, as their sine, and other places
+        late, early = moved[:, 2:], moved[:, 1:-1]
         actions = history[:, first:-1, self.width :]
-        acting = self._acting(actions)
-        kept = self.cosines + self.sines + self.places + self.rates
-        inputs = torch.cat([here[..., kept], late + early, acting], dim=2)
-        curved, changed, readings = late - early, after[..., self.rates] - before[..., self.rates], self.readings
+        inputs = torch.cat([self.columns(here, "kept"), late + early, self._acting(actions)], dim=2)
+        curved, changed, readings = late - early, rates[:, 3:] - rates[:, 1:-2], self.columns(here, "readings")
         filled = mask[:, first:-1].unflatten(1, (-1, span)).amin(dim=2)
         real = filled[:, :-2] * filled[:, 1:-1] * filled[:, 2:] * mask[:, first::span][:, 3:]
         if self.foreseen is None:
-            return Stretches(inputs, torch.cat([curved, changed, here[..., readings]], dim=2), real)
-        seen = self.foreseen(rows[..., self.cosines], rows[..., self.sines], actions)
+            return Stretches(inputs, torch.cat([curved, changed, readings], dim=2), real)
+        seen = self.foreseen(cosine, sine, actions)
         bent, slopes = seen.nominal * self.time, seen.slopes * self.time
         inputs = torch.cat([inputs[:, :-1], bent], dim=2)
-        told = torch.zeros_like(slopes[:, :, :1]).expand(-1, -1, len(readings), -1)
+        told = torch.zeros_like(slopes[:, :, :1]).expand(-1, -1, readings.shape[2], -1)
         slopes = torch.cat([slopes * self.time, told], dim=2)
-        outcomes = torch.cat([seen.curved - bent * self.time, here[:, :-1, readings]], dim=2)
+        outcomes = torch.cat([seen.curved - bent * self.time, readings[:, :-1]], dim=2)
         return Stretches(inputs, outcomes, real[:, :-1] * real[:, 1:], slopes)
 
     def _acting(self, action: Tensor) -> Tensor:
@@ -102,13 +105,9 @@ class Stretcher(nn.Module):
         A second difference of places is a mean of accelerations with these weights: growing up to the middle anchor,
         and falling from there.
         """
-        made = []
-        for delay in range(DELAYS):
-            late = nn.functional.pad(action, (0, 0, delay, 0))[:, : action.shape[1]]
-            whole = late.unflatten(1, (-1, self.span))
-            rising, falling = ((whole * ramp[:, None]).sum(dim=2) for ramp in (self.ramp, self.ramp.flip(0)))
-            made.append(rising[:, 1:-1] + falling[:, 2:])
-        return torch.cat(made, dim=2)
+        padded = nn.functional.pad(action, (0, 0, DELAYS - 1, 0))
+        around = cells(padded, self.span, 2 * self.span + DELAYS - 1, action.shape[1] // self.span - 2)
+        return (around @ self.triangles).transpose(2, 3).flatten(2)
 
     def set_statistics(self, history: Tensor, mask: Tensor) -> None:
         """Scale inputs and outcomes by those of some windows."""
@@ -118,7 +117,25 @@ class Stretcher(nn.Module):
             if len(values) > 1:
                 scale.set(values.mean(dim=0).numpy(), values.std(dim=0).numpy())
 
-    def _moved(self, before: Tensor, after: Tensor) -> Tensor:
-        """Change of angles, as its sine, and of the other places between two anchors."""
-        turned = after[..., self.sines] * before[..., self.cosines] - after[..., self.cosines] * before[..., self.sines]
-        return torch.cat([turned, after[..., self.places] - before[..., self.places]], dim=2)
+
+class _Columns(nn.Module):
+    """Columns of rows by name, as gathers whose indices are made once."""
+
+    def __init__(self, columns: dict[str, list[int]]) -> None:
+        super().__init__()
+        for name, which in columns.items():
+            self.register_buffer(name, torch.tensor(which, dtype=torch.int64), persistent=False)
+
+    def forward(self, rows: Tensor, name: str) -> Tensor:
+        """rows (B, n, K) -> (B, n, columns of that name)"""
+        return rows.index_select(2, self.get_buffer(name))
+
+
+def triangles(span: int) -> Tensor:
+    """(2 span + DELAYS - 1, DELAYS) weights of single rows' actions in a second difference, for each delay [rows]."""
+    ramp = (torch.arange(span) + 0.5) / span**2
+    made = torch.zeros(2 * span + DELAYS - 1, DELAYS, dtype=torch.float64)
+    for delay in range(DELAYS):
+        first = DELAYS - 1 - delay
+        made[first : first + 2 * span, delay] = torch.cat([ramp, ramp.flip(0)]).double()
+    return made

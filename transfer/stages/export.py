@@ -86,7 +86,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     from policies.policy import Policy
     from transfer.export import export
     from transfer.sight import with_appearance
-    from transfer.training import COUNTED, recorded_inputs
+    from transfer.training import COUNTED, Recording
 
     if cfg.foreign is not None:
         return of_foreign(cfg, run)
@@ -103,9 +103,10 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     task, robot = as_made(tasks.load_task(policy.task), policy), robot_of(policy)
     law = with_appearance(parameters(robot, cfg.posterior, cfg.dr or default_prior(robot), run), task)
     n = COUNTED[policy.vision is not None][cfg.budget]
-    stats = rollout_success(policy.episode(), task, robot, law, n, cfg.seed)
+    recording = Recording(policy, task.steps, n, cfg.seed)
+    stats = rollout_success(recording, task, robot, law, n, cfg.seed, whole=True)
     success, value = wilson(int(stats.success.sum()), n), mean_ci(stats.returns)
-    golden = recorded_inputs(policy, task, robot, law, cfg.seed)
+    golden = recording.inputs
     gate = {"episodes_in_simulation": n, "success": success, "return": value, "drawn_from": law.name, **stressed}
     papers: dict[str, Any] = {
         "lineage": {"policy_sha256": files.sha256(source), "law": law.name, "seed": cfg.seed, **policy.card.lineage},

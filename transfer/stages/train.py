@@ -224,5 +224,5 @@ def shrunk(recipe: Any) -> Any:
         segment_rollouts=2,
         batch=512,
         epochs=4,
-        evaluate_segments=1,
+        evaluate_segments=2,
     )
