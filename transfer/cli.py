@@ -71,6 +71,7 @@ PATHS = (
     "foreign",
     "card",
     "poses",
+    "remove",
 )
 ALIAS = {"model": "model_", "encoder": "encoder_", "stress": "stress_"}
 """configs/model/ holds files that a path points to, and configs/encoder/ and configs/stress/ are choices of one stage

@@ -13,6 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from transfer.energy import Assumptions, spent
 from transfer.report import figures
 from transfer.report.collect import StageResult
 from transfer.report.stress_figures import figure_heat, title_of
@@ -21,10 +22,10 @@ from transfer.stress import CRITERIA
 Nominal = Mapping[str, float]
 
 
-def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> str:
+def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal, assumed: Assumptions) -> str:
     """The page's HTML, with the plotting code inside, so that it opens without a network.
 
-    `nominal`: nominal values of the identified targets, for the parameter figure.
+    `nominal`: nominal values of the identified targets, for the parameter figure. `assumed`: for the energy.
     """
     sections = [
         *_verdict(stages),
@@ -38,7 +39,7 @@ def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> s
         *_deployment(stages),
         *_variants(stages),
         *_screening(stages),
-        *_lineage(stages),
+        *_lineage(stages, assumed),
     ]
     return document(title, sections)
 
@@ -307,12 +308,19 @@ def _screening(stages: Sequence[StageResult]) -> list[Section]:
     return [("Recordings", table(head, rows))] if rows else []
 
 
-def _lineage(stages: Sequence[StageResult]) -> list[Section]:
+def _lineage(stages: Sequence[StageResult], assumed: Assumptions) -> list[Section]:
+    energy = spent(stages, assumed)
+    took = {row["folder"]: row for row in energy["stages"]}
+
+    def figures_of(stage: StageResult) -> tuple[str, ...]:
+        row = took.get(str(stage.folder))
+        return ("", "", "") if row is None else tuple(f"{row[k]:.3g}" for k in ("cpu_seconds", "kwh", "co2_g"))
+
     rows = [
-        (s.name, s.stage, s.result["seed"], s.result["budget"], f"{s.result['seconds']:.1f}",
-         f"{s.lineage.get('co2_kg_estimate', 0.0) * 1e3:.2g}", s.lineage.get("code", ""),
-         ", ".join(f"{Path(p).name} {d[:8]}" for p, d in s.result["inputs"].items()) or "none")
+        (s.name, s.stage, s.result["seed"], s.result["budget"], f"{s.result['seconds']:.1f}", *figures_of(s),
+         s.lineage.get("code", ""), ", ".join(f"{Path(p).name} {d[:8]}" for p, d in s.inputs.items()) or "none")
         for s in stages
     ]  # fmt: skip
-    head = ("folder", "stage", "seed", "budget", "seconds", "CO2 estimate [g]", "code", "inputs (sha256)")
-    return [("Lineage", table(head, rows))]
+    head = ("folder", "stage", "seed", "budget", "seconds", "CPU s", "kWh", "CO2 [g]", "code", "inputs (sha256)")
+    total = f"Together {energy['cpu_seconds']:.0f} CPU s, {energy['kwh']:.2g} kWh and {energy['co2_g']:.2g} g of CO2."
+    return [("Lineage", f"<p>{total} {html.escape(energy['note'])}</p>" + table(head, rows))]
