@@ -16,6 +16,7 @@ import numpy as np
 
 from robot import config
 from robot.config import ConfigError
+from robot.driver import on_simulated_clock
 from transfer import power
 
 Side = Literal["bundle", "against"]
@@ -99,7 +100,7 @@ def sentences(plan: Plan) -> list[str]:
     """What is said before the first run."""
     s, total = plan.states, len(plan.order)
     if len(plan.bundles) == 1:
-        return [f"{plan.n} episodes; they tell the success to within ± {s['half_width']:.2f} at worst."]
+        return [f"Episodes: {plan.n}. They tell the success to within ± {s['half_width']:.2f} at worst."]
     where = "wherever it lies" if s["rate"] is None else f"above {s['rate']:.0%}"
     least, alarms = s["smallest_difference"], s["false_alarms"]
     lines = [f"{total} episodes, {plan.n} of each controller, in random order; the order is in {FILE}."]
@@ -119,25 +120,34 @@ def sentences(plan: Plan) -> list[str]:
     return lines
 
 
-def write(plan: Plan, folder: Path, resume: bool, precious: bool) -> bool:
+def write(plan: Plan, folder: Path, resume: bool) -> bool:
     """Write the plan, or find that the series that stands there is this one; whether it is gone on with.
 
-    ConfigError where another series stands; and where any stands that cannot be made again (`precious`), unless
-    `resume` asks to go on with it.
+    A simulated series that nobody labelled is begun again, in its place. ConfigError where `resume` finds another one;
+    and without `resume` where one stands that cannot be made again.
     """
     path = folder / FILE
-    if path.is_file() and any((folder / p.file).is_file() for p in plan.order):
+    episodes = [p for p in folder.glob("*.mcap") if p.stem.isdecimal()]
+    if path.is_file() and episodes:
+        there = config.load_yaml(path)
         if resume:
-            there = config.load_yaml(path)
             if (other := _differing(there, config.to_plain(plan))) is not None:
                 raise ConfigError(f"{path}: another series was begun here, with another {other}; give another out=.")
             return True
-        if precious:
+        if not _repeatable(there):
             raise ConfigError(f"{path}: a series was begun here; resume=true goes on with it, another out= begins one.")
-        for old in folder.glob("[0-9]*.mcap"):
+        for old in episodes:
             old.unlink()
     config.save(path, plan)
     return False
+
+
+def _repeatable(there: Any) -> bool:
+    """Whether a series can be run again as it was: by a simulated driver, and labelled by the rule."""
+    try:
+        return bool(there["label"] == "rule" and on_simulated_clock(there["driver"]))
+    except (ConfigError, KeyError, TypeError):
+        return False
 
 
 def _differing(there: Any, wanted: Mapping[str, Any]) -> str | None:

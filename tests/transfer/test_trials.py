@@ -183,8 +183,9 @@ def test_a_person_labels_without_being_told_who_drove_and_may_skip_and_abort(
 
     third = recorded(tmp_path / "002.mcap")  # recorded, and nobody had labelled it
     assert third is not None and "label" not in third.meta
-    with pytest.raises(ConfigError, match="resume=true goes on"):
-        go(tmp_path, *words)
+    for again in (words, (f"bundle={still}", "n=1")):  # a simulated series must not take its place either
+        with pytest.raises(ConfigError, match="resume=true goes on"):
+            go(tmp_path, *again)
     asked = answers(monkeypatch, "n y")
     result = go(tmp_path, *words, "resume=true")
     assert asked[0].startswith("Episode 3 of 4 ") and "Success?" in asked[0]

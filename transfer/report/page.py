@@ -13,8 +13,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from transfer.energy import Assumptions, spent
-from transfer.report import figures
+from transfer.energy import Assumptions
+from transfer.report import figures, lineage_table
 from transfer.report.collect import StageResult
 from transfer.report.stress_figures import figure_heat, title_of
 from transfer.stress import CRITERIA
@@ -89,7 +89,16 @@ def percent(value: Mapping[str, Any]) -> str:
 
 def _verdict(stages: Sequence[StageResult]) -> list[Section]:
     demo = next(iter(_of(stages, "demo")), None)
-    trials = {s.name.rsplit("/", 1)[-1].removeprefix("trials_"): s.result["success"] for s in _of(stages, "trials")}
+    trials, compared = {}, ""
+    for s in _of(stages, "trials"):
+        name = s.name.rsplit("/", 1)[-1].removeprefix("trials_")
+        trials[name] = s.result["success"]
+        if "against" in s.result:
+            trials[f"{name}: against"] = s.result["against"]["success"]
+            if (found := s.result["difference"]) is not None:
+                compared += (
+                    f"<p>{html.escape(name)}: difference {interval(found)}, {html.escape(found['verdict'])}.</p>"
+                )
     if demo is not None:
         summary = demo.result["summary"]
         names = {
@@ -103,7 +112,7 @@ def _verdict(stages: Sequence[StageResult]) -> list[Section]:
     if not trials:
         return []
     rows = [(name, percent(rate)) for name, rate in trials.items()]
-    text = "<p>Episodes of the deployed controller on the robot; intervals are Wilson's, 95 %.</p>"
+    text = f"<p>Episodes of the deployed controller on the robot; intervals are Wilson's, 95 %.</p>{compared}"
     return [
         ("Did the transfer work?", text + embed(figures.figure_success(trials)) + table(("policy", "success"), rows))
     ]
@@ -309,18 +318,5 @@ def _screening(stages: Sequence[StageResult]) -> list[Section]:
 
 
 def _lineage(stages: Sequence[StageResult], assumed: Assumptions) -> list[Section]:
-    energy = spent(stages, assumed)
-    took = {row["folder"]: row for row in energy["stages"]}
-
-    def figures_of(stage: StageResult) -> tuple[str, ...]:
-        row = took.get(str(stage.folder))
-        return ("", "", "") if row is None else tuple(f"{row[k]:.3g}" for k in ("cpu_seconds", "kwh", "co2_g"))
-
-    rows = [
-        (s.name, s.stage, s.result["seed"], s.result["budget"], f"{s.result['seconds']:.1f}", *figures_of(s),
-         s.lineage.get("code", ""), ", ".join(f"{Path(p).name} {d[:8]}" for p, d in s.inputs.items()) or "none")
-        for s in stages
-    ]  # fmt: skip
-    head = ("folder", "stage", "seed", "budget", "seconds", "CPU s", "kWh", "CO2 [g]", "code", "inputs (sha256)")
-    total = f"Together {energy['cpu_seconds']:.0f} CPU s, {energy['kwh']:.2g} kWh and {energy['co2_g']:.2g} g of CO2."
-    return [("Lineage", f"<p>{total} {html.escape(energy['note'])}</p>" + table(head, rows))]
+    text, head, rows = lineage_table.of(stages, assumed)
+    return [("Lineage", f"<p>{html.escape(text)}</p>" + table(head, rows))]

@@ -15,6 +15,7 @@ options.KEY=VALUE are keys of the driver, and on a robot those of `terrafirma ru
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -62,8 +63,8 @@ class Config(Common):
     """A difference in success; how many runs would tell it is said beforehand."""
     rate: float | None = None
     """The success to be expected of `against`, for what is said beforehand; default: wherever it is hardest."""
-    keep: bool = True
-    """Whether the episodes' logs are kept; with label=key, and on a robot, they always are."""
+    keep: bool | None = None
+    """Whether the logs are kept; default: not those of simulated cameras. With label=key and on a robot all are."""
 
     @property
     def sides(self) -> dict[Side, Path | None]:
@@ -96,7 +97,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     plan = _plan(cfg, controllers)
     if attended:
         options_of({"bundle": "", "driver": cfg.driver, "seconds": "1"} | plan.options)
-    going_on = trial_plan.write(plan, run.out, cfg.resume, precious=attended)
+    going_on = trial_plan.write(plan, run.out, cfg.resume)
     print("\n".join(trial_plan.sentences(plan)), flush=True)
     if attended:
         series = Series(
@@ -105,9 +106,10 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         )  # fmt: skip
         outcomes, aborted = series.run()
     else:
-        outcomes, aborted = _unattended(plan, run.out, paths, cfg.keep, going_on), False
-    if (run.out / HALF).is_dir() and not aborted:
-        (run.out / HALF).rmdir()
+        keep = cfg.keep if cfg.keep is not None else not any(c.cameras for c in controllers.values())
+        outcomes, aborted = _unattended(plan, run.out, paths, keep, going_on), False
+    if not aborted:
+        shutil.rmtree(run.out / HALF, ignore_errors=True)
     keys = results(plan, outcomes)
     print("\n".join(summary(keys)), flush=True)
     return keys
