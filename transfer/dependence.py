@@ -2,8 +2,9 @@
 
 A recording goes where its bytes went: into data sets whose index has accepted them, from there into every stage whose
 inputs have the hash of something that depends on it. Names decide nothing, so that a copy is followed (while what it
-was copied from is there), and another file under an old name is not taken for it. Where an input has been overwritten
-since, its content is not known any more; that is said, and counts as a dependence.
+was copied from is there), and another file under an old name is not taken for it; what several stages hold alike was
+made by the first of them. Where an input has been overwritten since, its content is not known any more; that is said,
+and counts as a dependence.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from transfer.dataset import INDEX, Dataset, Episode
 from transfer.report.collect import StageResult, maker_of, with_makers
 
 AGAIN = {
-    "ingest": "ingest, without it",
+    "ingest": "ingest",
     "identify": "fit",
     "calibrate": "fit",
     "pretrain": "train",
@@ -89,13 +90,19 @@ def dependents(stages: Sequence[StageResult], hashes: Iterable[str]) -> list[Dep
     `stages` are in the order in which they finished.
     """
     bad, found = dict.fromkeys(hashes, "the recording"), dict[Path, Dependent]()
+    wrote = {stage.folder: _outputs(stage) for stage in stages}
+    first: dict[str, Path] = {}
+    for folder, outputs in wrote.items():
+        first = dict.fromkeys(outputs, folder) | first
     grown = True
     while grown:
         grown = False
         for stage in stages:
-            if stage.folder not in found and (dependent := _dependent(stage, bad, set(found))) is not None:
-                found[stage.folder], grown = dependent, True
-                bad |= dict.fromkeys(_outputs(stage, set(bad)), f"the output of {stage.stage} in {stage.folder}")
+            folder = stage.folder
+            if folder not in found and (dependent := _dependent(stage, bad, set(found))) is not None:
+                found[folder], grown = dependent, True
+                own = {d for d, of in wrote[folder].items() if first[d] == folder and of in ("", *bad)}
+                bad |= dict.fromkeys(own, f"the output of {stage.stage} in {folder}")
     return _in_order(found)
 
 
@@ -129,13 +136,17 @@ def _dependent(stage: StageResult, bad: dict[str, str], folders: set[Path]) -> D
     return None
 
 
-def _outputs(stage: StageResult, bad: set[str]) -> set[str]:
-    """Hashes under which other stages may have read what a stage wrote."""
+def _outputs(stage: StageResult) -> dict[str, str]:
+    """Hashes under which other stages may have read what a stage wrote -> hash of the one recording that is in it.
+
+    The latter is empty where it is not that of one recording alone.
+    """
     folder, index = stage.folder, _index(stage.folder)
-    whole = {files.sha256(folder, skip=PAPERS), files.sha256(folder / "result.json")}
-    if index is not None:  # a data set's other episodes do not depend on this one
-        return whole | {files.sha256(folder / e.file) for e in index.episodes if e.accepted and e.sha256 in bad}
-    return whole | set(_parts(folder, depth=2))
+    found = dict.fromkeys((files.sha256(folder, skip=PAPERS), files.sha256(folder / "result.json")), "")
+    if index is None:
+        return found | dict.fromkeys(_parts(folder, depth=2), "")
+    there = [e for e in index.episodes if e.accepted and (folder / e.file).is_file()]
+    return found | {files.sha256(folder / e.file): e.sha256 for e in there}
 
 
 def _parts(folder: Path, depth: int) -> Iterable[str]:

@@ -12,14 +12,17 @@ GONE = ""
 """What press() answers when the terminal was closed."""
 
 
-def needed(why: str) -> None:
-    """ConfigError where standard input is no terminal on which single keys can be read; `why` begins the sentence."""
+def needed(why: str, instead: str) -> None:
+    """ConfigError where standard input is no terminal on which single keys can be read.
+
+    `why` begins the sentence, and `instead`, which says what else can be done, ends it.
+    """
     try:
         import termios  # noqa: F401 - POSIX alone has it
     except ImportError as error:
-        raise ConfigError(f"{why}, and this system has no POSIX terminal.") from error
+        raise ConfigError(f"{why}, and this system has no POSIX terminal; {instead}.") from error
     if not sys.stdin.isatty():
-        raise ConfigError(f"{why}, and standard input is no terminal.")
+        raise ConfigError(f"{why}, and standard input is no terminal; {instead}.")
 
 
 def press(question: str, keys: str) -> str:

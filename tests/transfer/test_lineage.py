@@ -25,7 +25,9 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ingested("logs", {"a": True, "b": True, "c": False})
     ingested("test", {"c": True})
     artefact("pretrain", "pretrain", {"encoder": "an encoder"})
-    artefact("identify", "identify", {"posterior.yaml": "a posterior"}, "runs/logs", "runs/test")
+    written = {"posterior.yaml": "a posterior", "left as it was": "an encoder"}
+    artefact("identify", "identify", written, "runs/logs", "runs/test")
+    artefact("train", "from the prior", {"policy/weights": "another policy"}, "runs/pretrain/encoder")
     artefact("train", "train", {"policy/weights": "a policy"}, "runs/pretrain/encoder", "runs/identify/posterior.yaml")
     artefact("export", "export", {"bundle/policy.onnx": "a bundle"}, "runs/train/policy")
     artefact("evaluate", "before", {}, "runs/test")
@@ -69,7 +71,7 @@ def test_a_recording_takes_with_it_all_that_was_made_from_it_in_order(
 ) -> None:
     found = lineage("remove=a.csv")["remove"]
     assert [(Path(r["folder"]).name, r["again"]) for r in found["redo"]] == [
-        ("logs", "ingest, without it"), ("identify", "fit"), ("train", "train"), ("export", "export")
+        ("logs", "ingest"), ("identify", "fit"), ("train", "train"), ("export", "export")
     ]  # fmt: skip
     assert all(r["certain"] for r in found["redo"]) and found["sha256"] == files.sha256(Path("a.csv"))
     assert "3. train again: train in runs/train, for it read the output of identify" in capsys.readouterr().out
@@ -138,11 +140,11 @@ def test_energy_is_that_of_the_measured_time_under_stated_assumptions(chain: Pat
     files.write_json(Path("runs/demo/lineage.json"), {"cpu_seconds": 9999.0})  # its parts' time, which counts once
     found = lineage("watts_per_core=50", "grid_g_per_kwh=100")["energy"]
     assert found["assumptions"] == {"watts_per_core": 50.0, "grid_g_per_kwh": 100.0}
-    (row,) = [r for r in found["stages"] if r["stage"] == "train"]
+    (row,) = [r for r in found["stages"] if Path(r["folder"]).name == "train"]
     assert (row["kwh"], row["co2_g"]) == pytest.approx((0.1, 10.0))
     assert 7200.0 <= found["cpu_seconds"] < 7260.0 and found["co2_g"] == pytest.approx(100 * found["kwh"])
     assert {Path(r["folder"]).name for r in found["stages"]} == {
-        "logs", "test", "pretrain", "identify", "train", "export", "before"
+        "logs", "test", "pretrain", "from the prior", "identify", "train", "export", "before"
     }  # fmt: skip
     report = json.loads(cli.call("report", ["run=runs/train", "out=page", "watts_per_core=50"]).read_text())["report"]
     page = Path(report).read_text()

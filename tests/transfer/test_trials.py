@@ -93,7 +93,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, keys: str) -> list[str]:
         return key
 
     monkeypatch.setattr(terminal, "press", press)
-    monkeypatch.setattr(terminal, "needed", lambda why: None)
+    monkeypatch.setattr(terminal, "needed", lambda *_: None)
     return asked
 
 
@@ -112,14 +112,14 @@ def test_orders_are_balanced_blocks_that_differ_and_repeat_by_seed() -> None:
 def test_two_controllers_are_compared_and_every_episode_is_labelled_in_its_log(
     still: Path, wild: Path, tmp_path: Path, inline: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = go(tmp_path / "s", f"bundle={still}", f"against={wild}", "n=3", "difference=0.5")
+    result = go(tmp_path / "s", f"bundle={still}", f"against={wild}", "n=2", "difference=0.5")
     assert result["success"]["mean"] == 1.0 and result["against"]["success"]["mean"] == 0.0
     assert (result["faults"], result["driver"], result["completed"]) == (0, "sim", True)
     found = result["difference"]
-    assert found["mean"] == 1.0 and found["verdict"] == "better" and found["paired"] and found["gained"] == 3
-    assert found["p_value"] == pytest.approx(2 * 0.5**3)
+    assert found["mean"] == 1.0 and found["verdict"] == "better" and found["paired"] and found["gained"] == 2
+    assert found["p_value"] == pytest.approx(2 * 0.5**2)
     stated = result["plan"]
-    assert stated["runs_needed"] == 15 and 0.9 < stated["smallest_difference"] < 1.0 and stated["power"] == 0.8
+    assert stated["runs_needed"] == 15 and 0.8 < stated["smallest_difference"] < 1.0 and stated["power"] == 0.8
     plan = config.load_yaml(tmp_path / "s" / "plan.yaml")
     assert [p["controller"] for p in plan["order"]] == [e["controller"] for e in result["episodes"]]
     said = capsys.readouterr().out
@@ -261,7 +261,7 @@ def test_a_mistake_is_one_sentence_before_anything_moves(
         other = replace(spec, watchdog_s=2 * spec.watchdog_s)
         make_bundle(tmp_path / "other", other, OBSERVATION, action, task="pendulum_swingup")
     if "deadman" in said:
-        monkeypatch.setattr(terminal, "needed", lambda why: None)
+        monkeypatch.setattr(terminal, "needed", lambda *_: None)
     with pytest.raises(ConfigError) as caught:
         go(
             tmp_path / "o",

@@ -92,8 +92,11 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         run.input(path)
     attended = cfg.attended
     wait = cfg.wait if cfg.wait is not None else not on_simulated_clock(cfg.driver)
-    if cfg.label == "key" or wait:
-        terminal.needed("label=key reads keys" if cfg.label == "key" else "wait=true reads a key before each episode")
+    if cfg.label == "key":
+        terminal.needed("label=key reads keys", "label=rule needs nobody")
+    elif wait:
+        why = "a key is read before each episode on a robot"
+        terminal.needed(why, "pass wait=false where the robot returns to its start by itself")
     plan = _plan(cfg, controllers)
     if attended:
         options_of({"bundle": "", "driver": cfg.driver, "seconds": "1"} | plan.options)
