@@ -13,8 +13,8 @@ from transfer.trial_plan import Plan, Side
 from transfer.trials import Outcome
 
 
-def results(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
-    """Keys of result.json, of the episodes that there are."""
+def results(plan: Plan, outcomes: Mapping[str, Outcome], kept: bool = True) -> dict[str, Any]:
+    """Keys of result.json, of the episodes that there are; `kept`: whether their logs are there, too."""
     rows = [(planned, outcomes[planned.file]) for planned in plan.order if planned.file in outcomes]
     sides = {side: _counted([o for p, o in rows if p.controller == side]) for side in plan.bundles}
     completed = len(rows) == len(plan.order)
@@ -24,8 +24,8 @@ def results(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
         "completed": completed,
         "plan": {"episodes": len(plan.order), "n": plan.n, "paired": plan.paired, **plan.states},
         "episodes": [
-            {"file": p.file, "controller": p.controller, "pair": p.pair, "label": o.label, "labelled_by": o.by,
-             "fault": o.fault}
+            {"file": p.file if kept else "", "controller": p.controller, "pair": p.pair, "label": o.label,
+             "labelled_by": o.by, "fault": o.fault}
             for p, o in rows
         ],
     }  # fmt: skip

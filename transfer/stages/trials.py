@@ -102,6 +102,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         options_of({"bundle": "", "driver": cfg.driver, "seconds": "1"} | plan.options)
     going_on = trial_plan.write(plan, run.out, cfg.resume)
     print("\n".join(trial_plan.sentences(plan)), flush=True)
+    keep = attended or (cfg.keep if cfg.keep is not None else not any(c.cameras for c in controllers.values()))
     if attended:
         series = Series(
             plan=plan, folder=run.out, bundles=paths, task=task, spec=controllers["bundle"].spec, ask=terminal.press,
@@ -109,11 +110,10 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         )  # fmt: skip
         outcomes, aborted = series.run()
     else:
-        keep = cfg.keep if cfg.keep is not None else not any(c.cameras for c in controllers.values())
         outcomes, aborted = _unattended(plan, run.out, paths, keep, going_on), False
     if not aborted:
         shutil.rmtree(run.out / HALF, ignore_errors=True)
-    keys = results(plan, outcomes)
+    keys = results(plan, outcomes, keep)
     print("\n".join(summary(keys)), flush=True)
     return keys
 
