@@ -103,13 +103,13 @@ class Job:
     """Called once a tick; raises CommanderLost when what decides is gone."""
 
 
-def drive(options: Moving, job: Job, run: Run) -> LoopReport:
-    """Open the driver, and run the loop on it with a recorder; the log is episode.mcap in the run's folder."""
+def drive(options: Moving, job: Job, path: Path, name: str) -> LoopReport:
+    """Open the driver, and run the loop on it with a recorder; the log is written to `path`, as the episode `name`."""
     commander, notifier = job.commander, Notifier()
     with closing(options.open(commander, job.robot, job.extra)) as driver:
         shadow = str(job.config.shadow).lower()
         meta = {**job.meta, "driver": options.driver, "shadow": shadow, "seed": str(options.seed)}
-        recorder = Recorder(run.out / "episode.mcap", run.out.name, commander.spec, meta)
+        recorder = Recorder(path, name, commander.spec, meta)
 
         def alive() -> None:
             notifier.alive()

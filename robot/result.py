@@ -32,6 +32,8 @@ _PACKAGES = ("numpy", "onnxruntime", "mcap", "torch", "mujoco", "gymnasium", "st
 PAPERS = ("config.yaml", "result.json", "lineage.json", "screening.html", "lineage.html")
 VOLATILE = ("seconds", "versions")
 """Keys that may differ between two runs of the same seed, in every stage."""
+_MEASURED = ("versions", "code", "machine", "finished", "cpu_seconds", "energy_kwh_estimate", "co2_kg_estimate")
+"""The same, of lineage.json."""
 
 
 class Run:
@@ -75,6 +77,7 @@ class Run:
                 "cpu_seconds": round(cpu, 3),
                 "energy_kwh_estimate": energy,
                 "co2_kg_estimate": energy * KG_CO2_PER_KWH,
+                "volatile": sorted(_MEASURED),
                 "assumptions": {"watt_per_core": WATT_PER_CORE, "kg_co2_per_kwh": KG_CO2_PER_KWH},
             },
         )

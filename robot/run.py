@@ -12,6 +12,7 @@ from typing import Any, Literal
 from robot import bundle as bundles
 from robot import realtime
 from robot.align import AlignConfig
+from robot.controller import Controller
 from robot.deadman import open_switch
 from robot.drive import Job, Moving, Outcome, drive, exit_code, faults, reasons
 from robot.driver import on_simulated_clock
@@ -75,39 +76,64 @@ def run(options: RunOptions, extra: Mapping[str, str]) -> Outcome:
             wrote of them; further keys go to the driver (posterior, start, spread_rad for sim; log for replay).
     Ends with 0; 4 when the bundle is refused; 5 after a fault. Ctrl-C and SIGTERM stop the robot safely.
     """
-    path = find_robot(options.robot) if options.robot else None
-    spec = load_spec(path) if path else None
+    controllers = loaded(options)
+    run = options.start("run", extra)
+    for file in (*folders(options), *(Path(v) for v in extra.values() if Path(v).is_file())):
+        run.input(file)
+    report, steps = episode(options, extra, controllers, run.out / "episode.mcap", run.out.name)
+    return _outcome(report, run, steps)
+
+
+def folders(options: RunOptions) -> list[Path]:
+    """The bundles that a run takes."""
+    return [options.bundle] if options.next is None else [options.bundle, options.next]
+
+
+def loaded(options: RunOptions) -> list[Controller]:
+    """Their controllers; BundleRefused for one that is not whole, or not for this robot or rate."""
+    spec = load_spec(find_robot(options.robot)) if options.robot else None
+    return [bundles.load(folder, options.key, spec, options.rate) for folder in folders(options)]
+
+
+def episode(
+    options: RunOptions,
+    extra: Mapping[str, str],
+    controllers: list[Controller],
+    path: Path,
+    name: str,
+    meta: Mapping[str, str] | None = None,
+) -> tuple[LoopReport, list[dict[str, Any]]]:
+    """Let controllers drive once, with all that protects the robot; what came of it, and the real-time steps.
+
+    The log is written to `path` as the episode `name`, with `meta` in it; further keys in `extra` are the driver's.
+    """
     simulated = on_simulated_clock(options.driver)
-    folders = [options.bundle] if options.next is None else [options.bundle, options.next]
-    controllers = [bundles.load(folder, options.key, spec, options.rate) for folder in folders]
     handover = HandoverConfig(at_s=options.after, over_s=options.over)
     whole: Commander = controllers[0]
     if len(controllers) > 1:
         whole = Handover(controllers[0], controllers[1], handover)
     hygiene = RealtimeConfig(priority=options.priority, cpu=options.cpu) if options.realtime else None
-    run = options.start("run", extra)
-    for file in (*folders, *(Path(v) for v in extra.values() if Path(v).is_file())):
-        run.input(file)
     with ExitStack() as stack:
         commander = whole
         check = None
         if options.process == "two" or (options.process == "auto" and not simulated):
             commander = PolicyProcess(
-                folders, controllers, key=options.key, handover=handover,
+                folders(options), controllers, key=options.key, handover=handover,
                 realtime=_beside(hygiene, options.policy_cpu), patience_s=SIMULATED_S if simulated else None,
             )  # fmt: skip
             stack.callback(commander.close)
             check = commander.check
         job = Job(
-            commander, Safety(whole.spec, whole.period_ns * 1e-9, _safety(options)), path, extra,
-            {"bundle": controllers[0].digest, "task": controllers[0].task}, _loop(options, simulated),
+            commander, Safety(whole.spec, whole.period_ns * 1e-9, _safety(options)),
+            find_robot(options.robot) if options.robot else None, extra,
+            {"bundle": controllers[0].digest, "task": controllers[0].task, **(meta or {})}, _loop(options, simulated),
             open_switch(options.deadman) if options.deadman else None, check,
         )  # fmt: skip
         steps = realtime.enter(hygiene) if hygiene else []
         if hygiene:
             stack.callback(realtime.leave)
-        report = drive(options, job, run)
-    return _outcome(report, run, steps + (commander.hygiene if isinstance(commander, PolicyProcess) else []))
+        report = drive(options, job, path, name)
+    return report, steps + (commander.hygiene if isinstance(commander, PolicyProcess) else [])
 
 
 def _safety(options: RunOptions) -> SafetyConfig:

@@ -60,7 +60,7 @@ def record(options: RecordOptions, extra: Mapping[str, str]) -> Outcome:
     commander = excitations.Exciter(spec, excitation)
     safety = Safety(spec, spec.control_period_s)
     job = Job(commander, safety, path, extra, {"excitation": excitation.name})
-    report = drive(options, job, run)
+    report = drive(options, job, run.out / "episode.mcap", run.out.name)
     frames = len(report.log["joint.position"].t_ns) if report.log and "joint.position" in report.log else 0
     result = run.finish({"log": str(run.out / "episode.mcap"), "frames": frames}, ("log",))
     summary = f"{frames} frames in {report.log.seconds if report.log else 0.0:.2f} s; ended in state {report.state}"

@@ -81,7 +81,7 @@ def test_a_forgotten_unit_is_refused_as_the_page_says(bench: Path) -> None:
 
 
 def test_every_line_of_the_page_runs_and_the_budget_shows_the_gain(bench: Path) -> None:
-    assert len(lines()) == 7
+    assert len(lines()) == 8
     for line in lines():
         assert run(line) == 0, line
     assert all(e["accepted"] for part in ("logs", "test") for e in result(f"runs/{part}")["episodes"])
@@ -91,3 +91,5 @@ def test_every_line_of_the_page_runs_and_the_budget_shows_the_gain(bench: Path) 
     assert error[0] == result("runs/before")["prediction"]["0.5"]["position_rmse"]["mean"]
     assert error[2] < 0.8 * error[0] and steps[2]["change"]["0.5"]["mean"] < 0.0
     assert "Gap budget" in (bench / "report" / "report.html").read_text()
+    again = [Path(row["folder"]).name for row in result("lineage")["remove"]["redo"]]
+    assert again == ["logs", "identify", "after"]

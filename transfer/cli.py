@@ -74,6 +74,7 @@ PATHS = (
     "keep",
     "merge",
     "oracle",
+    "remove",
 )
 ALIAS = {"model": "model_", "encoder": "encoder_", "stress": "stress_"}
 """configs/model/ holds files that a path points to, and configs/encoder/ and configs/stress/ are choices of one stage
@@ -190,6 +191,8 @@ def to_override(word: str, stage: str = "<stage>") -> str:
 def _quote_paths(value: str) -> str:
     if value in ("null", ""):
         return "null"
+    if value in ("true", "false"):  # `keep` is a list of folders to fine-tuning and a choice to trials
+        return value
     if value.startswith("[") and value.endswith("]"):
         items = re.findall(r"'(?:\\.|[^'])*'|\"(?:\\.|[^\"])*\"|[^,]+", value[1:-1])
         return "[" + ",".join(_quote(item.strip()) for item in items) + "]"

@@ -49,6 +49,9 @@ def chain(tmp_path: Path) -> Path:
     trained.finish({"success": wilson(5, 10)})
     for name, wins in (("zero-shot", 30), ("fine-tuned", 96)):
         Run("trials", top / f"trials_{name}").finish({"success": wilson(wins, 100)})
+    found = {"mean": 0.25, "ci95": [0.1, 0.4], "n": 40, "verdict": "better"}
+    compared = {"success": wilson(37, 40), "against": {"success": wilson(27, 40)}, "difference": found}
+    Run("trials", top / "trials_compared").finish(compared)
     return top
 
 
@@ -91,8 +94,11 @@ def test_the_page_is_offline_and_complete(chain: Path, tmp_path: Path) -> None:
         "no: stays at the prior",
         "time_gap: a gap of <0.4 s>",
         "0.06 [0.05, 0.07]",
+        "compared: against",
+        "68% [52%, 80%], n = 40",
     ):
         assert expected in shown
+    assert "compared: difference 0.25 [0.1, 0.4], better." in text
     assert len(re.findall(r"class=\"plotly-graph-div\"", text)) == 5
 
 

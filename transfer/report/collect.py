@@ -9,6 +9,9 @@ from typing import Any
 
 from robot.config import ConfigError
 
+_KEPT = ("seed", "budget", "code", "cpu_seconds", "co2_kg_estimate", "finished")
+"""What a tree tells of each stage."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
@@ -26,6 +29,12 @@ class StageResult:
     def stage(self) -> str:
         return str(self.result["stage"])
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Path -> sha256 of what it read."""
+        found: dict[str, str] = self.lineage.get("inputs", self.result.get("inputs", {}))
+        return found
+
 
 def collect(run: Path) -> list[StageResult]:
     """Results in `run` and in the folders below it, in the order in which they finished.
@@ -34,13 +43,14 @@ def collect(run: Path) -> list[StageResult]:
     """
     if not run.is_dir():
         raise ConfigError(f"run={run}: there is no such folder.")
-    found = [_read(path.parent, run) for path in sorted(run.rglob("result.json"))]
+    found = [read_stage(path.parent, run) for path in sorted(run.rglob("result.json"))]
     if not found:
         raise ConfigError(f"run={run}: no result.json in it or below; give the folder that a stage printed.")
     return sorted(found, key=lambda s: (s.folder / "result.json").stat().st_mtime_ns)
 
 
-def _read(folder: Path, top: Path) -> StageResult:
+def read_stage(folder: Path, top: Path) -> StageResult:
+    """One stage's files; `top` is the folder that its name begins at."""
     result = json.loads((folder / "result.json").read_text())
     lineage_file = folder / "lineage.json"
     lineage = json.loads(lineage_file.read_text()) if lineage_file.exists() else {}
@@ -53,35 +63,58 @@ def _read(folder: Path, top: Path) -> StageResult:
     return StageResult(name, folder, result, lineage, curves)
 
 
+def with_makers(run: Path) -> list[StageResult]:
+    """Results in `run` and below it, and those that their inputs came from, in the order in which they finished."""
+    found = {s.folder.resolve(): s for s in collect(run)}
+    open_ = list(found.values())
+    while open_:
+        for path in open_.pop().inputs:
+            maker = maker_of(Path(path))
+            if maker is not None and maker.resolve() not in found:
+                stage = read_stage(maker, maker)
+                found[maker.resolve()] = stage
+                open_.append(stage)
+    return sorted(found.values(), key=_finished)
+
+
+def _finished(stage: StageResult) -> tuple[str, int]:
+    """When a stage ended, by its own word, which a copy of its folder keeps; what ended in one second by the clock."""
+    return str(stage.lineage.get("finished", "")), (stage.folder / "result.json").stat().st_mtime_ns
+
+
 def lineage_tree(run: Path) -> dict[str, Any]:
     """What a run was made from: each input with its hash, and the run that wrote it where its papers are still there.
 
-    ConfigError when the folder has no result.json. The stages that a demo ran are its parts.
+    The stages that a demo ran are its parts; so are those below a folder that is no run itself, and that no other stage
+    there has used. ConfigError when there are none.
     """
-    if not (run / "result.json").is_file():
-        raise ConfigError(f"run={run}: it has no result.json; give the folder that a stage printed.")
-    return _node(_read(run, run), frozenset())
+    if (run / "result.json").is_file():
+        return _node(read_stage(run, run), frozenset())
+    below = collect(run)
+    used = {maker.resolve() for s in below for path in s.inputs if (maker := maker_of(Path(path))) is not None}
+    ends = [s for s in below if s.folder.resolve() not in used]
+    parts = [_node(s, frozenset()) for s in ends]
+    return {"stage": "folder", "folder": str(run), "inputs": [], "parts": parts, **dict.fromkeys(_KEPT)}
 
 
 def _node(stage: StageResult, seen: frozenset[Path]) -> dict[str, Any]:
     seen = seen | {stage.folder.resolve()}
     inputs = []
-    for path, digest in stage.lineage.get("inputs", {}).items():
+    for path, digest in stage.inputs.items():
         entry: dict[str, Any] = {"path": path, "sha256": digest}
-        maker = _maker(Path(path))
+        maker = maker_of(Path(path))
         if maker is not None and maker.resolve() not in seen:
-            entry["made_by"] = _node(_read(maker, maker), seen)
+            entry["made_by"] = _node(read_stage(maker, maker), seen)
         inputs.append(entry)
-    keep = ("seed", "budget", "code", "cpu_seconds", "co2_kg_estimate", "finished")
     node: dict[str, Any] = {"stage": stage.stage, "folder": str(stage.folder), "inputs": inputs}
-    node |= {key: stage.lineage.get(key) for key in keep}
+    node |= {key: stage.lineage.get(key) for key in _KEPT}
     parts = [Path(row["result"]).parent for row in stage.result.get("stages", [])]
     if parts:
-        node["parts"] = [_node(_read(p, p), seen) for p in parts if (p / "result.json").is_file()]
+        node["parts"] = [_node(read_stage(p, p), seen) for p in parts if (p / "result.json").is_file()]
     return node
 
 
-def _maker(path: Path) -> Path | None:
+def maker_of(path: Path) -> Path | None:
     """The run directory that an artefact lies in."""
     above = [path, *path.parents][:4]
     return next((p for p in above if (p / "result.json").is_file()), None)

@@ -13,7 +13,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from transfer.report import figures
+from transfer.energy import Assumptions
+from transfer.report import figures, lineage_table
 from transfer.report.collect import StageResult
 from transfer.report.stress_figures import figure_heat, title_of
 from transfer.stress import CRITERIA
@@ -21,10 +22,10 @@ from transfer.stress import CRITERIA
 Nominal = Mapping[str, float]
 
 
-def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> str:
+def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal, assumed: Assumptions) -> str:
     """The page's HTML, with the plotting code inside, so that it opens without a network.
 
-    `nominal`: nominal values of the identified targets, for the parameter figure.
+    `nominal`: nominal values of the identified targets, for the parameter figure. `assumed`: for the energy.
     """
     sections = [
         *_verdict(stages),
@@ -38,7 +39,7 @@ def build_page(title: str, stages: Sequence[StageResult], nominal: Nominal) -> s
         *_deployment(stages),
         *_variants(stages),
         *_screening(stages),
-        *_lineage(stages),
+        *_lineage(stages, assumed),
     ]
     return document(title, sections)
 
@@ -88,7 +89,16 @@ def percent(value: Mapping[str, Any]) -> str:
 
 def _verdict(stages: Sequence[StageResult]) -> list[Section]:
     demo = next(iter(_of(stages, "demo")), None)
-    trials = {s.name.rsplit("/", 1)[-1].removeprefix("trials_"): s.result["success"] for s in _of(stages, "trials")}
+    trials, compared = {}, ""
+    for s in _of(stages, "trials"):
+        name = s.name.rsplit("/", 1)[-1].removeprefix("trials_")
+        trials[name] = s.result["success"]
+        if "against" in s.result:
+            trials[f"{name}: against"] = s.result["against"]["success"]
+            if (found := s.result["difference"]) is not None:
+                compared += (
+                    f"<p>{html.escape(name)}: difference {interval(found)}, {html.escape(found['verdict'])}.</p>"
+                )
     if demo is not None:
         summary = demo.result["summary"]
         names = {
@@ -102,7 +112,7 @@ def _verdict(stages: Sequence[StageResult]) -> list[Section]:
     if not trials:
         return []
     rows = [(name, percent(rate)) for name, rate in trials.items()]
-    text = "<p>Episodes of the deployed controller on the robot; intervals are Wilson's, 95 %.</p>"
+    text = f"<p>Episodes of the deployed controller on the robot; intervals are Wilson's, 95 %.</p>{compared}"
     return [
         ("Did the transfer work?", text + embed(figures.figure_success(trials)) + table(("policy", "success"), rows))
     ]
@@ -307,12 +317,6 @@ def _screening(stages: Sequence[StageResult]) -> list[Section]:
     return [("Recordings", table(head, rows))] if rows else []
 
 
-def _lineage(stages: Sequence[StageResult]) -> list[Section]:
-    rows = [
-        (s.name, s.stage, s.result["seed"], s.result["budget"], f"{s.result['seconds']:.1f}",
-         f"{s.lineage.get('co2_kg_estimate', 0.0) * 1e3:.2g}", s.lineage.get("code", ""),
-         ", ".join(f"{Path(p).name} {d[:8]}" for p, d in s.result["inputs"].items()) or "none")
-        for s in stages
-    ]  # fmt: skip
-    head = ("folder", "stage", "seed", "budget", "seconds", "CO2 estimate [g]", "code", "inputs (sha256)")
-    return [("Lineage", table(head, rows))]
+def _lineage(stages: Sequence[StageResult], assumed: Assumptions) -> list[Section]:
+    text, head, rows = lineage_table.of(stages, assumed)
+    return [("Lineage", f"<p>{html.escape(text)}</p>" + table(head, rows))]

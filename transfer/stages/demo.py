@@ -208,7 +208,7 @@ def export(chain: Chain, name: str, policy: str) -> str:
 
 def trial(chain: Chain, name: str, bundle: str, n: int, *words: str) -> Any:
     """Success of a bundle over n episodes on the surrogate."""
-    given = (f"bundle={bundle}", f"driver={DRIVER}", f"n={n}", *(words or (f"task={TASK}",)))
+    given = (f"bundle={bundle}", f"driver={DRIVER}", f"n={n}", "keep=false", *(words or (f"task={TASK}",)))
     return chain.run(f"trials_{name}", "trials", *given)["success"]
 
 

@@ -19,6 +19,7 @@ from robot.result import Run
 from sim.model import Model, RobotConfig
 from transfer.choices import existing
 from transfer.cli import Common
+from transfer.energy import Assumptions
 from transfer.report.collect import StageResult, collect
 from transfer.report.page import build_page
 
@@ -26,7 +27,7 @@ VOLATILE = ("report",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Common):
+class Config(Common, Assumptions):
     run: Path | None = None
     """The folder of a stage, or of a chain of stages."""
 
@@ -35,7 +36,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     folder = existing(cfg.run, "run", "demo")
     stages = [s for s in collect(folder) if s.folder.resolve() != run.out.resolve() and s.stage != "report"]
     path = run.out / "report.html"
-    files.write_text(path, build_page(f"terrafirma: {folder.resolve().name}", stages, nominal_of(stages)))
+    files.write_text(path, build_page(f"terrafirma: {folder.resolve().name}", stages, nominal_of(stages), cfg))
     for stage in stages:
         run.input(stage.folder / "result.json")
     return {"report": str(path)}

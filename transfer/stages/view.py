@@ -118,13 +118,13 @@ def _of_policy(folder: Path, cfg: Config, run: Run) -> list[Motion]:
 def _of_bundle(folder: Path, cfg: Config, run: Run) -> list[Motion]:
     """Episodes of a bundle in the onboard loop, on the simulated robot: what such a run records."""
     from robot import bundle
-    from transfer.trials import Trial, run_trials
+    from transfer.trials import Trial, episode_of
 
     controller = bundle.load(run.input(folder))
     model = Model(cfg.robot or find_robot(controller.spec.name))
     motions = []
     for seed in range(cfg.seed, cfg.seed + min(cfg.n, 1 if cfg.quick else 3)):
-        path = run.out / f"episode_{seed}.mcap"
-        run_trials([Trial(bundle=folder, driver="sim", task=controller.task, seed=seed, log=path)])
-        motions.append(of_log(logs.load(path), model, f"{controller.task}, seed {seed}"))
+        log = episode_of(Trial(bundle=folder, driver="sim", task=controller.task, seed=seed), controller)
+        log.save(run.out / f"episode_{seed}.mcap")
+        motions.append(of_log(log, model, f"{controller.task}, seed {seed}"))
     return motions
