@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from policies.policy import Policy
     from transfer.finetune import Evidence, FinetuneConfig, FinetuneResult
 
-VOLATILE = ("policy", "posterior", "encoder", "tasks")
+VOLATILE = ("policy", "posterior", "encoder", "tasks", "continual")
 EPISODES = 100
 
 
