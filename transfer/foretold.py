@@ -17,6 +17,7 @@ import numpy as np
 from robot.log import EpisodeLog
 from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization
+from transfer.dataset import DataRefused
 from transfer.prediction import difference, evaluate
 
 
@@ -52,12 +53,15 @@ class Foretold:
         )
 
 
-def foretold(held_out: Sequence[EpisodeLog], robot: RobotConfig, law: Randomization, seed: int = 0) -> Foretold:
+def foretold(held_out: Sequence[EpisodeLog], robot: RobotConfig, law: Randomization, seed: int = 0) -> Foretold | None:
     """Score the middle of `law` and the nominal on the held-out recordings, at the metric's middle horizon.
 
-    DataRefused when they are too short for a window.
+    None where they are too short for a window, and so contradict nothing.
     """
-    ours, theirs = (evaluate(held_out, Model(robot), parameters) for parameters in (law, NOMINAL))
+    try:
+        ours, theirs = (evaluate(held_out, Model(robot), parameters) for parameters in (law, NOMINAL))
+    except DataRefused:
+        return None
     h = len(ours.horizons_s) // 2
     change = difference(ours, theirs, ours.horizons_s[h], np.random.default_rng(seed))
     return Foretold(ours.horizons_s[h], ours.position_rmse(h), theirs.position_rmse(h), change)

@@ -28,7 +28,9 @@ from sim.model import Model, RobotConfig, find_robot
 from sim.surrogate import record_episode
 from transfer.identify import identify
 
-EPISODES, SECONDS, AMPLITUDE = 6, 10.0, 0.5
+EPISODES, SECONDS = 6, 10.0
+AMPLITUDE = {"simple_pendulum": 0.5, "double_pendulum_c1": 0.2}
+"""Share of the full torque; with much more a double pendulum runs into its velocity limit, and the recording ends."""
 KINDS = ("chirp", "prbs")
 SCALED = ("mass", "inertia", "rotor_inertia", "damping", "frictionloss", "armature", "stribeck_friction")
 """Quantities that are estimated in units of the first motor's gain."""
@@ -50,7 +52,9 @@ def truth_of(robot: RobotConfig, number: int) -> dict[str, float]:
 def one(robot: RobotConfig, number: int) -> dict[str, Any]:
     """Record, identify and compare one surrogate."""
     logs = [
-        record_episode(robot, KINDS[k % 2], SECONDS, truth=number, seed=100 * number + k, amplitude=AMPLITUDE)
+        record_episode(
+            robot, KINDS[k % 2], SECONDS, truth=number, seed=100 * number + k, amplitude=AMPLITUDE[robot.spec.name]
+        )
         for k in range(EPISODES)
     ]
     began = time.process_time()

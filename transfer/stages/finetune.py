@@ -125,9 +125,8 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     )
     given = evidence_of(domain, settings, suite, source, folder, fit, held, seed=cfg.seed, quick=cfg.quick)
     told = foretold(held, robot, posterior)
-    given = replace(
-        given, merged=merged(source, others) if others else {}, contradicted=told.why if told.contradicted else ""
-    )
+    contradicted = told.why if told is not None and told.contradicted else ""
+    given = replace(given, merged=merged(source, others) if others else {}, contradicted=contradicted)
     best = None if oracle is None else given.real(oracle)
     result = finetune(
         source, given, settings, run.out, seed=cfg.seed, oracle=best, resume=cfg.resume, report=terminal()
@@ -155,7 +154,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         "env_steps": max((t.env_steps for t in result.training.values()), default=0),
         "evidence": {
             "held_out": [log.name for log in held],
-            "foretold": told.row(),
+            "foretold": None if told is None else told.row(),
             "seen_by_posterior": cfg.posterior is not None and cfg.test is None,
         },
         "tasks": [task.row() for task in (*earlier, mine)],
