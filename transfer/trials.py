@@ -46,8 +46,9 @@ def success_of(log: EpisodeLog, task: Task, spec: RobotSpec) -> bool:
     if not len(position.t_ns):
         return False
     end = position.t_ns[-1]
-    # what comes before the policy's first action is the loop's own: it damps, and brings arms to their default pose
-    start = log["action"].t_ns[0] if "action" in log else end
+    # what comes before the policy's first action is the loop's own: it damps, and brings arms to their default pose;
+    # a recording of another controller has no such channel, and is taken whole
+    start = log["action"].t_ns[0] if "action" in log else position.t_ns[0]
     if (end - start) * 1e-9 < task.episode_s - 2.5 * task.control_period_s:
         return False
     last = position.t_ns >= end - round(task.hold_s * 1e9)
