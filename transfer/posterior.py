@@ -23,6 +23,10 @@ IDENTIFIED = 0.5
 DECISIVE = 2.0
 """Difference of log-likelihood from which one shift is told from another: odds of seven."""
 SHIFT = "timing/command/shift"
+LATE = ("timing/command/delay", "timing/command/lag")
+ONE = 0.9
+"""Correlation from which a delay and a lag are one number to the logs: then neither is identified, and `delay_ms`,
+their sum, says what is known. Jitter, for one, looks like a lag, and takes as much off the delay."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +69,12 @@ def parameters(fit: Fit) -> dict[str, dict[str, Any]]:
                 "identified": bool(sd[i] < IDENTIFIED * unknown.sd),
                 "information": float(np.clip(1.0 - (sd[i] / unknown.sd) ** 2, 0.0, 1.0)),
             }
+    named = [u.name for u in fit.unknowns]
+    if all(name in named for name in LATE):
+        i, j = (named.index(name) for name in LATE)
+        if abs(fit.covariance[i, j]) > ONE * sd[i] * sd[j]:
+            for name in LATE:
+                out[name]["identified"] = False
     if fit.shift_costs:
         next_best = min(cost for shift, cost in fit.shift_costs.items() if shift != fit.shift)
         out[SHIFT] = {

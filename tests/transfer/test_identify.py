@@ -75,6 +75,13 @@ def test_the_truth_is_covered_and_narrowly(pendulum: RobotConfig, found: Identif
         assert high - low < width * true[name], (name, low, high)
 
 
+def test_delay_and_lag_are_not_told_apart_and_it_is_said(found: Identification) -> None:
+    parts = [found.parameters[f"timing/command/{q}"] for q in ("delay", "lag")]
+    names = found.correlation["names"]
+    i, j = (names.index(f"timing/command/{q}") for q in ("delay", "lag"))
+    assert found.correlation["matrix"][i][j] < -0.9 and not any(p["identified"] for p in parts)
+
+
 def test_the_delay_in_all_is_found(found: Identification) -> None:
     low, high = found.delay_ms["ci95"]
     assert low <= 12.3 and high >= 11.7 and abs(found.delay_ms["mean"] - 12.0) < 0.8
