@@ -130,7 +130,8 @@ def _joints(model: Model) -> Iterator[Unknown]:
         yield log_unknown(f"joint/{joint}/frictionloss", 0.03 * limit, 1.0, joint)
         yield logit_unknown(f"joint/{joint}/stribeck_ratio", 1.3, 4.0, 1.0, low=1.0, joint=joint)
         yield log_unknown(f"joint/{joint}/stribeck_velocity", 0.15, 0.7, joint)
-        yield log_unknown(f"joint/{joint}/motor_friction", 0.02, 1.0, joint)
+        if actuator.kind != "dcmotor":  # a motor that is commanded in volts is taken for a bare one, without gears
+            yield log_unknown(f"joint/{joint}/motor_friction", 0.02, 1.0, joint)
 
 
 def _windings(model: Model) -> Iterator[Unknown]:
