@@ -32,6 +32,7 @@ class CanBus:
             options = {"bitrate": bitrate}
         try:
             self._bus = can.Bus(interface=interface, channel=channel, **options)
+            self._port = getattr(self._bus, "serialPortOrig", None)
         except (can.CanError, OSError, RuntimeError, ValueError, NotImplementedError) as error:
             raise DriverError(f"CAN interface {interface} '{self.channel}' cannot be opened: {error}") from error
 
@@ -57,6 +58,8 @@ class CanBus:
         while True:
             left = max(0.0, until - time.monotonic())
             try:
+                if left == 0.0 and self._port is not None and not self._port.in_waiting:
+                    return None  # python-can would wait for a byte all the same
                 message = self._bus.recv(left)
             except _BROKEN:
                 continue
@@ -77,5 +80,5 @@ class CanBus:
             self._bus.shutdown()
         except (self._can.CanError, OSError):  # it is gone; python-can's slcan then leaves the port open
             self._bus._is_shutdown = True
-            if (port := getattr(self._bus, "serialPortOrig", None)) is not None:
-                port.close()
+            if self._port is not None:
+                self._port.close()

@@ -31,7 +31,7 @@ OPEN_S = 0.5
 ANSWER_NS = 50_000_000
 """Time for answers while stopping."""
 ODD_LIMIT = 10
-"""Answers a second that nobody waited for; with more, what answers what is not known."""
+"""Times a second that answers come which nobody waited for; with more, what answers what is not known."""
 STILL_FOR_NS = 100_000_000
 
 

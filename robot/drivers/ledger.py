@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+HICCUP_NS = 5_000_000
+"""Answers that come together after a pause of the adapter or the system are one oddity, not many."""
+
 
 class Ledger:
     """Owed answers of some motors."""
@@ -25,7 +28,8 @@ class Ledger:
     def answered(self, id: int, now_ns: int) -> bool:
         """Motor `id` answered: whether this answers the last command. An answer that nobody waits for is odd."""
         if self._owed[id] == 0:
-            self._odd.append(now_ns)
+            if not self._odd or now_ns - self._odd[-1] >= HICCUP_NS:
+                self._odd.append(now_ns)
             return False
         self._owed[id] -= 1
         return self._owed[id] == 0
@@ -39,7 +43,7 @@ class Ledger:
         self._owed = dict.fromkeys(self._owed, 0)
 
     def odd(self, now_ns: int, window_ns: int = 1_000_000_000) -> int:
-        """How many answers in the last second nobody had waited for: repeated ones, or ones late by whole cycles."""
+        """How often in the last second answers came that nobody had waited for: repeated, or late by whole cycles."""
         while self._odd and self._odd[0] < now_ns - window_ns:
             self._odd.popleft()
         return len(self._odd)

@@ -16,8 +16,10 @@ from sim.emulators.faults import KINDS, Answer, Fault
 from sim.emulators.lines import Line
 from sim.emulators.motors import Body, Motors
 
-IDLE_S = 0.004
+IDLE_S = 0.001
 """The world moves on at least this often."""
+ANSWER_AGE_NS = 2_000_000
+"""An answer tells of a world that is at most so old."""
 AMOUNTS = {"lost": 1.0, "late": 0.02, "corrupt": 1.0}
 """Default amount of the kinds that have one."""
 
@@ -58,11 +60,13 @@ class Server:
             self._listen()
         now = time.monotonic_ns()
         self._troubles(now)
-        self._body.world.advance(now)
+        if self._body.world.behind_ns(now) > ANSWER_AGE_NS:
+            self._body.world.advance(now)
         self._motors.tick(now)
         if len(ready) > (self._control in ready):
             self._serve(now)
         self._deliver()
+        self._body.world.advance(now)  # after the answers: a motor does not keep its bus waiting for physics
 
     def _serve(self, now: int) -> None:
         for request in self._line.receive():

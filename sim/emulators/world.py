@@ -36,6 +36,10 @@ class World:
         self._changed, self.reversed[:] = True, 1.0
         self.joints = truth_of(self._sim)
 
+    def behind_ns(self, now_ns: int) -> int:
+        """How far the world is behind a time [ns]."""
+        return now_ns + self._offset_ns - self._sim.now_ns()
+
     def advance(self, now_ns: int) -> Joints:
         """Simulate up to now; what the joints really do."""
         if self._changed:

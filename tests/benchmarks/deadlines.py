@@ -1,0 +1,102 @@
+"""500 Hz for ten minutes on MIT motors on an emulated CAN bus: missed deadlines, the end, and memory.
+
+    python tests/benchmarks/deadlines.py [SECONDS [HZ [KEY=VALUE ...]]]      default 600 500
+
+`terrafirma run` as it is shipped: the policy (a 256 x 256 network) in one process, the bus in another, the motors in a third;
+further keys go to `run` (realtime=true, process=one). Prints a line of JSON; ends with exit code 1 when a thousandth of
+the deadlines was missed, the run did not end in a safe state, or memory grew. A busy machine misses deadlines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from robot import log as logs
+from robot.observation import ActionConfig
+from robot.spec import load_spec
+from sim.emulators.client import Emulator, emulate
+from tests.robot.fakes import make_bundle
+from tests.robot.wire import children
+
+MISSED, GROWTH_MIB = 1e-3, 8.0
+WARM_UP = 0.2
+"""Share of the time after which memory must not grow."""
+SAMPLE_S = 5.0
+CODE = "import sys; from robot.cli import main; sys.exit(main())"
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process; NaN once it is gone."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return float("nan")
+    return pages * 4096 / 2**20
+
+
+def run(emulator: Emulator, folder: Path, seconds: float, hz: float, keys: list[str]) -> dict[str, object]:
+    """One run of the shipped loop; what came of it."""
+    spec = dataclasses.replace(load_spec("double_pendulum_c1"), control_period_s=1.0 / hz)
+    action = ActionConfig(actuators=spec.joint_names, scale=(0.5, 0.3))
+    made = make_bundle(folder / "bundle", spec, action=action, hidden=(256, 256))
+    words = [f"bundle={made}", "driver=can", "interface=slcan", f"channel={emulator.port}", f"seconds={seconds}"]
+    out = folder / "out"
+    command = [sys.executable, "-c", CODE, "run", *words, f"out={out}", *keys]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    memory: list[list[float]] = []
+    begin = time.monotonic()
+    while process.poll() is None:
+        time.sleep(min(SAMPLE_S, seconds / 20))
+        memory.append([time.monotonic() - begin, *(resident_mib(p) for p in (process.pid, *children(process.pid)))])
+    said, _ = process.communicate()
+    if not (out / "result.json").exists():
+        raise SystemExit(f"the run ended with {process.returncode}: {said}")
+    result = json.loads((out / "result.json").read_text())
+    last = {int(row[1]): row for row in emulator.record()["orders"]}
+    safe = all(row[5] == 0.0 and abs(row[4]) < 0.01 for row in last.values())
+    log = logs.load(out / "episode.mcap")
+    return {
+        "ticks": result["ticks"],
+        "missed": result["missed_deadlines"],
+        "missed_share": result["missed_deadlines"] / max(result["ticks"], 1),
+        "longest_run_of_misses": result["longest_miss"],
+        "stale": result.get("stale"),
+        "tick_us": result["tick_us"],
+        "state": result["state"],
+        "exit": process.returncode,
+        "faults": result["faults"],
+        "last_order_is_safe": safe,
+        "growth_mib": growth(memory, seconds),
+        "readings_logged": len(log["joint.position"].t_ns),
+    }
+
+
+def growth(memory: list[list[float]], seconds: float) -> list[float]:
+    """Resident memory of each process at its last sample less that after the warm-up [MiB]."""
+    width = max(map(len, memory))
+    rows = np.array([m for m in memory if len(m) == width and m[0] > WARM_UP * seconds and np.isfinite(m).all()])
+    return [] if len(rows) < 3 else (rows[-1, 1:] - rows[0, 1:]).round(2).tolist()
+
+
+def main(words: list[str]) -> int:
+    """Run, print, judge."""
+    numbers = [float(w) for w in words if "=" not in w]
+    seconds, hz = (numbers + [600.0, 500.0][len(numbers) :])[:2]
+    with emulate(robot="double_pendulum_c1", motors="mit") as emulator, tempfile.TemporaryDirectory() as folder:
+        found = run(emulator, Path(folder), seconds, hz, [w for w in words if "=" in w])
+    print(json.dumps(found))
+    grown: list[float] = found["growth_mib"]  # type: ignore[assignment]
+    good = found["missed_share"] < MISSED and found["last_order_is_safe"] and max(grown, default=0.0) < GROWTH_MIB  # type: ignore[operator]
+    return int(not good)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
