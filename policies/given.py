@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from policies.actor_guard import ActorGuardConfig
@@ -33,6 +35,8 @@ class Given:
     advise: Advise | None
     augment: Symmetry | None
     guard: ActorGuardConfig | None = None
+    home: Callable[[int], VecEnv] | None = None
+    """Number of simulations -> environments of the domain that `start_from` comes from."""
 
     def digests(self, card: PolicyCard) -> dict[str, str]:
         """What must be the same when a run is resumed."""

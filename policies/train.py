@@ -81,17 +81,19 @@ def train(
     advise: Advise | None = None,
     augment: Symmetry | None = None,
     guard: ActorGuardConfig | None = None,
+    home: MakeEnv | None = None,
     evaluate: Evaluate | None = None,
     report: Report = silent,
 ) -> TrainResult:
     """Train a policy and write it to `out`/policy; checkpoints, curve.jsonl and TensorBoard scalars stand beside it.
 
     `start_from` gives weights, scaling and encoders (`encoder` and `vision` override those), `start_critic` what
-    load_critic() reads beside it; `guard` keeps the actor near it. The environments give pictures, which `vision` then
-    reads, or `sight`; where they give privileged signals, the critic sees them. `encoders` says whether copies of them
-    are trained along; `advise` is what recipe.kl_weight pulls towards; with `augment` samples are mirrored. ConfigError
-    when its network differs from `card.network`, when `resume` finds a run with other settings, or when `out` holds a
-    training that was not to be resumed. Ctrl-C and kill leave the last checkpoint whole.
+    load_critic() reads beside it; `guard` keeps the actor near it, and may want the environments of its `home`. The
+    environments give pictures, which `vision` then reads, or `sight`; where they give privileged signals, the
+    critic sees them. `encoders` says whether copies of them are trained along; `advise` is what recipe.kl_weight
+    pulls towards; with `augment` samples are mirrored. ConfigError when its network differs from `card.network`,
+    when `resume` finds a run with other settings, or when `out` holds a training that was not to be resumed. Ctrl-C
+    and kill leave the last checkpoint whole.
     """
     if start_from is not None and encoder is None:
         encoder = start_from.encoder
@@ -99,7 +101,7 @@ def train(
         vision = start_from.vision.encoder
     card = card.with_encoder(None if encoder is None else encoder.card)
     card = card.with_vision(None if vision is None else vision.card)
-    given = Given(encoder, vision, encoders, start_from, start_critic, advise, augment, guard)
+    given = Given(encoder, vision, encoders, start_from, start_critic, advise, augment, guard, home)
     run = _Run(make_env, card, recipe, Path(out), seed, given)
     if resume:
         run.restore()
@@ -154,7 +156,9 @@ class _Run:
         if given.start_from is not None:
             self._begin_from(given.start_from, given.start_critic)
         if given.guard is not None:
-            put_on(self.learner.algorithm, given.guard, seed, self.env.trained or given.start_from is None)
+            unfit, home = self.env.trained or given.start_from is None, given.home
+            make = None if home is None else lambda: self._environments(home(recipe.num_envs), given)
+            put_on(self.learner.algorithm, given.guard, seed, unfit, make)
         self._prime()
         self.best: dict[str, Tensor] = {}
 

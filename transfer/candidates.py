@@ -83,7 +83,12 @@ class Ways:
     def _trained(self, method: str, encoder: PhysicsEncoder | None, guard: ActorGuardConfig | None = None) -> Made:
         """The policy in the posterior, from where it stood."""
         guard = guard or self.config.actor_guard
-        begin = {"start_from": self.source, "start_critic": self.evidence.critic, "guard": guard}
+        begin = {
+            "start_from": self.source,
+            "start_critic": self.evidence.critic,
+            "guard": guard,
+            "home": self.evidence.home,
+        }
         return self._train(method, encoder, self.config.recipe, begin)
 
     def _train(self, method: str, encoder: PhysicsEncoder | None, recipe: Any, begin: dict[str, Any]) -> Made:

@@ -105,6 +105,7 @@ def evidence_of(
     law = domain.trained_in(settings.actor_guard)
     return Evidence(
         make_env=environments(domain.task, domain.robot, law, history, seed, None, told),
+        home=environments(domain.task, domain.robot, domain.source, history, seed, None, told),
         evaluate=scorer(domain.task, domain.robot, law, 20 if quick else 64),
         real=lambda policy: domain.judge(domain.evidence, policy),
         source=lambda policy: domain.judge(domain.source, policy),

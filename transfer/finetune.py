@@ -54,7 +54,7 @@ class FinetuneConfig:
     """Ways to try beside `nothing`, which is always a candidate."""
     recipe: TrainConfig = field(default_factory=lambda: ON_POSTERIOR)
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
-    guard: GuardMethod = "none"
+    guard: GuardMethod = "rehearse"
     """What keeps `policy` and `encoder+policy` near the policy that they start from; see policies/actor_guard.py."""
     guard_weight: float | None = None
     """How strongly; default: the guard's own."""
@@ -102,6 +102,8 @@ class Evidence:
     """Real windows without labels."""
     held_out: WindowData | None = None
     """Real windows of other recordings."""
+    home: MakeEnv | None = None
+    """Number of simulations -> environment of the domain that the policy was trained on."""
     replay: WindowData | None = None
     """Simulated windows, with labels."""
     heads: Heads | None = None

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/deadlines.py [SECONDS [HZ [KEY=VALUE ...]]]      default 600 500
 
-`terrafirma run` as it is shipped: the policy (a 256 x 256 network) in one process, the bus in another, the motors in a third;
+`terrafirma run` as it is shipped: the policy (256 x 256) in one process, the bus in another, the motors in a third;
 further keys go to `run` (realtime=true, process=one). Prints a line of JSON; ends with exit code 1 when a thousandth of
 the deadlines was missed, the run did not end in a safe state, or memory grew. A busy machine misses deadlines.
 """

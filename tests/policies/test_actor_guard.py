@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ RECIPE = TrainConfig(
 )  # fmt: skip
 
 
-def run(out: Path, guard: ActorGuardConfig | None, recipe: TrainConfig = RECIPE, **options: bool) -> TrainResult:
+def run(out: Path, guard: ActorGuardConfig | None, recipe: TrainConfig = RECIPE, **options: Any) -> TrainResult:
     """Two segments from one and the same policy of random weights."""
     torch.set_num_threads(1)
     robot, task = find_robot("simple_pendulum"), load_task("pendulum_swingup")
@@ -59,6 +60,29 @@ def test_divergence_keeps_the_actor_near(tmp_path: Path) -> None:
     with torch.no_grad():
         said = [torch.tanh(p.actor(probe)) for p in (before, free, near)]
     assert (said[2] - said[0]).norm() < 0.7 * (said[1] - said[0]).norm()
+
+
+def test_rehearsal_keeps_what_was_said_at_home_and_resumes_exactly(tmp_path: Path) -> None:
+    """Home is a pendulum that always begins upright and at rest, where the training's own never is."""
+    robot, task = find_robot("simple_pendulum"), load_task("pendulum_swingup")
+
+    def home(n: int) -> SB3VecEnv:
+        return SB3VecEnv(BatchedEnv(task, robot, NOMINAL, n, seed=7, start="evaluate", nthread=1))
+
+    guard = ActorGuardConfig(method="rehearse", weight=100.0)
+    free, kept = run(tmp_path / "free", None).policy, run(tmp_path / "kept", guard, home=home).policy
+    before = begun(replace(free.card, lineage={}))
+    # rows of home, as remembered() sees them: hanging and nearly at rest
+    env = BatchedEnv(task, robot, NOMINAL, 64, seed=3, start="evaluate", nthread=1)
+    rows = torch.from_numpy(env.reset()["observation"])
+    with torch.no_grad():
+        said = [p(rows).action for p in (before, free, kept)]
+    assert (said[2] - said[0]).norm() < 0.5 * (said[1] - said[0]).norm()
+    again = run(tmp_path / "again", guard, home=home).policy
+    for name, value in kept.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    with pytest.raises(ConfigError, match="environments that the policy comes from"):
+        run(tmp_path / "nowhere", guard)
 
 
 def test_lora_changes_matrices_by_its_rank_alone_and_resumes_exactly(tmp_path: Path) -> None:

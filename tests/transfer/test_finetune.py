@@ -21,7 +21,7 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from sim.evaluate import EpisodeStats
 from sim.model import find_robot
-from sim.randomization import Point, Randomization, Term, Uniform
+from sim.randomization import NOMINAL, Point, Randomization, Term, Uniform
 from sim.sb3 import SB3VecEnv
 from sim.tasks import load_task
 from sim.vecenv import BatchedEnv
@@ -87,6 +87,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Policy, Evidence]:
         evaluate=lambda policy: (0.0, 0.0),
         real=Judge(policy, episodes(10), episodes(55)),
         source=Judge(policy, episodes(60, 4.0), episodes(60, 3.0)),
+        home=lambda n: SB3VecEnv(BatchedEnv(task, robot, NOMINAL, n, history=SMALL.history, nthread=1)),
         windows=simulated_windows(task, robot, HEAVY, SMALL, seed=1, nthread=1),
         held_out=simulated_windows(task, robot, HEAVY, SMALL, seed=2, nthread=1),
         replay=simulated,
