@@ -16,7 +16,7 @@ from sim.emulators.faults import KINDS, Answer, Fault
 from sim.emulators.lines import Line
 from sim.emulators.motors import Body, Motors
 
-IDLE_S = 0.001
+IDLE_S = 0.004
 """The world moves on at least this often."""
 ANSWER_AGE_NS = 2_000_000
 """An answer tells of a world that is at most so old."""
