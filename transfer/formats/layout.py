@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +102,7 @@ def episode_of(layout: Layout, table: Table, path: Path, spec: RobotSpec) -> Rec
     if wrong_width or layout.time not in table.columns or not set(required) <= set(complete):
         return Recording(log=None, findings=tuple(findings))
     keep = np.isfinite(table.columns[layout.time])
-    t_ns = np.round(table.columns[layout.time][keep] * (layout.time_s * 1e9)).astype(np.int64)
+    t_ns = nanoseconds(table.columns[layout.time][keep], layout.time_s)
     channels = {}
     for name in complete:
         unit = UNITS.get(name, "1")
@@ -113,6 +114,13 @@ def episode_of(layout: Layout, table: Table, path: Path, spec: RobotSpec) -> Rec
         meta["late_rows"] = str(layout.late_rows)
     episode = EpisodeLog(path.name.split(".")[0], spec.name, spec.fingerprint(), channels, meta)
     return Recording(log=episode, findings=tuple(findings))
+
+
+def nanoseconds(cells: npt.NDArray[Any], seconds: float) -> npt.NDArray[np.int64]:
+    """Stamps [ns] of counts of so many seconds each; whole numbers of whole nanoseconds are never rounded."""
+    if cells.dtype.kind in "iu" and seconds * 1e9 == round(seconds * 1e9):
+        return cells.astype(np.int64) * round(seconds * 1e9)
+    return np.round(cells * (seconds * 1e9)).astype(np.int64)
 
 
 _OF_JOINTS = tuple(name for name in UNITS if name.startswith(("joint.", "command.")))

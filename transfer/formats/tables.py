@@ -35,7 +35,7 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A parsed file: columns by name, the line that each row stands in, and what was odd."""
+    """A parsed file: columns by name, the line that each row stands in (none in binary files), and what was odd."""
 
     columns: dict[str, Array]
     lines: npt.NDArray[np.int64]
@@ -43,7 +43,7 @@ class Table:
 
     def where(self, row: int) -> str:
         """Where a row is, as findings say it."""
-        return f"row {row + 1} (line {self.lines[row]})"
+        return f"row {row + 1} (line {self.lines[row]})" if len(self.lines) else f"row {row + 1}"
 
 
 def text_of(path: Path) -> tuple[str, tuple[Finding, ...]]:

@@ -1,0 +1,114 @@
+"""HDF5 episodes of ALOHA and ACT: one file an episode, 14 joints of two arms, cameras, no clock.
+
+Source: T. Zhao et al., ACT (RSS 2023), record_episodes.py and constants.py: joints in rad, grippers as a share of their
+travel (0 closed, 1 open), one row each 20 ms. Later recorders add `effort` and JPEG pictures padded to one length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robot.log import Channel
+from robot.spec import RobotSpec
+from transfer.dataset import Finding
+from transfer.formats import Recording, hdf5, sources
+from transfer.formats.hdf5 import Hdf5Refused
+from transfer.formats.layout import nanoseconds
+from transfer.formats.robomimic import pictures_of
+from transfer.formats.sources import FRAME, Clock, Pictures, Source, flat, refused, size_told, table_of, unmapped
+from transfer.screen import finding
+
+FORMAT = "ALOHA HDF5"
+PERIOD_S = 0.02
+"""DT of constants.py."""
+ARM = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")
+JOINTS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ARM)
+"""Order of qpos, qvel and action."""
+ARRAYS = {"observations/qpos": "rad", "observations/qvel": "rad/s", "observations/effort": "", "action": "rad"}
+"""Data set -> unit of the joints, where the recorder's code says it."""
+SHARE = "a share of the gripper's travel, 0 closed and 1 open"
+
+
+def detect(path: Path) -> bool:
+    """An HDF5 file with /observations/qpos."""
+    return hdf5.is_hdf5(path) and hdf5.has(path, "observations/qpos")
+
+
+def read(path: Path, spec: RobotSpec) -> Iterator[Recording]:
+    """What is wrong with the file, or a map to confirm."""
+    return unmapped(episodes(path), spec)
+
+
+def episodes(path: Path) -> Iterator[Source]:
+    """The one episode of a file."""
+    try:
+        with hdf5.opened(path) as file:
+            yield _episode(file, path)
+    except Hdf5Refused as error:
+        yield refused(path.stem, FORMAT, error.kind, str(error))
+
+
+def _episode(file: Any, path: Path) -> Source:
+    columns, units, rows = dict[str, np.ndarray](), dict[str, str](), None
+    for name, unit in ARRAYS.items():
+        if name.endswith("effort") and not hdf5.link_of(file, name):
+            continue
+        values = hdf5.array(file, name)
+        if values.ndim != 2 or (rows is not None and len(values) != rows):
+            raise Hdf5Refused("incomplete", f"{name} has the shape {values.shape} beside {rows} rows of qpos.")
+        rows = len(values)
+        names = JOINTS if values.shape[1] == len(JOINTS) else [str(k) for k in range(values.shape[1])]
+        for column, cells in flat(name, values, names).items():
+            columns[column] = cells
+            units[column] = SHARE if column.endswith("gripper") else unit
+    if not rows:
+        raise Hdf5Refused("empty", "it has no rows.")
+    columns[FRAME] = np.arange(rows)
+    clock = Clock(
+        column=FRAME,
+        scale=PERIOD_S,
+        nominal=f"the file has no clock; rows are {PERIOD_S} s apart, as ALOHA's code has it.",
+    )
+    compressed = bool(file.attrs.get("compress", False))
+    return Source(
+        name=path.stem, format=FORMAT, table=table_of(columns), units={c: u for c, u in units.items() if u},
+        clock=clock, pictures=_pictures(file, compressed), meta={"simulated": str(bool(file.attrs.get("sim", False)))},
+    )  # fmt: skip
+
+
+def _pictures(file: Any, compressed: bool) -> Callable[[], Pictures] | None:
+    cameras = hdf5.children(file, "observations/images")
+    names = {c: f"observations/images/{c}" for c in cameras}
+    if not names:
+        return None
+    return lambda: _jpegs(file, names) if compressed else pictures_of(file, names, PERIOD_S)
+
+
+def _jpegs(file: Any, names: dict[str, str]) -> Pictures:
+    """Cameras whose pictures are JPEG files (n, bytes) padded with zeros."""
+    import cv2
+
+    channels, findings, left = dict[str, Channel](), list[Finding](), sources.MEMORY
+    for camera, name in names.items():
+        rows, images = hdf5.array(file, name), list[np.ndarray]()
+        for row in rows:
+            picture = cv2.imdecode(np.ascontiguousarray(row, np.uint8), cv2.IMREAD_COLOR) if row.ndim == 1 else None
+            left -= picture.nbytes if picture is not None else 0
+            if picture is None or left < 0 or (images and picture.shape != images[0].shape):
+                break
+            images.append(picture[:, :, ::-1])
+        if len(images) < len(rows) or not images:
+            kind = "too_large" if left < 0 else "damaged_video"
+            why = (
+                f"its pictures take more than {size_told(sources.MEMORY)}" if left < 0 else "it is no JPEG of one size"
+            )
+            detail = f"{name}: picture {len(images) + 1} of {len(rows)} cannot be taken: {why}; the camera is left out."
+            findings.append(finding(kind, f"camera.{camera}", f"picture {len(images) + 1}", detail))
+            continue
+        t_ns = nanoseconds(np.arange(len(images)).astype(np.float64), PERIOD_S)
+        channels[camera] = Channel(f"camera.{camera}", "uint8", (), t_ns, np.stack(images))
+    return channels, tuple(findings)
