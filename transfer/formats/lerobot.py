@@ -100,6 +100,8 @@ def _episodes(opened: _Opened) -> Iterator[Source]:
             continue
         columns, units = dict[str, np.ndarray](), dict[str, str]()
         for key, values in arrays.items():
+            if key == lerobot_own.STAMPS:
+                continue
             feature = opened.info.features.get(key)
             names = feature.names if feature is not None and feature.names and values.ndim == 2 else None
             cells = flattened(key, values, names)

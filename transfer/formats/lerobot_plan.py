@@ -26,6 +26,8 @@ Rows = npt.NDArray[np.intp]
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
 SUFFIX = {"position": "pos", "velocity": "vel", "effort": "torque"}
 """Quantity -> ending of a component's name, as LeRobot's own robots have it: `shoulder_pan.pos`."""
+TOGETHER = 0.1
+"""Rows up to this share of a frame's period later were read in the same round."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +106,9 @@ def frames_of(episode: EpisodeLog, plan: Plan) -> Frames:
     now = np.maximum.accumulate(np.where(repeated, wanted, seen))  # others go on where a camera pauses
     for channel in plan.channels:
         if channel.name != plan.base:
-            follow = _following if channel.name == plan.command else _before
-            rows[channel.name] = follow(episode[channel.name].t_ns, now)
+            ours = episode[channel.name].t_ns
+            late = round(TOGETHER * 1e9 / plan.fps)
+            rows[channel.name] = _following(ours, now) if channel.name == plan.command else _before(ours, now + late)
     return Frames(rows, float(np.abs(seen - wanted)[~repeated].max() * 1e-9))
 
 

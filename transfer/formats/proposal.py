@@ -96,7 +96,12 @@ def _channels(
         if len(found) < len(wanted):
             left |= {n: f"{channel} of {c}? The others are missing." for c, n in found.items()}
             continue
-        channels[channel] = {c: _guess(source, columns[found[c]], found[c], channel) for c in wanted}
+        guesses = {c: _guess(source, columns[found[c]], found[c], channel) for c in wanted}
+        needed = channel == "joint.position" or channel.startswith("command.")
+        if not needed and any(g.unit == UNKNOWN for g in guesses.values()):
+            left |= {g.column: f"{channel} of {c}? {g.why}" for c, g in guesses.items()}
+            continue
+        channels[channel] = guesses
     return channels, left
 
 
@@ -175,9 +180,8 @@ def _text(
         lines.append(f"  joint.position: {{}}  # not found; it needs a column for each of {_flat(names)}")
     if left:
         lines.append("# Not understood, and not read:")
-        lines += [
-            f"#   {_quoted(n)}: {_range(source, n)}  {_flat(why)}".rstrip() for n, why in list(left.items())[:LISTED]
-        ]
+        few = list(left.items())[:LISTED]
+        lines += [f"#   {_quoted(n)}: {_flat(why) or _range(source, n)}" for n, why in few]
         lines += [f"#   and {len(left) - LISTED} more"] if len(left) > LISTED else []
     lines += [f"# No columns: {', '.join(_quoted(n) for n in source.unread[:LISTED])}"] if source.unread else []
     return "\n".join(lines) + "\n"
