@@ -90,25 +90,45 @@ def _pictures(file: Any, compressed: bool) -> Callable[[], Pictures] | None:
 
 def _jpegs(file: Any, names: dict[str, str]) -> Pictures:
     """Cameras whose pictures are JPEG files (n, bytes) padded with zeros."""
-    import cv2
-
     channels, findings, left = dict[str, Channel](), list[Finding](), sources.MEMORY
     for camera, name in names.items():
-        rows, images = hdf5.array(file, name), list[np.ndarray]()
-        for row in rows:
-            picture = cv2.imdecode(np.ascontiguousarray(row, np.uint8), cv2.IMREAD_COLOR) if row.ndim == 1 else None
-            left -= picture.nbytes if picture is not None else 0
-            if picture is None or left < 0 or (images and picture.shape != images[0].shape):
-                break
-            images.append(picture[:, :, ::-1])
-        if len(images) < len(rows) or not images:
-            kind = "too_large" if left < 0 else "damaged_video"
-            why = (
-                f"its pictures take more than {size_told(sources.MEMORY)}" if left < 0 else "it is no JPEG of one size"
-            )
-            detail = f"{name}: picture {len(images) + 1} of {len(rows)} cannot be taken: {why}; the camera is left out."
-            findings.append(finding(kind, f"camera.{camera}", f"picture {len(images) + 1}", detail))
+        try:
+            values = _unpacked(hdf5.array(file, name), name, left)
+        except Hdf5Refused as error:
+            kind = error.kind if error.kind in ("too_large", "outside") else "damaged_video"
+            findings.append(finding(kind, f"camera.{camera}", "file", f"{error} The camera is left out."))
             continue
-        t_ns = nanoseconds(np.arange(len(images)).astype(np.float64), PERIOD_S)
-        channels[camera] = Channel(f"camera.{camera}", "uint8", (), t_ns, np.stack(images))
+        left -= values.nbytes
+        t_ns = nanoseconds(np.arange(len(values)).astype(np.float64), PERIOD_S)
+        channels[camera] = Channel(f"camera.{camera}", "uint8", (), t_ns, values)
     return channels, tuple(findings)
+
+
+def _unpacked(rows: np.ndarray, name: str, left: int) -> np.ndarray:
+    """(n, h, w, 3) of JPEG files that all say that they have the size of the first one."""
+    import cv2
+
+    sizes = {_jpeg_size(row.tobytes()) for row in rows} if rows.ndim == 2 else set()
+    if len(sizes) != 1 or not (size := sizes.pop()):
+        raise Hdf5Refused("damaged_video", f"{name} has no JPEG pictures of one size.")
+    if len(rows) * size[0] * size[1] * 3 > left:
+        raise Hdf5Refused("too_large", f"with {name} the pictures would take more than {size_told(sources.MEMORY)}.")
+    images = np.empty((len(rows), *size, 3), np.uint8)
+    for k, row in enumerate(rows):
+        picture = cv2.imdecode(np.ascontiguousarray(row, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None or picture.shape != images.shape[1:]:
+            raise Hdf5Refused("damaged_video", f"{name}: picture {k + 1} of {len(rows)} cannot be decoded.")
+        images[k] = picture[:, :, ::-1]
+    return images
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width by the header of a JPEG file (ISO/IEC 10918-1, B.2: start of frame), before it is unpacked."""
+    place = 2
+    while data[:2] == b"\xff\xd8" and place + 9 < len(data) and data[place] == 0xFF:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = (int.from_bytes(data[place + k : place + k + 2], "big") for k in (5, 7))
+            return (height, width) if height and width else None
+        place += 2 + length
+    return None

@@ -7,7 +7,7 @@ Columns are named `observation.state/shoulder_pan.pos`, by feature and component
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -90,7 +90,17 @@ def _open(root: Path) -> _Opened:
     return _Opened(root, info, index, own, lerobot_info.tasks(root, info))
 
 
+def _lacking(opened: _Opened) -> LeRobotRefused | None:
+    """What the index lacks of the episodes that info.json counts."""
+    total, there = opened.info.total_episodes, len(opened.index)
+    if total in (-1, there):
+        return None
+    return LeRobotRefused("incomplete", "meta/episodes", f"the index has {there} of the {total} episodes of info.json.")
+
+
 def _episodes(opened: _Opened) -> Iterator[Source]:
+    if (error := _lacking(opened)) is not None:
+        yield refused(opened.root.name, opened.format, error.kind, str(error), error.where)
     for episode in opened.index:
         name = f"{opened.root.name}-{episode.index:06d}"
         try:
@@ -121,7 +131,9 @@ def _episodes(opened: _Opened) -> Iterator[Source]:
         )  # fmt: skip
 
 
-def _lazily(opened: _Opened, episode: Episode, file: Path, first: int, t_ns: np.ndarray):  # type: ignore[no-untyped-def]
+def _lazily(
+    opened: _Opened, episode: Episode, file: Path, first: int, t_ns: np.ndarray
+) -> Callable[[], Pictures] | None:
     if not any(f.is_picture for f in opened.info.features.values()):
         return None
 
@@ -150,6 +162,8 @@ def _own(opened: _Opened, own: lerobot_own.Own, spec: RobotSpec) -> Iterator[Rec
         if kind == "other_robot":
             yield Recording(log=None, findings=findings, format=opened.format)
             return
+    if (lacking := _lacking(opened)) is not None:
+        yield Recording(log=None, findings=(_finding(lacking),), format=opened.format)
     for k, episode in enumerate(opened.index):
         try:
             arrays, first, file = _rows(opened, episode)

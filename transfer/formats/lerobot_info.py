@@ -35,6 +35,8 @@ PATHS = {
 }
 PATHS["v2.0"] = PATHS["v2.1"]
 """Version -> templates of data and videos where info.json gives none."""
+EPISODES = 1_000_000
+"""Most episodes of a data set that is read."""
 _FIELD = re.compile(r"\{(\w+)(?::0?(\d)d)?\}")
 
 
@@ -172,7 +174,11 @@ def _of_tables(root: Path, info: Info) -> list[Episode]:
         where = path.relative_to(root).as_posix()
         try:
             with parquet.opened(path) as file:
+                if len(found) + file.metadata.num_rows > EPISODES:
+                    raise LeRobotRefused("too_large", where, f"the index has more than {EPISODES} episodes.")
                 table, _ = parquet.numbers(file, [*wanted, *(c for names in of_video.values() for c in names)])
+        except LeRobotRefused:
+            raise
         except (pa.ArrowException, OSError, ValueError) as error:
             raise LeRobotRefused("unreadable", where, f"the index cannot be read ({parquet.short(error)}).") from error
         if lacking := next((n for n in wanted if n not in table), None):
