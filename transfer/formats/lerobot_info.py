@@ -153,13 +153,19 @@ def tasks(root: Path, info: Info) -> dict[int, str]:
             rows = _lines(root / "meta/tasks.jsonl", "meta/tasks.jsonl")
             return {int(r["task_index"]): str(r["task"])[:400] for r in rows}
         path = root / "meta/tasks.parquet"
-        with pq.ParquetFile(path, read_dictionary=["task", "__index_level_0__"]) as file:
-            if file.metadata.num_rows > 100_000 or path.stat().st_size > TEXT_BYTES:
+        if path.stat().st_size > TEXT_BYTES:
+            return {}
+        text = "task" if "task" in pq.read_schema(path).names else "__index_level_0__"  # as pandas names an index
+        with pq.ParquetFile(path, read_dictionary=[text]) as file:  # equal texts are kept once
+            size = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
+            if file.metadata.num_rows > EPISODES or size > TEXT_BYTES:
                 return {}
-            table = file.read(use_threads=False)
-        text = table["task"] if "task" in table.column_names else table["__index_level_0__"]
-        indices = table["task_index"].to_pylist()
-        return {int(i): str(text[k].as_py())[:400] for k, i in enumerate(indices) if i is not None}
+            table = file.read(columns=["task_index", text], use_threads=False)
+        found = list[str]()
+        for part in table[text].chunks:
+            told = [str(t)[:400] for t in part.dictionary.to_pylist()]
+            found += ["" if k is None else told[k] for k in part.indices.to_pylist()]
+        return {int(i): t for i, t in zip(table["task_index"].to_pylist(), found, strict=True) if i is not None}
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
         return {}
 

@@ -174,6 +174,7 @@ def test_a_set_of_ours_that_lerobots_tools_changed_states_its_units_still(
     first, *_ = Mapped.of(file).read(copy, double_pendulum.spec)
     assert first.log is not None
     assert first.log["joint.position"].values == pytest.approx(logs[0]["joint.position"].values, abs=1e-6)
+    assert first.log.meta["task"] == "swing up"
     shown = first.log["camera.front"].values[:, 0, 0, 0].astype(int)
     assert np.abs(shown - logs[0]["camera.front"].values[:, 0, 0, 0]).max() <= 8
     assert first.log["camera.front"].t_ns[3] == 100_000_000
