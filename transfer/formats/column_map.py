@@ -148,7 +148,9 @@ class Mapped:
         if not source.table.columns:
             return Recording(log=None, findings=source.table.findings, format=source.format)
         recording = episode_of(layout, source.table, path, spec)
-        findings = [*recording.findings, *self._converted()]
+        used = layout.columns()
+        findings = [f for f in recording.findings if f.kind != "text" or f.channel in used]
+        findings += self._converted()
         if source.clock is not None and source.clock.nominal and source.clock.column == layout.time:
             findings.append(finding("nominal_clock", "", f"column {layout.time}", source.clock.nominal))
         log = recording.log

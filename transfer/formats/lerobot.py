@@ -110,15 +110,14 @@ def _episodes(opened: _Opened) -> Iterator[Source]:
             continue
         columns, units = dict[str, np.ndarray](), dict[str, str]()
         for key, values in arrays.items():
-            if key == lerobot_own.STAMPS:
+            if key in COUNTED or key == lerobot_own.STAMPS:
                 continue
             feature = opened.info.features.get(key)
             names = feature.names if feature is not None and feature.names and values.ndim == 2 else None
             cells = flattened(key, values, names)
             columns |= cells
-            if key not in COUNTED:
-                stated = feature.units if feature is not None and feature.units else (UNKNOWN,) * len(cells)
-                units |= dict(zip(cells, stated, strict=False))
+            stated = feature.units if feature is not None and feature.units else (UNKNOWN,) * len(cells)
+            units |= dict(zip(cells, stated, strict=False))
         stamps, nominal = _stamps(arrays, opened.info.fps)
         columns["timestamp"] = stamps
         meta = {"task": task} if (task := _task(opened, arrays)) else {}

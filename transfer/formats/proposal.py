@@ -15,7 +15,6 @@ import numpy as np
 from robot.log import UNITS
 from robot.recorder import AXES
 from robot.spec import RobotSpec
-from transfer.dataset import Finding
 from transfer.formats import Recording
 from transfer.formats.column_map import UNKNOWN
 from transfer.formats.guess import Meaning, joint_of, meaning_of, row_of
@@ -56,8 +55,8 @@ def propose(source: Source, spec: RobotSpec, dialect: Dialect | None = None) -> 
         names = list(source.table.columns)
         listed = ", ".join(_quoted(n) for n in names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
         told = finding("unknown_layout", "", "file", f"no known layout has its columns {listed}.")
-    findings: tuple[Finding, ...] = (*source.table.findings, told)
-    return Recording(log=None, findings=findings, format=source.format, proposal=text)
+    others = [f for f in source.table.findings if f.kind != "text"]  # columns of words are no channels
+    return Recording(log=None, findings=(*others, told), format=source.format, proposal=text)
 
 
 def _clock(source: Source, columns: dict[str, Meaning]) -> Clock | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from robot.config import ConfigError
 from sim.model import RobotConfig, find_robot
 from tests.transfer.formats import made
 from transfer.dataset import DataRefused
-from transfer.formats import format_of
+from transfer.formats import format_of, tables
 from transfer.formats.column_map import ColumnMap, Mapped
 from transfer.formats.guess import Meaning, joint_of, meaning_of
 from transfer.ingest import Ingestion
@@ -55,7 +56,7 @@ def test_a_current_is_told_from_a_torque_and_joints_by_the_longest_name() -> Non
 
 
 def lab_table(path: Path, rows: int = 900) -> np.ndarray:
-    """A table as a lab writes it, with degrees by name and a clock in milliseconds; the angles [rad] that it means."""
+    """A lab's table: degrees by name, a clock in milliseconds, a column of words; returns the angles [rad]."""
     data = made.motion(rows)
     cells = np.column_stack(
         [1e3 * data["t"], np.degrees(data["q"]), np.degrees(data["v"]), data["tau"], data["tau"] * 7]
@@ -117,3 +118,14 @@ def test_a_name_from_a_file_cannot_write_into_the_map(double_pendulum: RobotConf
     assert config.parse_yaml(recording.proposal, "map")["confirmed"] is False
     with pytest.raises(ConfigError, match="confirmed is false"):
         config.convert(ColumnMap, config.parse_yaml(recording.proposal, "map"))
+
+
+def test_a_table_that_unpacks_to_far_more_is_refused_before_it_is_unpacked(
+    double_pendulum: RobotConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "TEXT_BYTES", 1 << 20)
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"t,q0\n" + bytes(8 << 20)))
+    (tmp_path / "long.csv").write_text("t,q0\n" + "0.1,0.2\n" * (1 << 17))
+    for name in ("bomb.csv.gz", "long.csv"):
+        with pytest.raises(DataRefused, match="too_large at file: it has more than 1 MiB of text"):
+            Ingestion(spec=double_pendulum.spec, out=tmp_path / "set").run([tmp_path / name])
