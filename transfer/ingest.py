@@ -156,7 +156,7 @@ class Ingestion:
             place = self.out / f"{stem}-{count}.columns.yaml"
         files.write_text(place, recording.proposal)
         detail = recording.findings[-1].detail
-        return f"{detail} A guess is in {place}: look at it, confirm it, and pass map={place.name}."
+        return f"{detail} A guess is in {place}: look at it, confirm it, and pass it as map=."
 
     def _screen(self, judged: Judged, episode: EpisodeLog, path: Path) -> None:
         """What one episode shows alone; where that lets it pass, the episode waits at `path`."""

@@ -6,7 +6,7 @@ travel (0 closed, 1 open), one row each 20 ms. Later recorders add `effort` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ JOINTS = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ARM)
 """Order of qpos, qvel and action."""
 ARRAYS = {"observations/qpos": "rad", "observations/qvel": "rad/s", "observations/effort": "", "action": "rad"}
 """Data set -> unit of the joints, where the recorder's code says it."""
+IMAGES = "observations/images"
 SHARE = "a share of the gripper's travel, 0 closed and 1 open"
 
 
@@ -75,17 +76,23 @@ def _episode(file: Any, path: Path) -> Source:
     )
     compressed = bool(file.attrs.get("compress", False))
     return Source(
-        name=path.stem, format=FORMAT, table=table_of(columns), units={c: u for c, u in units.items() if u},
-        clock=clock, pictures=_pictures(file, compressed), meta={"simulated": str(bool(file.attrs.get("sim", False)))},
-    )  # fmt: skip
+        name=path.stem,
+        format=FORMAT,
+        table=table_of(columns),
+        units={c: u for c, u in units.items() if u},
+        clock=clock,
+        cameras=tuple(hdf5.children(file, IMAGES)),
+        pictures=_pictures(file, compressed),
+        meta={"simulated": str(bool(file.attrs.get("sim", False)))},
+    )
 
 
-def _pictures(file: Any, compressed: bool) -> Callable[[], Pictures] | None:
-    cameras = hdf5.children(file, "observations/images")
-    names = {c: f"observations/images/{c}" for c in cameras}
-    if not names:
-        return None
-    return lambda: _jpegs(file, names) if compressed else pictures_of(file, names, PERIOD_S)
+def _pictures(file: Any, compressed: bool) -> Callable[[Collection[str]], Pictures]:
+    def read(wanted: Collection[str]) -> Pictures:
+        names = {c: f"{IMAGES}/{c}" for c in wanted}
+        return _jpegs(file, names) if compressed else pictures_of(file, names, PERIOD_S)
+
+    return read
 
 
 def _jpegs(file: Any, names: dict[str, str]) -> Pictures:

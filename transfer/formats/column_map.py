@@ -57,8 +57,8 @@ class ColumnMap:
     """What lines begin with that are no rows."""
     late_rows: int | None = None
     """Rows by which the recording loop is known to send a command late."""
-    cameras: dict[str, str] = field(default_factory=dict)
-    """Camera of the robot -> camera of the file; empty: all, under the file's names."""
+    cameras: dict[str, str] | None = None
+    """Camera of the robot -> camera of the file; null: all, under the file's names; {}: none."""
     confirmed: bool = True
     """False in a map that was guessed, until a person has looked at it."""
 
@@ -161,19 +161,19 @@ class Mapped:
         return Recording(log=log, findings=tuple(findings), format=source.format)
 
     def _with_pictures(self, log: EpisodeLog, source: Source) -> tuple[EpisodeLog, list[Finding]]:
-        if source.pictures is None:
-            return log, []
-        cameras, findings = source.pictures()
-        chosen = self.map.cameras or {name: name for name in cameras}
-        told = list(findings)
-        channels = dict(log.channels)
+        chosen = {c: c for c in source.cameras} if self.map.cameras is None else self.map.cameras
+        told = list[Finding]()
         for ours, theirs in chosen.items():
-            if theirs in cameras:
-                channels[f"camera.{ours}"] = replace(cameras[theirs], name=f"camera.{ours}")
-            elif not findings:
-                detail = f"the map's camera '{ours}' is '{theirs}' of the file. {nearest(theirs, list(cameras))}"
+            if theirs not in source.cameras:
+                detail = f"the map's camera '{ours}' is '{theirs}' of the file. {nearest(theirs, source.cameras)}"
                 told.append(finding("missing_channel", f"camera.{ours}", "file", detail))
-        return replace(log, channels=channels), told
+        wanted = {theirs for theirs in chosen.values() if theirs in source.cameras}
+        if source.pictures is None or not wanted:
+            return log, told
+        cameras, findings = source.pictures(wanted)
+        named = {f"camera.{ours}": cameras[theirs] for ours, theirs in chosen.items() if theirs in cameras}
+        channels = {**log.channels, **{n: replace(c, name=n) for n, c in named.items()}}
+        return replace(log, channels=channels), [*told, *findings]
 
     def _converted(self) -> list[Finding]:
         told = []

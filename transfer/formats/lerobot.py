@@ -7,7 +7,7 @@ Columns are named `observation.state/shoulder_pan.pos`, by feature and component
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +29,9 @@ from transfer.screen import finding
 TOLERANCE_S = 1e-4
 COUNTED = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 """Columns that every data set has."""
+ZEROS = "zeros and directions are those of the arm's calibration, which the data set does not keep."
+ARMS = ("follower", "so10", "koch", "lekiwi")
+"""What the types of robots that LeRobot calibrates by hand have in their names."""
 NOMINAL = "LeRobot counts time: stamps are frame_index / fps, and were not measured."
 
 
@@ -122,32 +125,39 @@ def _episodes(opened: _Opened) -> Iterator[Source]:
         columns["timestamp"] = stamps
         meta = {"task": task} if (task := _task(opened, arrays)) else {}
         t_ns = nanoseconds(stamps, 1.0)
+        by_hand = (
+            opened.own is None
+            and any(arm in opened.info.robot_type for arm in ARMS)
+            and not any(f.units for f in opened.info.features.values())
+        )
+        told = (finding("unknown_zero", "joint.position", "file", ZEROS),) if by_hand else ()
         yield Source(
-            name=name, format=opened.format, table=table_of(columns), units=units, meta=meta,
+            name=name, format=opened.format, table=table_of(columns, told), units=units, meta=meta,
             clock=Clock(column="timestamp", nominal=nominal), episodes=len(opened.index),
             unread=tuple(n for n, f in opened.info.features.items() if n not in arrays and not f.is_picture),
-            pictures=_lazily(opened, episode, file, first, t_ns),
+            cameras=tuple(_cameras(opened.info)), pictures=_pictures(opened, episode, file, first, t_ns),
         )  # fmt: skip
 
 
-def _lazily(
+def _cameras(info: Info) -> dict[str, str]:
+    """Camera -> feature, by the last part of its name where that tells the cameras apart."""
+    features = [n for n, f in info.features.items() if f.is_picture]
+    ends = [n.rsplit(".", 1)[-1] for n in features]
+    return {(end if ends.count(end) == 1 else n): n for n, end in zip(features, ends, strict=True)}
+
+
+def _pictures(
     opened: _Opened, episode: Episode, file: Path, first: int, t_ns: np.ndarray
-) -> Callable[[], Pictures] | None:
-    if not any(f.is_picture for f in opened.info.features.values()):
-        return None
-
-    def pictures() -> Pictures:
-        rows = {n: np.arange(episode.length) for n, f in opened.info.features.items() if f.is_picture}
+) -> Callable[[Collection[str]], Pictures]:
+    def read(wanted: Collection[str]) -> Pictures:
+        features = _cameras(opened.info)
+        rows = {features[c]: np.arange(episode.length) for c in wanted}
         images, findings = pictures_of(opened.root, opened.info, episode, file, first, rows)
-        return {n: Channel(f"camera.{n}", "uint8", (), t_ns, v) for n, v in _by_camera(images).items()}, findings
+        return {
+            c: Channel(f"camera.{c}", "uint8", (), t_ns, images[features[c]]) for c in wanted if features[c] in images
+        }, findings
 
-    return pictures
-
-
-def _by_camera(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """By the last part of the feature's name, where that tells the cameras apart."""
-    short = {n: n.rsplit(".", 1)[-1] for n in images}
-    return {(short[n] if list(short.values()).count(short[n]) == 1 else n): v for n, v in images.items()}
+    return read
 
 
 def _own(opened: _Opened, own: lerobot_own.Own, spec: RobotSpec) -> Iterator[Recording]:

@@ -48,7 +48,7 @@ def propose(source: Source, spec: RobotSpec, dialect: Dialect | None = None) -> 
     open_units = [(g.column, c) for c, parts in channels.items() for g in parts.values() if g.unit == UNKNOWN]
     if open_units:
         name, channel = open_units[0]
-        more = f", nor {len(open_units) - 1} more" if len(open_units) > 1 else ""
+        more = f"; {len(open_units) - 1} more are open" if len(open_units) > 1 else ""
         detail = f"it does not say in which unit {_quoted(name)} is ({_range(source, name)}){more}."
         told = finding("unstated_unit", channel, "file", detail)
     else:
@@ -172,11 +172,14 @@ def _text(
             lines.append(
                 f"    {_quoted(name)}: {{column: {_quoted(guess.column)}, unit: {unit}}}  # {_flat(guess.why)}"
             )
-            if guess.unit == UNKNOWN:
+            if guess.unit == UNKNOWN and channel == "joint.position":
                 lines += _share_lines(spec, name, UNITS[channel])
     if "joint.position" not in channels:
         names = ", ".join(spec.joint_names)
         lines.append(f"  joint.position: {{}}  # not found; it needs a column for each of {_flat(names)}")
+    if source.cameras:
+        names = ", ".join(f"{_quoted(c)}: {_quoted(c)}" for c in source.cameras)
+        lines.append(f"cameras: {{{names}}}  # the robot's name: the file's; {{}} reads none")
     if left:
         lines.append("# Not understood, and not read:")
         few = list(left.items())[:LISTED]
@@ -203,8 +206,8 @@ def _share_lines(spec: RobotSpec, joint: str, unit: str) -> list[str]:
         return []
     half, whole, middle = (high - low) / 200.0, (high - low) / 100.0, (high + low) / 2.0
     return [
-        f"    #   if -100 to 100 of the joint's travel: unit: rad, scale: {half:.6g}, offset: {-middle:.6g}",
-        f"    #   if 0 to 100 of the joint's travel: unit: rad, scale: {whole:.6g}, offset: {-low:.6g}",
+        f"    #   if -100 to 100 of the joint's travel: unit: rad, scale: {half:.6g}, offset: {0.0 - middle:.6g}",
+        f"    #   if 0 to 100 of the joint's travel: unit: rad, scale: {whole:.6g}, offset: {0.0 - low:.6g}",
     ]
 
 

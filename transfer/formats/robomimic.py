@@ -7,7 +7,7 @@ are no joint command unless a person says so; rows are as far apart as `env_kwar
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def episodes(path: Path) -> Iterator[Source]:
             for name in sorted(demos, key=lambda n: int(n[len(DEMO) :])):
                 yield _episode(file, path, name, about, len(demos))
     except Hdf5Refused as error:
-        yield refused(path.stem, FORMAT, error.kind, str(error))
+        yield refused(path.stem, "HDF5", error.kind, str(error))
 
 
 def _about(text: str) -> dict[str, str]:
@@ -78,10 +78,11 @@ def _episode(file: Any, path: Path, name: str, about: dict[str, str], count: int
         return refused(label, FORMAT, error.kind, str(error), f"/data/{name}")
     rate = float(about.get("rate_hz", 0.0))
     clock = Clock(column=FRAME, scale=1.0 / rate if rate else None, nominal=_nominal(rate))
-    pictures = _pictures(file, images, 1.0 / rate) if images and rate else None
+    cameras = {n.rsplit("/", 1)[1].removesuffix("_image"): n for n in images} if rate else {}
     units = {c: "-1 to 1 of the environment's controller" for c in columns if c.split("/")[0] == "actions"}
     return Source(
-        name=label, format=FORMAT, table=table_of(columns), units=units, clock=clock, pictures=pictures,
+        name=label, format=FORMAT, table=table_of(columns), units=units, clock=clock,
+        cameras=tuple(cameras), pictures=_pictures(file, cameras, 1.0 / rate if rate else 0.0),
         meta={"environment": about.get("environment", "")}, episodes=count, unread=tuple(unread),
     )  # fmt: skip
 
@@ -115,8 +116,8 @@ def _columns(file: Any, demo: str) -> tuple[dict[str, np.ndarray], list[str], li
     return columns, images, unread
 
 
-def _pictures(file: Any, names: list[str], period: float) -> Callable[[], Pictures]:
-    return lambda: pictures_of(file, {n.rsplit("/", 1)[1].removesuffix("_image"): n for n in names}, period)
+def _pictures(file: Any, names: dict[str, str], period: float) -> Callable[[Collection[str]], Pictures]:
+    return lambda wanted: pictures_of(file, {c: names[c] for c in wanted}, period)
 
 
 def pictures_of(file: Any, names: dict[str, str], period: float) -> Pictures:

@@ -7,7 +7,7 @@ and with which sign, a person says in a map (column_map.py). Without one, propos
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
@@ -63,7 +63,9 @@ class Source:
     """Column -> the unit that the file itself, or the definition of its format, states."""
     clock: Clock | None = None
     """None where it must be guessed from names and steps."""
-    pictures: Callable[[], Pictures] | None = None
+    cameras: tuple[str, ...] = ()
+    pictures: Callable[[Collection[str]], Pictures] | None = None
+    """Reads some of the cameras, when asked."""
     meta: Mapping[str, str] = field(default_factory=dict)
     episodes: int = 1
     """How many the file holds."""

@@ -148,6 +148,24 @@ def test_an_aloha_episode_names_its_joints_and_states_their_units(
     assert np.abs(shown - made.picture_stack(20, (24, 32))).max() <= (24 if jpeg else 0)
 
 
+def test_a_map_chooses_cameras_and_a_jpeg_is_measured_before_it_is_unpacked(
+    double_pendulum: RobotConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, path = double_pendulum.spec, tmp_path / "episode_0.hdf5"
+    aloha_file(path, jpeg=True)
+    (blind,) = mapped(path, spec, ALOHA_MAP.replace("{front: cam_high}", "{}"))
+    assert blind.log is not None and not any(n.startswith("camera.") for n in blind.log.channels)
+    (wrong,) = mapped(path, spec, ALOHA_MAP.replace("cam_high", "cam_hihg"))
+    assert next(f.detail for f in wrong.findings if f.blocking).endswith("Did you mean 'cam_high'?")
+    monkeypatch.setattr(sources, "MEMORY", 20 * 24 * 32 * 3 - 1)
+    (large,) = mapped(path, spec, ALOHA_MAP)
+    assert large.log is not None and [f.kind for f in large.findings if f.blocking] == ["too_large"]
+    with h5py.File(path, "r+") as file:
+        file["observations/images/cam_high"][3] = 7
+    (damaged,) = mapped(path, spec, ALOHA_MAP)
+    assert damaged.log is not None and [f.kind for f in damaged.findings if f.blocking] == ["damaged_video"]
+
+
 class _Evil:
     """Runs a command when it is unpickled."""
 

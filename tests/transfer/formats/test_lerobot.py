@@ -162,6 +162,18 @@ def test_a_foreign_set_is_read_only_by_a_map_that_a_person_confirmed(
     assert {"converted", "nominal_clock"} == {f.kind for f in first.findings}
 
 
+def test_zeros_of_arms_that_were_calibrated_by_hand_are_not_the_models(
+    double_pendulum: RobotConfig, tmp_path: Path
+) -> None:
+    root = made.lerobot_v21(tmp_path / "arm", double_pendulum.spec.joint_names, [40])
+    made.changed(root / "meta/info.json", robot_type="so101_follower")
+    (recording,) = lerobot.read(root, double_pendulum.spec)
+    assert [f.kind for f in recording.findings] == ["unknown_zero", "unstated_unit"]
+    made.changed(root / "meta/info.json", total_episodes=3)
+    first, _ = lerobot.read(root, double_pendulum.spec)
+    assert first.findings[0].kind == "incomplete" and "1 of the 3 episodes" in first.findings[0].detail
+
+
 def test_a_set_of_ours_that_lerobots_tools_changed_states_its_units_still(
     copy: Path, logs: list[EpisodeLog], double_pendulum: RobotConfig, tmp_path: Path
 ) -> None:

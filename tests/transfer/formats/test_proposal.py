@@ -69,7 +69,9 @@ def lab_table(path: Path, rows: int = 900) -> np.ndarray:
 def test_a_guess_is_shown_saved_and_never_used_silently(double_pendulum: RobotConfig, tmp_path: Path) -> None:
     q = lab_table(tmp_path / "lab.csv")
     spec, out = double_pendulum.spec, tmp_path / "set"
-    with pytest.raises(DataRefused, match=r"unknown_layout.*time_ms.*A guess is in .*lab.columns.yaml.*pass map="):
+    with pytest.raises(
+        DataRefused, match=r"unknown_layout.*time_ms.*A guess is in .*lab.columns.yaml.*pass it as map="
+    ):
         Ingestion(spec=spec, out=out).run([tmp_path / "lab.csv"])
     saved = out / "lab.columns.yaml"
     with pytest.raises(ConfigError, match=r"lab.columns.yaml.*confirmed is false"):
