@@ -222,8 +222,7 @@ def _rows(opened: _Opened, episode: Episode) -> tuple[dict[str, np.ndarray], int
 def _table(path: Path, where: str) -> dict[str, np.ndarray]:
     """Every column of numbers of one data file."""
     try:
-        with parquet.opened(path) as file:
-            return parquet.numbers(file)[0]
+        return parquet.numbers(path)[0]
     except parquet.TooLarge as error:
         told = (
             f"its numbers would take {sources.size_told(error.n_bytes)}, more than {sources.size_told(sources.MEMORY)}."

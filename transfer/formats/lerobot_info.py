@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transfer.formats import parquet
+from transfer.formats.parquet_footer import row_groups
 
 INFO = Path("meta/info.json")
 TEXT_BYTES = 64 << 20
@@ -156,10 +157,10 @@ def tasks(root: Path, info: Info) -> dict[int, str]:
         if path.stat().st_size > TEXT_BYTES:
             return {}
         text = "task" if "task" in pq.read_schema(path).names else "__index_level_0__"  # as pandas names an index
+        groups = row_groups(path)
+        if sum(g.rows for g in groups) > EPISODES or sum(g.n_bytes for g in groups) > TEXT_BYTES:
+            return {}
         with pq.ParquetFile(path, read_dictionary=[text]) as file:  # equal texts are kept once
-            size = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
-            if file.metadata.num_rows > EPISODES or size > TEXT_BYTES:
-                return {}
             table = file.read(columns=["task_index", text], use_threads=False)
         found = list[str]()
         for part in table[text].chunks:
@@ -179,10 +180,9 @@ def _of_tables(root: Path, info: Info) -> list[Episode]:
     for path in sorted((root / "meta/episodes").glob("chunk-*/file-*.parquet")):
         where = path.relative_to(root).as_posix()
         try:
-            with parquet.opened(path) as file:
-                if len(found) + file.metadata.num_rows > EPISODES:
-                    raise LeRobotRefused("too_large", where, f"the index has more than {EPISODES} episodes.")
-                table, _ = parquet.numbers(file, [*wanted, *(c for names in of_video.values() for c in names)])
+            if len(found) + sum(group.rows for group in row_groups(path)) > EPISODES:
+                raise LeRobotRefused("too_large", where, f"the index has more than {EPISODES} episodes.")
+            table, _ = parquet.numbers(path, [*wanted, *(c for names in of_video.values() for c in names)])
         except LeRobotRefused:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:

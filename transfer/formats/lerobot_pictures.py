@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from transfer.dataset import Finding
 from transfer.formats import lerobot_info, parquet, sources
 from transfer.formats.lerobot_info import INFO, Episode, Feature, Info, LeRobotRefused
 from transfer.formats.mp4 import Images, VideoRefused, frames_at
+from transfer.formats.parquet_footer import RowGroup, row_groups
 from transfer.formats.sources import size_told
 from transfer.screen import finding
 
@@ -81,8 +81,8 @@ def _of_table(path: Path, name: str, feature: Feature, rows: npt.NDArray[np.intp
     wanted, seen = {int(row): k for k, row in enumerate(rows)}, 0
     where = path.name
     try:
+        groups, start = _groups(row_groups(path), int(rows[0]), int(rows[-1]), name)
         with parquet.opened(path) as file:
-            groups, start = _groups(file, int(rows[0]), int(rows[-1]), name)
             row = start
             for batch in file.iter_batches(BATCH, row_groups=groups, columns=[f"{name}.bytes"], use_threads=False):
                 for cell in batch.column(0):
@@ -90,23 +90,24 @@ def _of_table(path: Path, name: str, feature: Feature, rows: npt.NDArray[np.intp
                         out[wanted[row]] = _decoded(cell.as_py(), feature, f"row {row + 1}")
                         seen += 1
                     row += 1
-    except (pa.ArrowException, OSError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except LeRobotRefused:
+        raise
+    except (pa.ArrowException, OSError, KeyError, IndexError, AttributeError, TypeError, ValueError) as error:
         raise LeRobotRefused("damaged_video", where, f"{name[:80]} cannot be read ({parquet.short(error)}).") from error
     if seen < len(rows):
         raise LeRobotRefused("damaged_video", where, f"{name[:80]} has {seen} of {len(rows)} pictures.")
     return out
 
 
-def _groups(file: pq.ParquetFile, first: int, last: int, name: str) -> tuple[list[int], int]:
+def _groups(declared: Sequence[RowGroup], first: int, last: int, name: str) -> tuple[list[int], int]:
     """Row groups with rows `first` to `last`, and the first row of the first of them."""
     groups, start, row, size = list[int](), 0, 0, 0
-    for k in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(k)
-        if row + group.num_rows > first and row <= last:
+    for k, group in enumerate(declared):
+        if row + group.rows > first and row <= last:
             start = start if groups else row
             groups.append(k)
-            size += group.total_byte_size
-        row += group.num_rows
+            size += group.n_bytes
+        row += group.rows
     if size > sources.MEMORY:
         raise LeRobotRefused("too_large", name[:80], f"its row groups have {size_told(size)}.")
     return groups, start

@@ -56,9 +56,9 @@ def frames_at(path: Path, seconds: Array, height: int, width: int) -> Images:
     limits = {"max_pixels": str(max(height * width, 1 << 16) * 2)}  # codecs pad to whole blocks
     try:
         with path.open("rb") as stream, av.open(stream, format="mp4", options=limits) as container:
-            if not container.streams.video:
-                raise VideoRefused("it has no video stream")
-            video = container.streams.video[0]
+            video = next((s for s in container.streams.video if s.codec_context is not None), None)
+            if video is None:
+                raise VideoRefused("it has no video stream that can be decoded")
             declared = (video.codec_context.height, video.codec_context.width)
             if declared != (height, width):
                 raise VideoRefused(f"its frames are {declared[1]} x {declared[0]}, not {width} x {height}")

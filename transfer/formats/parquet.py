@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from robot.spec import RobotSpec
 from transfer.formats import Recording, sources
+from transfer.formats.parquet_footer import RowGroup, row_groups
 from transfer.formats.sources import Source, flat, refused, table_of, unmapped
 
 FORMAT = "parquet table"
@@ -32,8 +33,7 @@ def read(path: Path, spec: RobotSpec) -> Iterator[Recording]:
 def episodes(path: Path) -> Iterator[Source]:
     """The one episode of a table."""
     try:
-        with opened(path) as file:
-            arrays, unread = numbers(file)
+        arrays, unread = numbers(path)
     except TooLarge as error:
         yield sources.too_large(path.stem, FORMAT, error.n_bytes)
         return
@@ -60,18 +60,21 @@ def opened(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path)
 
 
-def numbers(file: pq.ParquetFile, names: Iterable[str] | None = None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def numbers(path: Path, names: Iterable[str] | None = None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Columns (n,) and (n, k) of numbers (all, or those named), and the names of the others.
 
-    Nulls become NaN. TooLarge, before anything is read, where they would take more than sources.MEMORY.
+    Nulls become NaN. TooLarge, before anything is read, where they would take more than sources.MEMORY; ValueError,
+    OSError or pa.ArrowException where the file is damaged.
     """
-    schema = file.schema_arrow
-    asked = [n for n in schema.names if names is None or n in set(names)]
-    chosen = [n for n in asked if _numeric(schema.field(n).type)]
-    size = declared(file, chosen)
-    if size > sources.MEMORY:
-        raise TooLarge(size)
-    table = file.read(columns=chosen, use_threads=False)
+    groups = row_groups(path)
+    with opened(path) as file:
+        schema = file.schema_arrow
+        asked = [n for n in schema.names if names is None or n in set(names)]
+        chosen = [n for n in asked if _numeric(schema.field(n).type)]
+        size = sum(declared(group, chosen) for group in groups)
+        if size > sources.MEMORY:
+            raise TooLarge(size)
+        table = file.read(columns=chosen, use_threads=False)
     arrays, unread = dict[str, np.ndarray](), [n for n in asked if n not in chosen]
     for name in chosen:
         values = _array(table[name].combine_chunks())
@@ -82,16 +85,10 @@ def numbers(file: pq.ParquetFile, names: Iterable[str] | None = None) -> tuple[d
     return arrays, tuple(unread)
 
 
-def declared(file: pq.ParquetFile, names: Iterable[str]) -> int:
+def declared(group: RowGroup, names: Iterable[str]) -> int:
     """Bytes that columns would take as 8-byte numbers, by the footer's counts: a run of equal values is long, too."""
-    wanted, total = set(names), 0
-    for group in range(file.metadata.num_row_groups):
-        row_group = file.metadata.row_group(group)
-        for k in range(row_group.num_columns):
-            column = row_group.column(k)
-            if _is_of(column.path_in_schema, wanted):
-                total += 8 * max(column.num_values, row_group.num_rows)
-    return total
+    wanted = set(names)
+    return sum(8 * max(count, group.rows) for path, count in group.values.items() if _is_of(path, wanted))
 
 
 def _is_of(path: str, names: set[str]) -> bool:

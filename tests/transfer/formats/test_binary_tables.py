@@ -18,7 +18,7 @@ from robot.spec import RobotSpec
 from sim.model import RobotConfig
 from tests.transfer.formats import made
 from transfer.dataset import DataRefused
-from transfer.formats import Recording, format_of, sources
+from transfer.formats import Recording, format_of, parquet, sources
 from transfer.formats.column_map import Mapped
 from transfer.ingest import Ingestion
 
@@ -304,3 +304,16 @@ def test_a_cut_file_loses_what_came_after_the_cut_only(double_pendulum: RobotCon
     read = mapped(path, spec, text)
     assert [r.log is None for r in read] == [False, True, False, False]
     assert read[1].findings[0].kind == "incomplete" and "/data/demo_1" in read[1].findings[0].where
+
+
+def test_no_flipped_byte_of_a_footer_ends_in_anything_but_a_finding(
+    double_pendulum: RobotConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "lab.parquet"
+    pq.write_table(pa.table({"t": np.arange(9) / 100.0, "q": made.lists(np.zeros((9, 2)))}), path)
+    whole = path.read_bytes()
+    kinds = set()
+    for place in range(len(whole) - 900, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        kinds |= {f.kind for r in parquet.read(path, double_pendulum.spec) for f in r.findings}
+    assert {"unreadable"} <= kinds <= {"unreadable", "unknown_layout", "unstated_unit", "empty", "too_large"}
