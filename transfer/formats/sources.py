@@ -110,7 +110,8 @@ def refused(name: str, format: str, kind: str, detail: str, where: str = "file")
 
 def table_of(columns: Mapping[str, np.ndarray], findings: tuple[Finding, ...] = ()) -> Table:
     """Columns (n,) as a Table without lines; integers stay integers, so that stamps in nanoseconds stay exact."""
-    kept = {n: c if c.dtype.kind in "iu" else c.astype(np.float64) for n, c in columns.items()}
+    with np.errstate(invalid="ignore"):  # damaged files hold signalling NaNs
+        kept = {n: c if c.dtype.kind in "iu" else c.astype(np.float64) for n, c in columns.items()}
     return Table(kept, np.zeros(0, np.int64), findings)
 
 
