@@ -127,9 +127,9 @@ def load_dataset(folder: Path, spec: RobotSpec) -> list[EpisodeLog]:
 def save_dataset(folder: Path, spec: RobotSpec, episodes: Sequence[tuple[Episode, Path | None]]) -> tuple[Episode, ...]:
     """Add episodes to a data set, which is made if need be; returns them with their file names.
 
-    Each comes with the MCAP file, on the same disk, that is moved into the data set if it is accepted. A source of the
-    same content as before is replaced, everything else is kept. DataRefused when the folder holds another robot's
-    episodes. If anything fails, the data set is as it was.
+    Each comes with the MCAP file, on the same disk, that is moved into the data set if it is accepted, under the name
+    that its `file` asks for, or else its source's. A source of the same content as before is replaced, everything else
+    is kept. DataRefused when the folder holds another robot's episodes. If anything fails, the data set is as it was.
     """
     folder = Path(folder)
     known: tuple[Episode, ...] = load_index(folder, spec).episodes if (folder / INDEX).exists() else ()
@@ -161,7 +161,8 @@ def save_dataset(folder: Path, spec: RobotSpec, episodes: Sequence[tuple[Episode
 
 def _free_name(episode: Episode, taken: set[str]) -> str:
     """A name that no episode of the data set has: files in use are never written over."""
-    stem = re.sub(r"[^\w.-]+", "_", Path(episode.source).name.split(".")[0]) or "episode"
+    stem = re.sub(r"[^\w.-]+", "_", episode.file or Path(episode.source).name.split(".")[0])
+    stem = stem or "episode"
     name = f"{stem}.mcap"
     if name in taken:
         name = f"{stem}-{episode.sha256[:8]}.mcap"

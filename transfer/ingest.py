@@ -22,7 +22,7 @@ from sim.model import Model
 from transfer import comparison, screen_images
 from transfer.comparison import Known
 from transfer.dataset import INDEX, DataRefused, Episode, Finding, load_index, save_dataset
-from transfer.formats import Format, Recording, format_of, whole_of
+from transfer.formats import Format, Recording, format_of, lerobot, whole_of
 from transfer.formats.csv import companion_of
 from transfer.screen import KINDS, finding, in_time_order, notice
 from transfer.screen_images import reference_of
@@ -30,6 +30,7 @@ from transfer.screening import kept
 from transfer.screening.config import ScreenConfig
 from transfer.screening.repair import REPAIRS, repair
 from transfer.screening.signals import Array, Noticed, Signals
+from transfer.understood import Understood, understood
 
 Progress = Callable[[str], None]
 COMPARED = 5
@@ -55,6 +56,14 @@ class Judged:
     kept: kept.Kept | None = None
     pictures: dict[str, Array] = field(default_factory=dict)
     """Camera -> colour map."""
+    understood: Understood = field(default_factory=lambda: Understood("", ""))
+    among: bool = False
+    """Whether its file holds several episodes, which their own names tell apart."""
+
+    @property
+    def name(self) -> str:
+        """The episode's, or its file's where that has but one."""
+        return self.understood.name if self.among and self.understood.name else _name(self.source)
 
     def findings(self) -> tuple[Finding, ...]:
         """In the order in which they were noticed."""
@@ -126,12 +135,28 @@ class Ingestion:
         return there
 
     def _read(self, path: Path, staging: Path) -> None:
-        digest = files.sha256(path)
+        digest, begin = files.sha256(path), len(self.judged)
         for recording in _recordings(path, self.spec, self.reader):
             judged = Judged(path, digest, 0.0, [_noticed(f) for f in recording.findings])
+            judged.understood = understood(recording)
+            if len(self.judged) > begin:
+                judged.among = self.judged[begin].among = True
             self.judged.append(judged)
+            if recording.proposal:
+                judged.noticed[-1] = replace(judged.noticed[-1], detail=self._proposed(path, recording))
             if recording.log is not None:
                 self._screen(judged, recording.log, staging / f"{len(self.judged):06d}.mcap")
+
+    def _proposed(self, path: Path, recording: Recording) -> str:
+        """Write a map for a person to confirm beside the data set; what the finding says then. No file is replaced."""
+        stem, count = _name(path), 1
+        place = self.out / f"{stem}.columns.yaml"
+        while place.exists() and place.read_text(encoding="utf-8") != recording.proposal:
+            count += 1
+            place = self.out / f"{stem}-{count}.columns.yaml"
+        files.write_text(place, recording.proposal)
+        detail = recording.findings[-1].detail
+        return f"{detail} A guess is in {place}: look at it, confirm it, and pass it as map=."
 
     def _screen(self, judged: Judged, episode: EpisodeLog, path: Path) -> None:
         """What one episode shows alone; where that lets it pass, the episode waits at `path`."""
@@ -157,7 +182,7 @@ class Ingestion:
     def _compare(self, known: list[Known]) -> None:
         """What shows only beside other episodes."""
         passing = [j for j in self.judged if j.kept is not None]
-        news = [Known(_name(j.source), j.kept) for j in passing if j.kept is not None]
+        news = [Known(j.name, j.kept) for j in passing if j.kept is not None]
         for judged, found in zip(passing, comparison.compare(news, known, self.spec, self.config), strict=True):
             judged.noticed += found
         self._compare_pictures(passing)
@@ -179,7 +204,7 @@ class Ingestion:
 
     def _episode(self, judged: Judged) -> Episode:
         return Episode(
-            file="",
+            file=judged.name if judged.among else "",
             source=str(judged.source),
             sha256=judged.sha256,
             seconds=judged.seconds,
@@ -213,7 +238,7 @@ def sources_of(paths: Sequence[str | Path], reader: Format | None = None) -> lis
         matches = _expand(Path(path), reader)
         if not matches:
             raise ConfigError(f"path {path} matches no file.")
-        found |= dict.fromkeys(matches if reader is not None else map(whole_of, matches))
+        found |= dict.fromkeys(map(whole_of if reader is None else lambda p: lerobot.root_of(p) or p, matches))
     return list(found)
 
 
@@ -226,12 +251,14 @@ def _expand(path: Path, reader: Format | None) -> Sequence[Path]:
 
 def _inside(path: Path, reader: Format | None) -> list[Path]:
     """A recording itself, or those in a folder and the folders below."""
-    if path.is_file() or (reader is None and format_of(path) is not None):
+    detect = reader.detect if reader is not None else lambda p: format_of(p) is not None
+    if path.is_file() or detect(path):
         return [path]
     out: list[Path] = []
     for p in sorted(path.iterdir()):
-        readable = reader.detect(p) if reader is not None else format_of(p) is not None
-        if readable:
+        if lerobot.detect(p) and (path / INDEX).is_file():
+            continue  # a copy of this data set, by write=lerobot
+        if detect(p):
             out.append(p)
         elif p.is_dir() and not p.name.startswith("."):
             out += _inside(p, reader)

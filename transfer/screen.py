@@ -40,6 +40,11 @@ KINDS: dict[str, tuple[bool, str]] = {
     "text": (True, "a cell holds no number"),
     "other_robot": (True, "it was recorded on another robot"),
     "other_version": (True, "it was recorded with another version of this robot's file"),
+    "incomplete": (True, "a data set lacks rows or files that its index names"),
+    "outside": (True, "a path or link of the file points out of it"),
+    "too_large": (True, "it would take more memory than a recording may; pictures are left out if this is accepted"),
+    "damaged_video": (True, "a camera's video cannot be decoded, or lacks pictures; the camera is left out"),
+    "unstated_unit": (True, "the file does not say in which unit its columns are"),
     # of layouts: what is known of how they were recorded
     "measured_input": (False, "the measured torque is the input, not a command"),
     "nominal_clock": (False, "a file's time column is not the clock of its rows"),

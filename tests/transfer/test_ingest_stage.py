@@ -80,3 +80,20 @@ def test_a_threshold_is_set_on_the_command_line_and_checked(log: EpisodeLog, tmp
         ingest(tmp_path / "other", f"path={path}", "screen.short_s=-1.0")
     with pytest.raises(ConfigError, match="Did you mean 'clock_jump'"):
         ingest(tmp_path / "other", f"path={path}", "repair=[clock_jum]")
+
+
+def test_it_says_what_it_understood_and_writes_a_lerobot_set_that_it_reads(
+    log: EpisodeLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = stretch(log, 0.0, 2.0).save(tmp_path / "run.mcap")
+    result = ingest(tmp_path / "set", f"path={source}", "write=lerobot", 'lerobot.task="swing up, then hold"')
+    told = capsys.readouterr().out
+    assert "run.mcap: terrafirma MCAP, 1 of 1 episode(s) accepted" in told and "joint.position [rad] at " in told
+    (row,) = result["understood"]
+    heard = {c["name"]: c for c in row["channels"]}
+    assert (row["episodes"], row["accepted"]) == (1, 1) and heard["command.effort"]["unit"] == "N m"
+    written = result["lerobot"]
+    assert written["episodes"] == 1 and written["lost_rows"] == {} and "LeRobotDataset v3.0, 1 episode(s)" in told
+    again = ingest(tmp_path / "again", f"path={written['folder']}")
+    assert again["episodes"][0]["accepted"] and again["understood"][0]["format"].startswith("LeRobotDataset v3.0")
+    assert "swing up" in (tmp_path / "set/lerobot/meta/tasks.parquet").read_bytes().decode("latin-1")

@@ -1,13 +1,15 @@
 """Recorded files of any origin, read as EpisodeLogs.
 
-A format is a module here with `detect(path) -> bool` and `read(path, spec) -> list[Recording]`, and a row in
-FORMATS; a table of numbers with a header is less, a Layout in a module of its own and a row in csv.LAYOUTS. Reading
-keeps the time stamps as logged and shifts nothing; what is odd, or had to be converted, becomes a finding.
+A format is a module here with `detect(path) -> bool` and `read(path, spec) -> Iterable[Recording]`, and a row in
+FORMATS; a table of numbers with a header is less, a Layout in a module of its own and a row in csv.LAYOUTS. One whose
+columns mean what a person says is a row in sources.TABLES, too. Reading keeps the time stamps as logged and shifts
+nothing; what is odd, or had to be converted, becomes a finding.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -22,6 +24,11 @@ FORMATS = {
     "xl330": "transfer.formats.xl330",
     "odrive": "transfer.formats.odrive",
     "csv": "transfer.formats.csv",
+    "lerobot": "transfer.formats.lerobot",
+    "robomimic": "transfer.formats.robomimic",
+    "aloha": "transfer.formats.aloha",
+    "npz": "transfer.formats.npz",
+    "parquet": "transfer.formats.parquet",
 }
 """name -> module; the first that detects a file or folder reads it."""
 
@@ -33,6 +40,10 @@ class Recording:
     log: EpisodeLog | None
     """None when the file gives no episode at all; the findings then say why."""
     findings: tuple[Finding, ...] = ()
+    format: str = ""
+    """What the file is, for people; where empty, meta["layout"] of the log says it."""
+    proposal: str = ""
+    """A map (YAML) for a person to confirm, where the file does not say what its columns mean."""
 
 
 class Format(Protocol):
@@ -42,8 +53,8 @@ class Format(Protocol):
         """Whether this format reads the file or folder, judged by its name and first bytes."""
         ...
 
-    def read(self, path: Path, spec: RobotSpec) -> list[Recording]:
-        """The file's episodes for this robot, each with what was odd in it."""
+    def read(self, path: Path, spec: RobotSpec) -> Iterable[Recording]:
+        """The file's episodes for this robot, each with what was odd in it; where there are many, one at a time."""
         ...
 
 
@@ -57,10 +68,12 @@ def format_of(path: Path) -> Format | None:
 
 
 def whole_of(path: Path) -> Path:
-    """The recording that a file is part of: an arm's motion's folder, the measurement of a command; else itself."""
-    from transfer.formats import csv, so101
+    """The recording that a file is part of: a motion's or data set's folder, a command's measurement; else itself."""
+    from transfer.formats import csv, lerobot, so101
 
     if so101.detect(path.parent):
         return path.parent
+    if root := lerobot.root_of(path):
+        return root
     measured = csv.companion_of(path)
     return measured if measured is not None and measured.is_file() else path

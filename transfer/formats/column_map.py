@@ -1,29 +1,36 @@
-"""Any table of numbers, described in YAML: which column is which joint's position, in which unit, with which sign.
+"""Any columns of numbers, described in YAML: which one is which joint's position, in which unit, with which sign.
 
     time: {column: t, unit: ms}
     channels:
       joint.position: {shoulder: {column: theta_1, unit: deg, sign: -1}, elbow: {column: theta_2, unit: deg}}
       command.effort: {shoulder: {column: current_1, scale: 0.546}, elbow: {column: current_2, scale: 0.546}}
 
-`terrafirma ingest map=FILE` reads every CSV with it. Each mistake in the map is one sentence that says where it is.
+`terrafirma ingest map=FILE` reads every table of text with it, and every format of sources.TABLES: NPZ, parquet, HDF5,
+LeRobot data sets. Each mistake in the map is one sentence that says where it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from robot import config
 from robot.config import ConfigError, nearest
-from robot.log import UNITS
+from robot.log import UNITS, EpisodeLog
 from robot.recorder import AXES, QUATERNION
 from robot.spec import RobotSpec
+from transfer.dataset import Finding
 from transfer.formats import Recording
 from transfer.formats.layout import FACTORS, SECONDS, Column, Layout, episode_of
+from transfer.formats.sources import Source, tabular
 from transfer.formats.tables import Dialect, parse
 from transfer.screen import finding
 
+TEXT = (".csv", ".csv.gz", ".txt", ".tsv", ".dat")
+UNKNOWN = "?"
+"""What a proposed map has for a unit that nothing tells."""
 COMPONENTS = {"imu.gyro": AXES, "imu.accel": AXES, "imu.orientation": QUATERNION}
 """Channels whose components are not the joints."""
 
@@ -50,8 +57,16 @@ class ColumnMap:
     """What lines begin with that are no rows."""
     late_rows: int | None = None
     """Rows by which the recording loop is known to send a command late."""
+    cameras: dict[str, str] | None = None
+    """Camera of the robot -> camera of the file; null: all, under the file's names; {}: none."""
+    confirmed: bool = True
+    """False in a map that was guessed, until a person has looked at it."""
 
     def __post_init__(self) -> None:
+        if not self.confirmed:
+            raise ConfigError(
+                "confirmed is false: this map was guessed. Look at its columns, units and signs, then write true."
+            )
         if not self.time.scale > 0.0:
             raise ConfigError(f"time.scale is {self.time.scale}; it must be above 0.")
         if len(self.delimiter) != 1:
@@ -95,6 +110,8 @@ class ColumnMap:
 
 def _check(key: str, column: Column, unit: str) -> None:
     known = FACTORS.get(unit, {unit: 1.0})
+    if column.unit == UNKNOWN:
+        raise ConfigError(f"{key}.unit is '?': the file does not say it; write one of {', '.join(known)}.")
     if column.unit and column.unit not in known:
         raise ConfigError(f"{key}.unit is '{column.unit}'. {nearest(column.unit, list(known))}")
     if column.sign not in (1, -1):
@@ -104,35 +121,71 @@ def _check(key: str, column: Column, unit: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class MappedCsv:
-    """A Format that reads every table by one map."""
+class Mapped:
+    """A Format that reads everything by one map."""
 
     map: ColumnMap
     source: str
     """The map's file."""
 
     @classmethod
-    def of(cls, path: Path) -> MappedCsv:
+    def of(cls, path: Path) -> Mapped:
         """The format of a map file; ConfigError names the file and key of a mistake."""
         return cls(config.load(ColumnMap, path), str(path))
 
     def detect(self, path: Path) -> bool:
-        """Any file that is a table by its name."""
-        return path.is_file() and path.name.endswith((".csv", ".csv.gz", ".txt", ".tsv", ".dat"))
+        """Any file that is a table by its name, and what sources.TABLES knows."""
+        return (path.is_file() and path.name.endswith(TEXT)) or tabular(path) is not None
 
-    def read(self, path: Path, spec: RobotSpec) -> list[Recording]:
-        """The one episode of a table, with what was converted."""
+    def read(self, path: Path, spec: RobotSpec) -> Iterator[Recording]:
+        """The episodes of a file, with what was converted."""
         layout = self.map.layout(spec, self.source)
-        table = parse(path, layout.dialect)
-        if not table.columns:
-            return [Recording(log=None, findings=table.findings)]
-        recording = episode_of(layout, table, path, spec)
+        reader = tabular(path)
+        for source in reader.episodes(path) if reader is not None else [_text(path, layout.dialect)]:
+            yield self._read(source, layout, path, spec)
+
+    def _read(self, source: Source, layout: Layout, path: Path, spec: RobotSpec) -> Recording:
+        if not source.table.columns:
+            return Recording(log=None, findings=source.table.findings, format=source.format)
+        recording = episode_of(layout, source.table, path, spec)
+        used = layout.columns()
+        findings = [f for f in recording.findings if f.kind != "text" or f.channel in used]
+        findings += self._converted()
+        if source.clock is not None and source.clock.nominal and source.clock.column == layout.time:
+            findings.append(finding("nominal_clock", "", f"column {layout.time}", source.clock.nominal))
+        log = recording.log
+        if log is not None:
+            log = replace(log, name=source.name, meta={**log.meta, **source.meta})
+            log, more = self._with_pictures(log, source)
+            findings += more
+        return Recording(log=log, findings=tuple(findings), format=source.format)
+
+    def _with_pictures(self, log: EpisodeLog, source: Source) -> tuple[EpisodeLog, list[Finding]]:
+        chosen = {c: c for c in source.cameras} if self.map.cameras is None else self.map.cameras
+        told = list[Finding]()
+        for ours, theirs in chosen.items():
+            if theirs not in source.cameras:
+                detail = f"the map's camera '{ours}' is '{theirs}' of the file. {nearest(theirs, source.cameras)}"
+                told.append(finding("missing_channel", f"camera.{ours}", "file", detail))
+        wanted = {theirs for theirs in chosen.values() if theirs in source.cameras}
+        if source.pictures is None or not wanted:
+            return log, told
+        cameras, findings = source.pictures(wanted)
+        named = {f"camera.{ours}": cameras[theirs] for ours, theirs in chosen.items() if theirs in cameras}
+        channels = {**log.channels, **{n: replace(c, name=n) for n, c in named.items()}}
+        return replace(log, channels=channels), [*told, *findings]
+
+    def _converted(self) -> list[Finding]:
         told = []
         for channel, given in self.map.channels.items():
             for name, column in given.items():
                 if words := _in_words(column, UNITS[channel]):
                     told.append(finding("converted", channel, f"column {column.column}", f"{name}: {words} (map)."))
-        return [Recording(log=recording.log, findings=(*recording.findings, *told))]
+        return told
+
+
+def _text(path: Path, dialect: Dialect) -> Source:
+    return Source(name=path.name.split(".")[0], format="table of text", table=parse(path, dialect))
 
 
 def _in_words(column: Column, unit: str) -> str:

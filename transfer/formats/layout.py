@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ from transfer.screen import finding
 
 Array = npt.NDArray[np.float64]
 
+LONGEST_S = 9e9
+"""A time stamp beyond this, some 285 years [s], is none."""
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 """Units of time stamps -> seconds."""
 FACTORS: dict[str, dict[str, float]] = {
@@ -100,8 +103,8 @@ def episode_of(layout: Layout, table: Table, path: Path, spec: RobotSpec) -> Rec
     required = [c for c in layout.channels if c not in layout.optional]
     if wrong_width or layout.time not in table.columns or not set(required) <= set(complete):
         return Recording(log=None, findings=tuple(findings))
-    keep = np.isfinite(table.columns[layout.time])
-    t_ns = np.round(table.columns[layout.time][keep] * (layout.time_s * 1e9)).astype(np.int64)
+    keep = _timed(layout, table)
+    t_ns = nanoseconds(table.columns[layout.time][keep], layout.time_s)
     channels = {}
     for name in complete:
         unit = UNITS.get(name, "1")
@@ -113,6 +116,19 @@ def episode_of(layout: Layout, table: Table, path: Path, spec: RobotSpec) -> Rec
         meta["late_rows"] = str(layout.late_rows)
     episode = EpisodeLog(path.name.split(".")[0], spec.name, spec.fingerprint(), channels, meta)
     return Recording(log=episode, findings=tuple(findings))
+
+
+def nanoseconds(cells: npt.NDArray[Any], seconds: float) -> npt.NDArray[np.int64]:
+    """Stamps [ns] of counts of so many seconds each; whole numbers of whole nanoseconds are never rounded."""
+    if cells.dtype.kind in "iu" and seconds * 1e9 == round(seconds * 1e9):
+        return cells.astype(np.int64) * round(seconds * 1e9)
+    return np.round(cells * (seconds * 1e9)).astype(np.int64)
+
+
+def _timed(layout: Layout, table: Table) -> npt.NDArray[np.bool_]:
+    """Rows whose time stamp is a number that int64 nanoseconds hold."""
+    cells = table.columns.get(layout.time, np.zeros(0)).astype(np.float64)
+    return np.isfinite(cells) & (np.abs(cells) < LONGEST_S / layout.time_s)
 
 
 _OF_JOINTS = tuple(name for name in UNITS if name.startswith(("joint.", "command.")))
@@ -130,8 +146,8 @@ def _mismatches(layout: Layout, table: Table, spec: RobotSpec) -> list[Finding]:
     if widths - {len(spec.joints)}:
         detail = f"layout '{layout.name}' has {widths.pop()} joint(s); robot '{spec.name}' has {len(spec.joints)}."
         findings.append(finding("other_robot", "", "line 1", detail))
-    times = table.columns.get(layout.time, np.zeros(0))
-    if not np.isfinite(times).all():
-        row, count = int(np.argmin(np.isfinite(times))), int((~np.isfinite(times)).sum())
+    timed = _timed(layout, table)
+    if not timed.all():
+        row, count = int(np.argmin(timed)), int((~timed).sum())
         findings.append(finding("nan", "time", table.where(row), f"{count} rows have no time stamp and are left out."))
     return findings

@@ -38,4 +38,4 @@ def read(path: Path, spec: RobotSpec) -> list[Recording]:
         findings.append(finding(kind, "", "header", str(error)))
         if kind == "other_robot":
             return [Recording(log=None, findings=tuple(findings))]
-    return [Recording(log=episode, findings=tuple(findings))]
+    return [Recording(log=episode, findings=tuple(findings), format="terrafirma MCAP")]

@@ -16,6 +16,10 @@ from transfer.screen import finding
 Array = npt.NDArray[np.float64]
 
 
+TEXT_BYTES = 512 << 20
+"""Most bytes of text that are read: each becomes several of Python's. A gzip file that unpacks to more is a bomb."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dialect:
     """How a table is written."""
@@ -35,7 +39,7 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A parsed file: columns by name, the line that each row stands in, and what was odd."""
+    """A parsed file: columns by name, the line that each row stands in (none in binary files), and what was odd."""
 
     columns: dict[str, Array]
     lines: npt.NDArray[np.int64]
@@ -43,19 +47,24 @@ class Table:
 
     def where(self, row: int) -> str:
         """Where a row is, as findings say it."""
-        return f"row {row + 1} (line {self.lines[row]})"
+        return f"row {row + 1} (line {self.lines[row]})" if len(self.lines) else f"row {row + 1}"
 
 
 def text_of(path: Path) -> tuple[str, tuple[Finding, ...]]:
     """A file's text, unpacked; what is left of a damaged one, and a finding that says so."""
+    if path.stat().st_size > TEXT_BYTES:
+        return "", (_too_long(),)
     data = path.read_bytes()
     if not path.name.endswith(".gz") or not data:
         return data.decode("utf-8", errors="replace"), ()
-    parts, found = list[bytes](), tuple[Finding, ...]()
+    parts, found, left = list[bytes](), tuple[Finding, ...](), TEXT_BYTES
     while data:
         decoder = zlib.decompressobj(wbits=31)
         try:
-            parts.append(decoder.decompress(data))
+            parts.append(decoder.decompress(data, left))
+            left -= len(parts[-1])
+            if left <= 0 or decoder.unconsumed_tail:
+                return "", (_too_long(),)
         except zlib.error as error:
             found = (finding("unreadable", "", "file", f"not a whole gzip file ({error})."),)
             break
@@ -66,6 +75,10 @@ def text_of(path: Path) -> tuple[str, tuple[Finding, ...]]:
             break
         data = decoder.unused_data  # gzip files may be appended to one another
     return b"".join(parts).decode("utf-8", errors="replace"), found
+
+
+def _too_long() -> Finding:
+    return finding("too_large", "", "file", f"it has more than {TEXT_BYTES >> 20} MiB of text; split it.")
 
 
 def head_of(path: Path, size: int = 4096) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from robot.config import ConfigError
 from sim.model import RobotConfig
-from transfer.formats.column_map import MappedCsv
+from transfer.formats.column_map import Mapped
 from transfer.ingest import Ingestion
 
 MAP = """
@@ -46,10 +46,10 @@ def table(path: Path, rows: int = 900) -> tuple[Path, np.ndarray]:
     return path, q
 
 
-def mapped(tmp_path: Path, text: str) -> MappedCsv:
+def mapped(tmp_path: Path, text: str) -> Mapped:
     file = tmp_path / "columns.yaml"
     file.write_text(text)
-    return MappedCsv.of(file)
+    return Mapped.of(file)
 
 
 def test_a_mapped_table_is_in_our_units_and_says_what_was_converted(
@@ -105,7 +105,7 @@ def test_a_mistake_in_a_map_is_one_sentence(
     path, _ = table(tmp_path / "lab.csv", 20)
     assert old in MAP
     with pytest.raises(ConfigError, match=message) as error:
-        mapped(tmp_path, MAP.replace(old, new)).read(path, double_pendulum.spec)
+        list(mapped(tmp_path, MAP.replace(old, new)).read(path, double_pendulum.spec))
     assert "columns.yaml" in str(error.value)
 
 
