@@ -130,8 +130,21 @@ class Ingestion:
         for recording in _recordings(path, self.spec, self.reader):
             judged = Judged(path, digest, 0.0, [_noticed(f) for f in recording.findings])
             self.judged.append(judged)
+            if recording.proposal:
+                judged.noticed[-1] = replace(judged.noticed[-1], detail=self._proposed(path, recording))
             if recording.log is not None:
                 self._screen(judged, recording.log, staging / f"{len(self.judged):06d}.mcap")
+
+    def _proposed(self, path: Path, recording: Recording) -> str:
+        """Write a map for a person to confirm beside the data set; what the finding says then. No file is replaced."""
+        stem, count = _name(path), 1
+        place = self.out / f"{stem}.columns.yaml"
+        while place.exists() and place.read_text(encoding="utf-8") != recording.proposal:
+            count += 1
+            place = self.out / f"{stem}-{count}.columns.yaml"
+        files.write_text(place, recording.proposal)
+        detail = recording.findings[-1].detail
+        return f"{detail} A guess is in {place}: look at it, confirm it, and pass map={place.name}."
 
     def _screen(self, judged: Judged, episode: EpisodeLog, path: Path) -> None:
         """What one episode shows alone; where that lets it pass, the episode waits at `path`."""

@@ -40,6 +40,12 @@ KINDS: dict[str, tuple[bool, str]] = {
     "text": (True, "a cell holds no number"),
     "other_robot": (True, "it was recorded on another robot"),
     "other_version": (True, "it was recorded with another version of this robot's file"),
+    "damaged_messages": (True, "messages of a topic do not fit their definition, and were left out"),
+    # of topics: what a bag's channels were made of
+    "mapped": (False, "a channel was found by types and names"),
+    "stamps": (False, "whose clock the time stamps are of"),
+    "joined": (False, "joints that came in different messages were brought to common stamps"),
+    "left_out": (False, "a topic, a field or some messages were not read, or are empty"),
     # of layouts: what is known of how they were recorded
     "measured_input": (False, "the measured torque is the input, not a command"),
     "nominal_clock": (False, "a file's time column is not the clock of its rows"),

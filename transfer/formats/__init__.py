@@ -17,7 +17,9 @@ from robot.spec import RobotSpec
 from transfer.dataset import Finding
 
 FORMATS = {
+    "rosbag": "transfer.formats.rosbag",
     "mcap": "transfer.formats.mcap",
+    "ulog": "transfer.formats.ulog",
     "so101": "transfer.formats.so101",
     "xl330": "transfer.formats.xl330",
     "odrive": "transfer.formats.odrive",
@@ -33,6 +35,10 @@ class Recording:
     log: EpisodeLog | None
     """None when the file gives no episode at all; the findings then say why."""
     findings: tuple[Finding, ...] = ()
+    format: str = ""
+    """What the file is, for people; where empty, meta["layout"] of the log says it."""
+    proposal: str = ""
+    """A map (YAML) for a person to confirm, where the file does not say what its columns mean."""
 
 
 class Format(Protocol):
@@ -58,9 +64,9 @@ def format_of(path: Path) -> Format | None:
 
 def whole_of(path: Path) -> Path:
     """The recording that a file is part of: an arm's motion's folder, the measurement of a command; else itself."""
-    from transfer.formats import csv, so101
+    from transfer.formats import csv, rosbag, so101
 
-    if so101.detect(path.parent):
+    if so101.detect(path.parent) or rosbag.is_part(path):
         return path.parent
     measured = csv.companion_of(path)
     return measured if measured is not None and measured.is_file() else path

@@ -22,7 +22,7 @@ from sim.model import Model, RobotConfig
 from transfer.choices import existing
 from transfer.cli import Common
 from transfer.dataset import DataRefused, Episode
-from transfer.formats.column_map import MappedCsv
+from transfer.formats.topic_map import mapped
 from transfer.ingest import Ingestion
 from transfer.report import screening
 from transfer.screening.config import ScreenConfig
@@ -57,7 +57,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         repairs=_listed(cfg.repair),
         against=[run.input(p) for p in against],
         model=Model(cfg.robot),
-        reader=MappedCsv.of(run.input(existing(cfg.map, "map", "ingest"))) if cfg.map is not None else None,
+        reader=mapped(run.input(existing(cfg.map, "map", "ingest"))) if cfg.map is not None else None,
         config=cfg.screen,
     )
     try:
