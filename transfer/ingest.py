@@ -239,12 +239,12 @@ def _expand(path: Path, reader: Format | None) -> Sequence[Path]:
 
 def _inside(path: Path, reader: Format | None) -> list[Path]:
     """A recording itself, or those in a folder and the folders below."""
-    if path.is_file() or (reader is None and format_of(path) is not None):
+    detect = reader.detect if reader is not None else lambda p: format_of(p) is not None
+    if path.is_file() or detect(path):
         return [path]
     out: list[Path] = []
     for p in sorted(path.iterdir()):
-        readable = reader.detect(p) if reader is not None else format_of(p) is not None
-        if readable:
+        if detect(p):
             out.append(p)
         elif p.is_dir() and not p.name.startswith("."):
             out += _inside(p, reader)

@@ -156,7 +156,7 @@ def _by_order(found: Guess, named: Sequence[Named], spec: RobotSpec) -> None:
         return
     pairs = list(zip(spec.joint_names, best.names, strict=True))
     for each in named:
-        if each.topic == best.topic and each.names == best.names and each.channel not in found.channels:
+        if each.names == best.names and each.channel not in found.channels:
             found.channels[each.channel] = {j: Column(column=f"{each.topic.name}:{each.path}[{n}]") for j, n in pairs}
     told = [f"{j} = '{n}'" for j, n in pairs]
     found.doubts.append(f"whether the joints of {best.topic.name} are {', '.join(told)}")
