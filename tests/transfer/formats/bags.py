@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,12 @@ def motion(
 
 
 def write_ros2(
-    path: Path, messages: Iterator[Message], plugin: StoragePlugin = StoragePlugin.MCAP, packed: CompressionMode | None = None,
+    path: Path,
+    messages: Iterator[Message],
+    plugin: StoragePlugin = StoragePlugin.MCAP,
+    packed: CompressionMode | None = None,
     store: Any = ROS2,
-) -> Path:  # fmt: skip
+) -> Path:
     """A folder of a bag."""
     writer = Writer(path, version=9, storage_plugin=plugin)
     if packed is not None:
@@ -119,6 +122,3 @@ def refusal(path: Path, spec: RobotSpec) -> Finding:
     recording = read(path, spec)
     assert recording.log is None, recording.log
     return next(f for f in recording.findings if f.blocking)
-
-
-Write = Callable[[Path, Iterator[Message]], Path]

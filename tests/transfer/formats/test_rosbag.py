@@ -1,4 +1,4 @@
-"""Bags of ROS 1 and 2: read as rosbags reads them, with joints by name, units by definition, and clocks that are told."""
+"""Bags of ROS 1 and 2: as rosbags reads them, with joints by name, units by definition, and clocks that are told."""
 
 from __future__ import annotations
 
@@ -14,8 +14,20 @@ from rosbags.typesys import Stores
 
 from sim.model import RobotConfig, find_robot
 from tests.transfer.formats.bags import (
-    JOINTS, ROS1, ROS2, START_S, header, joint_state, motion, read, swing, told, with_types, write_ros1, write_ros2,
-)  # fmt: skip
+    JOINTS,
+    ROS1,
+    ROS2,
+    START_S,
+    header,
+    joint_state,
+    motion,
+    read,
+    swing,
+    told,
+    with_types,
+    write_ros1,
+    write_ros2,
+)
 from transfer.dataset import DataRefused
 from transfer.formats import format_of, whole_of
 from transfer.formats.bag1 import Bag1
@@ -228,7 +240,8 @@ def test_own_types_are_read_from_the_definitions_in_the_bag(
     file = tmp_path / "map.yaml"
     file.write_text(
         "stamps: header\nchannels:\n  joint.position:\n"
-        '    shoulder: {column: "/lab:motors[0].deg", unit: deg}\n    elbow: {column: "/lab:motors[1].deg", unit: deg}\n'
+        "    shoulder: {column: '/lab:motors[0].deg', unit: deg}\n"
+        "    elbow: {column: '/lab:motors[1].deg', unit: deg}\n"
     )
     (recording,) = mapped(file).read(path, double_pendulum.spec)
     assert recording.log is not None, recording.findings
