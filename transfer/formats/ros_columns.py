@@ -24,8 +24,8 @@ PRIMITIVES = {
     "bool": "u1", "byte": "u1", "char": "u1", "uint8": "u1", "int8": "i1", "uint16": "u2", "int16": "i2",
     "uint32": "u4", "int32": "i4", "uint64": "u8", "int64": "i8", "float32": "f4", "float64": "f8",
 }  # fmt: skip
-DEEPEST, LONGEST = 24, 100_000
-"""Most types inside one another, and most fields of one message."""
+DEEPEST, LONGEST, MOST = 24, 20_000, 5_000_000
+"""Most types inside one another, most fields of one message, and most that are walked in one topic."""
 SPARE = 8
 """Bytes that may follow the last field: some writers pad messages."""
 _BASE, _NAME, _ARRAY = 1, 2, 3
@@ -44,12 +44,13 @@ class Leaf(NamedTuple):
 class Walk:
     """One message walked along its definition: where its numbers lie, and which of its bytes decide that."""
 
-    def __init__(self, definition: Definition, raw: bytes, cdr: bool) -> None:
-        """SourceError where the message does not fit its definition, or that never ends."""
+    def __init__(self, definition: Definition, raw: bytes, cdr: bool, budget: Iterator[int] | None = None) -> None:
+        """SourceError where the message does not fit its definition, or that never ends, or `budget` is at its end."""
         self.numbers: dict[str, Leaf] = {}
         self.texts: dict[str, tuple[str, ...]] = {}
         self._definition, self._raw, self._cdr = definition, raw, cdr
         self._decisive: list[tuple[int, int]] = []
+        self._budget = iter(range(LONGEST)) if budget is None else budget
         self._at, self._order, self._steps = 0, "<", 0
         if cdr:
             self._take(4)
@@ -79,6 +80,8 @@ class Walk:
         self._steps += 1
         if self._steps > LONGEST:
             raise SourceError(f"a message of '{self._definition.name[:80]}' has more than {LONGEST} fields")
+        if next(self._budget, None) is None:
+            raise SourceError("so many of its messages differ in their layout that reading all would take too long")
         node, detail = kind
         if node == _NAME:
             self._message(detail, path, depth + 1)
@@ -162,6 +165,7 @@ def blocks(
     definition: Definition, messages: Iterable[tuple[int, bytes]], cdr: bool, rejected: Counter[str]
 ) -> Iterator[Block]:
     """Messages (stamp [ns], bytes) as blocks; why one does not fit the definition is counted in `rejected`."""
+    budget = iter(range(MOST))
     for first, stamps, raws in batches(messages):
         t_ns = np.array(stamps, np.int64)
         sizes = np.array([len(raw) for raw in raws])
@@ -173,7 +177,7 @@ def blocks(
             matrix = np.frombuffer(b"".join([raws[i] for i in at]), np.uint8).reshape(len(at), size)
             while len(at):
                 try:
-                    walk = Walk(definition, matrix[0].tobytes(), cdr)
+                    walk = Walk(definition, matrix[0].tobytes(), cdr, budget)
                 except SourceError as error:
                     rejected[str(error)] += 1
                     at, matrix = at[1:], matrix[1:]

@@ -1,4 +1,4 @@
-"""MCAP that others wrote: JSON, protobuf and ROS by the schemas in the file; torn ones as far as they go; and our own."""
+"""MCAP that others wrote: JSON, protobuf and ROS by the schemas in the file, whole and torn; and our own."""
 
 from __future__ import annotations
 
