@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from robot.log import UNITS
 from robot.recorder import AXES, QUATERNION
 from robot.spec import RobotSpec
 from transfer.formats.layout import Column
@@ -29,6 +30,8 @@ COMMANDS = ("command", "commands", "cmd", "desired", "target", "goal", "referenc
 """Words of topics and fields that make a quantity a command."""
 OTHERS = ("error", "errors", "limit", "limits", "offset", "lower", "upper", "min", "max")
 """Words of fields that are no quantity of a joint."""
+DEFINED = ("sensor_msgs", "trajectory_msgs", "control_msgs")
+"""Packages whose types define the units of what they hold."""
 IMU = {
     "imu.gyro": tuple(f"angular_velocity.{a}" for a in AXES),
     "imu.accel": tuple(f"linear_acceleration.{a}" for a in AXES),
@@ -71,6 +74,7 @@ def guess(seen: Sequence[tuple[Topic, Sequence[Block]]], spec: RobotSpec) -> Gue
     for channel in dict.fromkeys(n.channel for n in named):
         _by_names(found, channel, [n for n in named if n.channel == channel], spec)
     _empty(found, seen)
+    _units(found, named)
     if "joint.position" not in found.channels:
         _by_order(found, named, spec)
     if command_of(spec) not in found.channels and "command.effort" not in found.channels:
@@ -79,18 +83,19 @@ def guess(seen: Sequence[tuple[Topic, Sequence[Block]]], spec: RobotSpec) -> Gue
     return found
 
 
-def joints_of(names: Sequence[str], joints: Sequence[str]) -> dict[str, str]:
-    """Joint of the robot -> its name in a list of names, where one prefix and suffix make out all; else empty."""
+def joints_of(names: Sequence[str], joints: Sequence[str]) -> list[dict[str, str]]:
+    """Each way to find all joints in a list of names: joint -> its name, as it is or with one prefix and suffix."""
     if set(joints) <= set(names):
-        return {j: j for j in joints}
+        return [{j: j for j in joints}]
+    found = []
     for name in names:
         at = name.find(joints[0])
         while at >= 0:
             before, after = name[:at], name[at + len(joints[0]) :]
             if all(f"{before}{j}{after}" in names for j in joints):
-                return {j: f"{before}{j}{after}" for j in joints}
+                found.append({j: f"{before}{j}{after}" for j in joints})
             at = name.find(joints[0], at + 1)
-    return {}
+    return found
 
 
 def words(text: str) -> list[str]:
@@ -117,21 +122,44 @@ def _quantity(word: str) -> str:
 
 def _by_names(found: Guess, channel: str, named: Sequence[Named], spec: RobotSpec) -> None:
     """A channel whose joints are found by name: in one message, or in several together."""
-    whole = [(n, m) for n in named if (m := joints_of(n.names, spec.joint_names))]
+    whole = [(n, m[0]) for n in named if (m := joints_of(n.names, spec.joint_names))]
     if whole:
         best, match = min(whole, key=lambda x: (_rank(x[0].topic), -(x[0].topic.count or 0)))
+        _alternatives(found, channel, best, [n for n, _ in whole], spec)
         found.channels[channel] = {j: Column(column=f"{best.topic.name}:{best.path}[{match[j]}]") for j in match}
         renamed = [f"{j} is '{n}'" for j, n in match.items() if j != n]
         found.told[channel] = f"{best.topic}: {best.path}, by name" + (f" ({', '.join(renamed)})" if renamed else "")
         return
     parts = {name: n for n in named for name in n.names}
-    if match := joints_of(list(parts), spec.joint_names):
+    for match in joints_of(list(parts), spec.joint_names)[:1]:
         found.channels[channel] = {
             j: Column(column=f"{parts[n].topic.name}:{parts[n].path}[{n}]") for j, n in match.items()
         }
         found.told[channel] = f"{', '.join(sorted({str(n.topic) for n in named}))}, by name, from several messages"
         return
     found.others += [f"{n.topic.name} has {', '.join(n.names[:12])}" for n in named if channel == "joint.position"]
+
+
+def _alternatives(found: Guess, channel: str, best: Named, whole: Sequence[Named], spec: RobotSpec) -> None:
+    """A doubt where another topic, or another prefix of the names, would do as well."""
+    topics = sorted({n.topic.name for n in whole if _rank(n.topic) == _rank(best.topic)})
+    if len(topics) > 1:
+        found.doubts.append(f"which of {', '.join(topics)} is {channel}")
+    ways = [m[spec.joint_names[0]] for m in joints_of(best.names, spec.joint_names)]
+    doubt = f"which of {', '.join(ways)} in {best.topic.name} is joint '{spec.joint_names[0]}'"
+    if len(ways) > 1 and doubt not in found.doubts:
+        found.doubts.append(doubt)
+
+
+def _units(found: Guess, named: Sequence[Named]) -> None:
+    """A doubt about each topic whose type does not define the units of what is taken from it."""
+    types = {n.topic.name: n.topic.type for n in named}
+    units: dict[str, list[str]] = {}
+    for channel, columns in found.channels.items():
+        for topic in {c.column.rpartition(":")[0] for c in columns.values()}:
+            if types[topic].split("/")[0] not in DEFINED:
+                units.setdefault(topic, []).append(f"{channel} in {UNITS[channel]}")
+    found.doubts += [f"whether {topic} has {' and '.join(said)}" for topic, said in units.items()]
 
 
 def _empty(found: Guess, seen: Sequence[tuple[Topic, Sequence[Block]]]) -> None:

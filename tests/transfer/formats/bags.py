@@ -13,7 +13,8 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from robot.spec import RobotSpec
 from transfer.dataset import Finding
-from transfer.formats import Recording, format_of
+from transfer.formats import Format, Recording, format_of
+from transfer.formats.topic_map import mapped
 
 ROS2, ROS1 = get_typestore(Stores.ROS2_HUMBLE), get_typestore(Stores.ROS1_NOETIC)
 START_S = 1_700_000_000
@@ -110,6 +111,13 @@ def read(path: Path, spec: RobotSpec) -> Recording:
     assert reader is not None, path
     (recording,) = reader.read(path, spec)
     return recording
+
+
+def confirmed(recording: Recording, path: Path) -> Format:
+    """The format of the proposed map, once a person has confirmed it."""
+    assert recording.log is None and recording.proposal, recording.findings
+    path.write_text(recording.proposal.replace("confirmed: false", "confirmed: true"))
+    return mapped(path)
 
 
 def told(recording: Recording) -> dict[str, Finding]:

@@ -168,7 +168,8 @@ def test_an_index_that_names_a_chunk_again_and_again_is_not_believed(
     with path.open("wb") as stream:
         writer = Writer(stream, chunk_size=300)
         writer.start()
-        channel = writer.register_channel("/s", "json", 0)
+        schema = writer.register_schema(JOINTS, "jsonschema", b"{}")
+        channel = writer.register_channel("/s", "json", schema)
         for k in range(30):
             body = json.dumps({"name": ["shoulder", "elbow"], "position": [k, k]}).encode()
             writer.add_message(channel, k, body, k)
