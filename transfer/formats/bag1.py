@@ -13,6 +13,7 @@ import bz2
 import struct
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -75,13 +76,13 @@ class Bag1:
     def close(self) -> None:
         self._stream.close()
 
-    def blocks(self, topic: Topic, roots: frozenset[str] | None = None) -> Iterator[Block]:
+    def blocks(self, topic: Topic, roots: frozenset[str] | None = None, most: int | None = None) -> Iterator[Block]:
         """As topics.Bag says."""
         wanted = frozenset(self._publishers[topic.key])
         first = self._connections[min(wanted)]
         definition = ros_definitions.parse(first.type, first.definition)
         rejected = self.rejected[topic.name] = Counter()
-        yield from ros_columns.blocks(definition, self._messages(wanted), False, rejected)
+        yield from ros_columns.blocks(definition, islice(self._messages(wanted), most), False, rejected)
 
     def _messages(self, wanted: frozenset[int]) -> Iterator[tuple[int, bytes]]:
         for chunk in self._chunks:

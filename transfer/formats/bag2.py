@@ -15,6 +15,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -60,7 +61,7 @@ class Sqlite:
     def close(self) -> None:
         self._base.close()
 
-    def blocks(self, topic: Topic, roots: frozenset[str] | None = None) -> Iterator[Block]:
+    def blocks(self, topic: Topic, roots: frozenset[str] | None = None, most: int | None = None) -> Iterator[Block]:
         """As topics.Bag says."""
         kind, text = self._definitions.get(topic.type, ("", ""))
         if text:
@@ -68,7 +69,7 @@ class Sqlite:
         else:
             definition = ros_definitions.standard(topic.type)
         rejected = self.rejected[topic.name] = Counter()
-        yield from ros_columns.blocks(definition, self._messages(topic.key), True, rejected)
+        yield from ros_columns.blocks(definition, islice(self._messages(topic.key), most), True, rejected)
 
     def _messages(self, key: int) -> Iterator[tuple[int, bytes]]:
         try:
@@ -149,17 +150,19 @@ class Folder:
                 all_.setdefault(topic, Counter()).update(reasons)
         return all_
 
-    def blocks(self, topic: Topic, roots: frozenset[str] | None = None) -> Iterator[Block]:
+    def blocks(self, topic: Topic, roots: frozenset[str] | None = None, most: int | None = None) -> Iterator[Block]:
         """As topics.Bag says."""
         first = 0
         for bag in self._bags:
             last = -1
             for each in bag.topics:
                 if (each.name, each.type) == (topic.name, topic.type):
-                    for block in bag.blocks(each, roots):
+                    for block in bag.blocks(each, roots, None if most is None else most - first):
                         last = max(last, int(block.rows.max(initial=-1)))
                         yield replace(block, rows=block.rows + first)
             first += last + 1
+            if most is not None and first >= most:
+                return
 
     def _storage(self, file: Path) -> Bag:
         name = file.name

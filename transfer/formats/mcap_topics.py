@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,14 @@ class McapTopics:
         parts += [f"{self.file.damaged} chunk(s) are damaged and were left out"] if self.file.damaged else []
         return "; ".join(parts)
 
-    def blocks(self, topic: Topic, roots: frozenset[str] | None = None) -> Iterator[Block]:
+    def blocks(self, topic: Topic, roots: frozenset[str] | None = None, most: int | None = None) -> Iterator[Block]:
         """As topics.Bag says."""
         wanted = frozenset(self._channels[topic.key])
         channel = self.file.channels[min(wanted)]
         schema = self.file.schemas.get(channel.schema_id)
         name, data = (schema.name, schema.data) if schema is not None else ("", b"")
         kind = (channel.message_encoding, schema.encoding if schema is not None else "")
-        messages = ((t, raw) for _, t, raw in self.file.messages(wanted))
+        messages = islice(((t, raw) for _, t, raw in self.file.messages(wanted)), most)
         rejected = self.rejected[topic.name] = Counter()
         if kind[0] in ("cdr", "ros1"):
             text = data.decode("utf-8", errors="replace")

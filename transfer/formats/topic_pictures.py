@@ -16,9 +16,10 @@ MEMORY = 1 << 30
 """Most bytes that the pictures of one camera may take."""
 PIXELS = 1 << 26
 """Most pixels of a compressed picture."""
-RAW = {"rgb8": (3, (0, 1, 2)), "bgr8": (3, (2, 1, 0)), "mono8": (1, (0,)), "8UC1": (1, (0,)), "8UC3": (3, (2, 1, 0)),
-       "rgba8": (4, (0, 1, 2)), "bgra8": (4, (2, 1, 0))}  # fmt: skip
-"""Encoding -> bytes of a pixel, and which of them are red, green and blue."""
+_FORWARD, _BACKWARD = slice(0, 3), slice(2, None, -1)
+RAW = {"rgb8": (3, _FORWARD), "bgr8": (3, _BACKWARD), "mono8": (1, slice(0, 1)), "8UC1": (1, slice(0, 1)),
+       "8UC3": (3, _BACKWARD), "rgba8": (4, _FORWARD), "bgra8": (4, _BACKWARD)}  # fmt: skip
+"""Encoding -> bytes of a pixel, and which of them are red, green and blue (8UC3 is OpenCV's, and so BGR)."""
 TYPES = ("Image", "CompressedImage", "RawImage")
 """How the names of types of pictures end."""
 
@@ -35,8 +36,7 @@ class Pictures:
         self.camera, self.damaged = camera, 0
         self._own = own_stamps
         self._times: list[int] = []
-        self._pictures: list[npt.NDArray[np.uint8]] = []
-        self._bytes = 0
+        self._room: npt.NDArray[np.uint8] = np.zeros((0, 0, 0, 3), np.uint8)
 
     def read(self, bag: Bag, topic: Topic) -> Channel:
         """All pictures of a topic; SourceError where they cannot be read, differ in size or take too much memory."""
@@ -44,26 +44,35 @@ class Pictures:
             own = stamps_of(block) if self._own else None
             times = own if own is not None and (own > 0).all() else block.t_ns
             for i in range(len(block.rows)):
-                self._add(int(times[i]), block, i)
-        if not self._pictures and self.damaged:
+                self._add(int(times[i]), block, i, topic.count or 0)
+        if not self._times and self.damaged:
             raise SourceError(f"none of its {self.damaged} pictures can be decoded")
-        if len(sizes := {p.shape for p in self._pictures}) > 1:
-            raise SourceError(f"its pictures have different sizes ({', '.join(map(str, sorted(sizes)))})")
-        order = np.argsort(self._times, kind="stable")
-        values = np.stack([self._pictures[i] for i in order]) if len(order) else np.zeros((0, 0, 0, 3), np.uint8)
-        return Channel(f"camera.{self.camera}", "uint8", (), np.array(self._times, np.int64)[order], values)
+        times, values = np.array(self._times, np.int64), self._room[: len(self._times)]
+        if not (np.diff(times) >= 0).all():
+            order = np.argsort(times, kind="stable")
+            times, values = times[order], values[order]
+        return Channel(f"camera.{self.camera}", "uint8", (), times, values)
 
-    def _add(self, t_ns: int, block: Block, row: int) -> None:
+    def _add(self, t_ns: int, block: Block, row: int, count: int) -> None:
         try:
             picture = _picture(block, row)
         except (ValueError, KeyError, TypeError, IndexError):
             self.damaged += 1
             return
-        self._bytes += picture.nbytes
-        if self._bytes > MEMORY:
-            raise SourceError(f"its pictures take more than {MEMORY >> 20} MiB unpacked; cut the recording into parts")
+        have = len(self._times)
+        if have and picture.shape != self._room.shape[1:]:
+            raise SourceError(f"its pictures have different sizes ({self._room.shape[1:]} and {picture.shape})")
+        if have == len(self._room):
+            rows = max(count, 2 * have, 16)
+            if rows * picture.nbytes > MEMORY:
+                size = f"{max(count, have + 1)} pictures of {picture.shape[1]} x {picture.shape[0]}"
+                raise SourceError(f"its {size} take more than {MEMORY >> 20} MiB; cut the recording into parts")
+            grown = np.empty((rows, *picture.shape), np.uint8)
+            if have:
+                grown[:have] = self._room
+            self._room = grown
+        self._room[have] = picture
         self._times.append(t_ns)
-        self._pictures.append(picture)
 
 
 def _picture(block: Block, row: int) -> npt.NDArray[np.uint8]:
@@ -79,7 +88,7 @@ def _picture(block: Block, row: int) -> npt.NDArray[np.uint8]:
     if not (width > 0 and height > 0 and width * size <= step and step * height == data.size):
         raise ValueError("a picture has another size than it says")
     whole = data.reshape(height, step)[:, : width * size].reshape(height, width, size)
-    return np.ascontiguousarray(whole[:, :, list(order)])
+    return whole[:, :, order]
 
 
 def _decoded(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +78,6 @@ def series_of(bag: Bag, topic: Topic, paths: Collection[str]) -> Series:
     )
 
 
-def first_blocks(bag: Bag, topic: Topic, count: int = 4) -> list[Block]:
-    """The first few blocks of a topic: enough to see which fields and names its messages have."""
-    found: Iterator[Block] = bag.blocks(topic)
-    return list(islice(found, count))
+def first_blocks(bag: Bag, topic: Topic, most: int = 32) -> list[Block]:
+    """The first few messages of a topic: enough to see which fields and names they have."""
+    return list(bag.blocks(topic, most=most))

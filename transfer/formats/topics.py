@@ -102,9 +102,10 @@ class Bag(Protocol):
         """Topic -> why messages of it were left out, and how many."""
         ...
 
-    def blocks(self, topic: Topic, roots: frozenset[str] | None = None) -> Iterator[Block]:
+    def blocks(self, topic: Topic, roots: frozenset[str] | None = None, most: int | None = None) -> Iterator[Block]:
         """A topic's messages in the order of the file; of the fields at least those whose paths begin in `roots`.
 
+        `most`: no more than so many of them are read.
         SourceError where its messages cannot be decoded at all.
         """
         ...

@@ -76,7 +76,7 @@ class Ulog:
     def close(self) -> None:
         """Nothing stays open."""
 
-    def blocks(self, topic: Topic, roots: frozenset[str] | None = None) -> Iterator[Block]:
+    def blocks(self, topic: Topic, roots: frozenset[str] | None = None, most: int | None = None) -> Iterator[Block]:
         """As topics.Bag says; one block."""
         from pyulog import ULog
 
@@ -93,6 +93,7 @@ class Ulog:
             self.damage = self.damage or "parts of the file are damaged, and were left out"
         if "timestamp" not in data:
             raise SourceError(f"the topic '{topic.name[:80]}' has no time stamps")
+        data = {path: values[:most] for path, values in data.items()}
         t_ns = data["timestamp"].astype(np.int64) * 1000
         yield Block(np.arange(len(t_ns)), t_ns, _arrays(data), {})
 

@@ -3,7 +3,8 @@
     terrafirma ingest robot=double_pendulum_c1 path=[logs/*.csv.gz] out=runs/logs
     terrafirma ingest robot=my_arm.yaml path=logs map=columns.yaml repair=[clock_jump] against=[runs/test]
 
-Reads   the files, folders and globs of path=: MCAP, the layouts that ship, and with map=FILE any table of numbers.
+Reads   the files, folders and globs of path=: MCAP, bags of ROS 1 and 2, ULogs, the layouts that ship, and with
+        map=FILE any table of numbers and any field of a topic (docs/formats_ros.md).
 Writes  a data set (dataset.yaml, one MCAP an episode), result.json with every finding, and screening.html.
 Costs   about a second a minute of log.
 A finding that blocks an episode is lifted with accept=[KIND,...], some are put right with repair=[KIND,...]; nothing is
@@ -40,7 +41,7 @@ class Config(Common):
     repair: tuple[str, ...] | str = ()
     """What to put right: rows of transfer.screening.repair.REPAIRS."""
     map: Path | None = None
-    """YAML that says which column of a table is what."""
+    """YAML that says which column of a table, or which field of a topic, is what."""
     against: tuple[str, ...] | str = ()
     """Data sets that must hold nothing of these recordings, as a test set must not."""
     screen: ScreenConfig = field(default_factory=ScreenConfig)
