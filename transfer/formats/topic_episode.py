@@ -51,7 +51,13 @@ def recordings(
 
 def _guessed(bag: Bag, path: Path, spec: RobotSpec, kind: str) -> Recording:
     """The episode of an open recording by a guess, or what is in it and what was looked for; or a map to confirm."""
+    if not any(t.count != 0 for t in bag.topics):
+        kind, why = ("unreadable", f": {bag.damage}") if bag.damage else ("empty", "")
+        return Recording(log=None, findings=(finding(kind, "", "file", f"it holds no messages{why}."),))
     seen, unread = _look(bag)
+    if bag.damage and seen and not any(blocks for _, blocks in seen):
+        broken = finding("unreadable", "", "file", f"none of its messages can be read: {bag.damage}.")
+        return Recording(log=None, findings=(broken,), format=kind)
     found = guess(seen, spec)
     if "joint.position" not in found.channels:
         return Recording(log=None, findings=(*damage(bag), _refusal(bag, found, unread, spec)), format=kind)
@@ -103,8 +109,6 @@ def _look(bag: Bag) -> tuple[list[tuple[Topic, list[Block]]], dict[str, str]]:
 
 def _refusal(bag: Bag, found: Guess, unread: Mapping[str, str], spec: RobotSpec) -> Finding:
     joints = ", ".join(spec.joint_names)
-    if not any(t.count != 0 for t in bag.topics):
-        return finding("empty", "", "file", "it holds no messages.")
     if unread and not found.others:
         topic, why = next(iter(unread.items()))
         return finding("unreadable", "", f"topic {topic}", f"{why}; it holds {listed(bag.topics)}.")

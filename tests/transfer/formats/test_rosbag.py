@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.transfer.formats.bags import (
     joint_state,
     motion,
     read,
+    refusal,
     swing,
     told,
     with_types,
@@ -310,6 +313,22 @@ def test_a_bag_that_was_never_closed_gives_what_it_holds(double_pendulum: RobotC
     bag = Bag1(path)
     assert "was not closed" in bag.damage and sum(t.count or 0 for t in bag.topics) == 1600
     bag.close()
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    double_pendulum: RobotConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_ros2(tmp_path / "bag", motion(ROS2, rows=3))
+    monkeypatch.setitem(sys.modules, "rosbags.typesys", None)
+    found = refusal(path, double_pendulum.spec)
+    assert found.detail == "it takes the package 'rosbags' to read it: pip install 'terrafirma[ros]'."
+
+
+def test_a_slow_topic_is_only_looked_at(double_pendulum: RobotConfig, tmp_path: Path) -> None:
+    path = write_ros1(tmp_path / "run.bag", motion(ROS1), chunk=4096)
+    with contextlib.closing(Bag1(path)) as bag:
+        blocks = list(bag.blocks(bag.topics[0], most=32))
+        assert sum(len(b.rows) for b in blocks) == 32
 
 
 def test_only_bags_are_detected(tmp_path: Path) -> None:
