@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from robot.config import nearest
@@ -27,6 +28,8 @@ DULL = ("tf2_msgs", "rosgraph_msgs", "rcl_interfaces", "visualization_msgs", "na
 """Packages of types that hold nothing of joints, or no names of them."""
 EXTRAS = {"rosbags": "ros", "google": "ros", "pyulog": "ulog", "cv2": "camera"}
 """Package -> extra that installs it."""
+LONGEST = 1500
+"""Most characters of a finding."""
 MOST = 300
 """Topics that are looked at, at most, where no map names them."""
 
@@ -37,16 +40,21 @@ def recordings(
     """The one episode of a recording, by a map (of the file `source`) or by a guess; a damaged one gives the reason."""
     try:
         with contextlib.closing(opened()) as bag:
-            if map is not None:
-                return [_mapped(bag, path, spec, kind, map, source)]
-            return [_guessed(bag, path, spec, kind)]
+            read = _guessed(bag, path, spec, kind) if map is None else _mapped(bag, path, spec, kind, map, source)
+            return [replace(read, findings=tuple(_plain(f) for f in read.findings))]
     except ImportError as error:
         package = (error.name or "").partition(".")[0]
         extra = EXTRAS.get(package, "all")
         reason = f"it takes the package '{package}' to read it: pip install 'terrafirma[{extra}]'"
     except (SourceError, OSError) as error:
         reason = str(error.strerror if isinstance(error, OSError) else error)
-    return [Recording(log=None, findings=(finding("unreadable", "", "file", f"{reason}."),), format=kind)]
+    return [Recording(log=None, findings=(_plain(finding("unreadable", "", "file", f"{reason}.")),), format=kind)]
+
+
+def _plain(found: Finding) -> Finding:
+    """A finding whose words, some of which the file chose, are of one line, printable and not without end."""
+    detail, where = ("".join(c if c.isprintable() else "?" for c in text) for text in (found.detail, found.where))
+    return replace(found, detail=detail if len(detail) <= LONGEST else f"{detail[:LONGEST]} ...", where=where[:100])
 
 
 def _guessed(bag: Bag, path: Path, spec: RobotSpec, kind: str) -> Recording:

@@ -147,6 +147,18 @@ def test_json_that_nests_without_end_is_rejected(double_pendulum: RobotConfig, t
     assert "/../../etc/passwd" in refusal(path, double_pendulum.spec).detail
 
 
+def test_names_in_a_file_cannot_write_on_the_terminal(double_pendulum: RobotConfig, tmp_path: Path) -> None:
+    path = tmp_path / "lab.mcap"
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        channel = writer.register_channel("/a\x1b[2J\nno episode was refused", "json", 0)
+        writer.add_message(channel, 0, json.dumps({"name": ["m" * 10**6, "n"], "position": [1, 2]}).encode(), 0)
+        writer.finish()
+    detail = read(path, double_pendulum.spec).findings[-1].detail
+    assert detail.isprintable() and len(detail) < 1600
+
+
 @pytest.mark.parametrize(("schema", "name"), [(b"\xff" * 40, "a.B"), (b"", "a.B"), (b"", "")])
 def test_descriptors_that_are_none_are_told(
     schema: bytes, name: str, double_pendulum: RobotConfig, tmp_path: Path
