@@ -47,6 +47,10 @@ UNITS = {
 SCHEMA_VERSION = "1"
 _VALUES = ("terrafirma_msgs/msg/Values", b"float64[] values\n")
 _TEXT = ("std_msgs/msg/String", b"string data\n")
+_DAMAGE = (
+    McapError, CRCValidationError, zstandard.ZstdError, EOFError, struct.error, ValueError, KeyError, RuntimeError,
+)  # fmt: skip
+"""What a damaged file makes the library raise."""
 _PICTURES = {pictures.RAW[0]: pictures.decode_raw, pictures.COMPRESSED[0]: pictures.decode_compressed}
 
 
@@ -267,22 +271,25 @@ def load(path: Path, cameras: bool = True) -> EpisodeLog:
         raise LogError(
             f"{path}: has compressed pictures; they need OpenCV: pip install 'terrafirma[camera]'."
         ) from error
-    except (McapError, CRCValidationError, zstandard.ZstdError, EOFError, struct.error, ValueError, KeyError):
+    except _DAMAGE:
         torn = True  # the tail that a crash left unfinished, or a damaged record; everything before it is whole
     if "fingerprint" not in header:
         raise LogError(f"{path}: not a terrafirma episode (no header record); import it with `terrafirma ingest`.")
-    if header["schema"] != SCHEMA_VERSION:
-        raise LogError(f"{path}: log schema {header['schema']} is unknown; this terrafirma reads {SCHEMA_VERSION}.")
+    if header.get("schema") != SCHEMA_VERSION:
+        found = header.get("schema", "(none)")
+        raise LogError(f"{path}: log schema {found} is unknown; this terrafirma reads {SCHEMA_VERSION}.")
     try:
         channels = {topic.name: topic.channel() for topic in topics.values()}
+        meta, name, robot = dict(json.loads(header["meta"])), header["name"], header["robot"]
     except LogError as error:
         raise LogError(f"{path}: {error}") from error
-    meta = json.loads(header["meta"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise LogError(f"{path}: its header, or what it says of a channel, is damaged; restore the file.") from error
     if torn:
         meta["torn"] = "the file ends in the middle of a record; what came before was recovered"
     if damaged := {topic.name: topic.damaged for topic in topics.values() if topic.damaged}:
         meta["damaged"] = json.dumps(damaged)
-    return EpisodeLog(header["name"], header["robot"], header["fingerprint"], channels, meta)
+    return EpisodeLog(name, robot, header["fingerprint"], channels, meta)
 
 
 def _stack(schema: str, values: list[Any], components: tuple[str, ...]) -> npt.NDArray[Any]:

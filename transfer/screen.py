@@ -45,6 +45,12 @@ KINDS: dict[str, tuple[bool, str]] = {
     "too_large": (True, "it would take more memory than a recording may; pictures are left out if this is accepted"),
     "damaged_video": (True, "a camera's video cannot be decoded, or lacks pictures; the camera is left out"),
     "unstated_unit": (True, "the file does not say in which unit its columns are"),
+    "damaged_messages": (True, "messages of a topic do not fit their definition, and were left out"),
+    # of topics: what a bag's channels were made of
+    "mapped": (False, "a channel was found by types and names"),
+    "stamps": (False, "whose clock the time stamps are of"),
+    "joined": (False, "joints that came in different messages were brought to common stamps"),
+    "left_out": (False, "a topic, a field or some messages were not read, or are empty"),
     # of layouts: what is known of how they were recorded
     "measured_input": (False, "the measured torque is the input, not a command"),
     "nominal_clock": (False, "a file's time column is not the clock of its rows"),

@@ -19,7 +19,9 @@ from robot.spec import RobotSpec
 from transfer.dataset import Finding
 
 FORMATS = {
+    "rosbag": "transfer.formats.rosbag",
     "mcap": "transfer.formats.mcap",
+    "ulog": "transfer.formats.ulog",
     "so101": "transfer.formats.so101",
     "xl330": "transfer.formats.xl330",
     "odrive": "transfer.formats.odrive",
@@ -68,10 +70,10 @@ def format_of(path: Path) -> Format | None:
 
 
 def whole_of(path: Path) -> Path:
-    """The recording that a file is part of: a motion's or data set's folder, a command's measurement; else itself."""
-    from transfer.formats import csv, lerobot, so101
+    """What a file is part of: a motion's, bag's or data set's folder, the measurement of a command; else itself."""
+    from transfer.formats import csv, lerobot, rosbag, so101
 
-    if so101.detect(path.parent):
+    if so101.detect(path.parent) or rosbag.is_part(path):
         return path.parent
     if root := lerobot.root_of(path):
         return root

@@ -4,8 +4,9 @@
     terrafirma ingest robot=my_arm.yaml path=logs map=columns.yaml repair=[clock_jump] against=[runs/test]
     terrafirma ingest robot=so101 path=runs/logs write=lerobot lerobot.task="push the cube"
 
-Reads   the files, folders and globs of path=: MCAP, the layouts that ship, and with map=FILE any table of numbers, NPZ,
-        parquet, HDF5 of robomimic and ALOHA, and LeRobot data sets; without map= it writes a guess of one to confirm.
+Reads   the files, folders and globs of path=: MCAP, bags of ROS 1 and 2, ULogs, the layouts that ship, and with
+        map=FILE any field of a topic, any table of numbers, NPZ, parquet, HDF5 of robomimic and ALOHA, and LeRobot data
+        sets (docs/formats.md); without map= it writes a guess of one to confirm.
 Writes  a data set (dataset.yaml, one MCAP an episode), result.json with what was understood and every finding, and
         screening.html; with write=lerobot the whole data set as a LeRobotDataset v3.0, too, in out/lerobot.
 Costs   about a second a minute of log.
@@ -28,8 +29,8 @@ from transfer.choices import existing
 from transfer.cli import Common
 from transfer.dataset import DataRefused, Episode, load_index
 from transfer.formats import lerobot_writer
-from transfer.formats.column_map import Mapped
 from transfer.formats.lerobot_writer import LeRobotConfig
+from transfer.formats.topic_map import mapped
 from transfer.ingest import Ingestion
 from transfer.report import screening
 from transfer.screening.config import ScreenConfig
@@ -47,7 +48,7 @@ class Config(Common):
     repair: tuple[str, ...] | str = ()
     """What to put right: rows of transfer.screening.repair.REPAIRS."""
     map: Path | None = None
-    """YAML that says which column of a table is what."""
+    """YAML that says which column of a table, or which field of a topic, is what."""
     against: tuple[str, ...] | str = ()
     """Data sets that must hold nothing of these recordings, as a test set must not."""
     write: Literal["lerobot"] | None = None
@@ -68,7 +69,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         repairs=_listed(cfg.repair),
         against=[run.input(p) for p in against],
         model=Model(cfg.robot),
-        reader=Mapped.of(run.input(existing(cfg.map, "map", "ingest"))) if cfg.map is not None else None,
+        reader=mapped(run.input(existing(cfg.map, "map", "ingest"))) if cfg.map is not None else None,
         config=cfg.screen,
     )
     try:
