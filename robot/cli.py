@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from robot import config, run, stages
+from robot import config, folders, run, stages
 from robot.config import ConfigError, nearest
 from robot.doctor import DoctorOptions, doctor
 from robot.drive import Outcome
@@ -36,7 +36,10 @@ HELP = """terrafirma: train in MuJoCo, correct it with minutes of real logs, shi
 
     terrafirma <stage> key=value …   [out=DIR] [seed=N] [quick=true]
     terrafirma <stage> --help        what it reads, writes and costs
+    --config-dir DIR                 robots, priors, recipes, … of your own, in DIR/robot, DIR/dr, DIR/recipe
     --traceback                      show where an error came from
+
+On the workstation also Hydra's --multirun, --cfg job, --info [searchpath].
 """
 
 
@@ -49,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     stage, rest = words[0], words[1:]
     if "--traceback" in rest:
         rest.remove("--traceback")
-        return _dispatch(stage, rest)
+        return _with_folders(stage, rest)
     try:
-        return _dispatch(stage, rest)
+        return _with_folders(stage, rest)
     except ConfigError as error:
         return _fail(str(error), error.exit_code)
     except (DriverError, CommanderLost) as error:
@@ -74,6 +77,21 @@ def top_help() -> str:
     lines = [f"    {name:<12}{text}" for name, text in STAGES.items()]
     onboard = [f"    {name:<12}{text}" for name, (_, _, text) in ONBOARD.items()]
     return "\n".join([HELP, "On the workstation (pip install 'terrafirma[train]'):", *lines, "", "Onboard:", *onboard])
+
+
+def _with_folders(stage: str, words: list[str]) -> int:
+    """Take each `--config-dir DIR` out of the words, and look there, too."""
+    given, rest, queue = [], [], list(words)
+    while queue:
+        name, equals, value = queue.pop(0).partition("=")
+        if name not in ("--config-dir", "-cd"):
+            rest.append(name + equals + value)
+            continue
+        if not equals and not queue:
+            raise ConfigError(f"{name} needs a folder: {name} DIR.")
+        given.append(value if equals else queue.pop(0))
+    with folders.added(given):
+        return _dispatch(stage, rest)
 
 
 def _dispatch(stage: str, words: list[str]) -> int:
