@@ -60,7 +60,7 @@ def result(path: str) -> dict:
 
 
 def test_a_person_uses_all_four_from_the_command_line(wheel: Path, tmp_path: Path) -> None:
-    """One process, as a shell would start it: record on the driver, ingest the format, train the task on the robot."""
+    """One process, as a shell would start it: record on the driver, ingest the format, step the task."""
     t = np.arange(0.0, 4.0, 0.01)
     rows = "\n".join(f"{1e6 * x:.0f};{90.0 * (1 - np.cos(2 * x)):.3f};{0.02 * np.cos(2 * x):.4f}" for x in t)
     (tmp_path / "a.wheel").write_text(f"# flywheel bench\n{rows}\n")
@@ -69,7 +69,8 @@ def test_a_person_uses_all_four_from_the_command_line(wheel: Path, tmp_path: Pat
         "record robot=flywheel driver=flywheel_bench inertia=0.004 excitation=chirp seconds=2 out=bench",
         "record robot=flywheel driver=sim excitation=chirp seconds=2 out=sim",
         "ingest robot=flywheel path=[a.wheel,torn.wheel] out=logs",
-        "train task=flywheel_turn quick=true out=policy",
+        "bench what=env tasks=[flywheel_turn] peers=[] quick=true out=steps",
+        "train task=flywheel_turn --cfg job",
     ]
     code = f"from robot.cli import main\nfor s in {stages!r}: assert main(s.split()) == 0, s"
     path = os.pathsep.join([str(wheel), str(ROOT)])
@@ -81,7 +82,8 @@ def test_a_person_uses_all_four_from_the_command_line(wheel: Path, tmp_path: Pat
     assert result(tmp_path / "bench")["frames"] == result(tmp_path / "sim")["frames"] == 200
     whole, torn = result(tmp_path / "logs")["episodes"]
     assert whole["accepted"] and not torn["accepted"]
-    assert result(tmp_path / "policy")["success"]["n"] > 0
+    assert any(row["name"].startswith("flywheel_turn") for row in result(tmp_path / "steps")["rows"])
+    assert "name: flywheel_default" in done.stdout and "env_steps: 100000" in done.stdout
 
 
 class TestFlywheelBench(DriverConformance):

@@ -94,7 +94,8 @@ def main(argv: list[str]) -> int:
         print(hydra_front.shown(_data(stage, taken), asked.options.get("--package", "")))
         return 0
     run = functools.partial(_run_job, stage, taken.replaced)
-    return hydra_front.hand_over(stage, _overrides(stage, taken.words), asked.options, run)
+    overrides = _overrides(stage, taken.words, sweep="--multirun" in asked.options)
+    return hydra_front.hand_over(stage, overrides, asked.options, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,8 @@ def _take_files(stage: str, words: Sequence[str]) -> _Taken:
     return _Taken(rest, {k: v for k, v in replaced.items() if v is not None})
 
 
-def _overrides(stage: str, words: Sequence[str]) -> list[str]:
-    return [to_override(word, stage) for word in words]
+def _overrides(stage: str, words: Sequence[str], sweep: bool = False) -> list[str]:
+    return [to_override(word, stage, sweep) for word in words]
 
 
 def _data(stage: str, taken: _Taken) -> dict[str, Any]:
@@ -157,6 +158,6 @@ def call(stage: str, words: list[str]) -> Path:
     return execute(stage, module, _convert(stage, module, words))
 
 
-def to_override(word: str, stage: str) -> str:
+def to_override(word: str, stage: str, sweep: bool = False) -> str:
     """One word of a stage's command line in Hydra's grammar."""
-    return grammar.to_override(word, stage, grammar.path_keys(stage, load_stage(stage).Config))
+    return grammar.to_override(word, stage, grammar.path_keys(stage, load_stage(stage).Config), sweep)

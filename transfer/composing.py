@@ -5,13 +5,14 @@ Names are looked for in every folder of configs (robot/folders.py): the project'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from robot import config, folders
 from robot.config import ConfigError, nearest
-from transfer.words import ALIAS, CHOSEN_BY, GROUPS
+from transfer.words import ALIAS, CHOSEN_BY, GROUPS, chooses
 
 PRIORS = {"vision": ("handheld", "appearance")}
 """Encoder -> what the name of its prior ends in, of which the first that a robot has is taken; others: `default`."""
@@ -92,16 +93,22 @@ def choices(group: str) -> list[str]:
     return folders.names(group)
 
 
+def choices_of(stage: str, key: str) -> list[str] | None:
+    """What `key=` may name in a stage, for completion; None where it is no choice."""
+    return choices(key) if chooses(key, stage) and key in defaults_of(stage) else None
+
+
 def check_groups(overrides: list[str]) -> None:
     """ConfigError with the nearest name when a group has no such choice, or one that two folders differ about."""
     for override in overrides:
-        key, _, value = override.partition("=")
-        if key not in GROUPS or "," in value or value == "null":
+        key, _, values = override.partition("=")
+        if key not in GROUPS or values == "null":
             continue
-        if value not in choices(key):
-            raise ConfigError(f"{key}={value}: there is no such {key}. {nearest(value, choices(key))}")
-        if key != "task":
-            folders.find(key, value)
+        for value in values.split(",") if re.fullmatch(r"[\w,.-]+", values) else ():  # else a sweep in Hydra's words
+            if value not in choices(key):
+                raise ConfigError(f"{key}={value}: there is no such {key}. {nearest(value, choices(key))}")
+            if key != "task":
+                folders.find(key, value)
 
 
 def with_matching(stage: str, overrides: list[str]) -> list[str]:

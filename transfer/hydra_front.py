@@ -99,6 +99,8 @@ def hand_over(
 
     known: Callable[[], None] = stage_main
     folder = None
+    if not any(o.startswith("hydra.job.name=") for o in overrides):
+        overrides = [*overrides, f"hydra.job.name={stage}"]  # of the log; else it is this file's
     if "--multirun" in options:
         overrides, folder = sweep_folder(stage, overrides)
     flags = [f"{name}={value}" if value else name for name, value in options.items()]

@@ -36,8 +36,10 @@ def chooses(key: str, stage: str) -> bool:
     return key in GROUPS and stage in CHOSEN_BY.get(key, (stage,))
 
 
-def to_override(word: str, stage: str, paths: Collection[str]) -> str:
+def to_override(word: str, stage: str, paths: Collection[str], sweep: bool = False) -> str:
     """One word of the command line in Hydra's grammar: groups as they are, keys forced, `paths` quoted.
+
+    With `sweep` a path with commas is several, one a job.
 
     Keys are forced (`++`) because the dataclasses, not Hydra's struct mode, decide which exist: their error
     names the nearest one.
@@ -48,8 +50,13 @@ def to_override(word: str, stage: str, paths: Collection[str]) -> str:
     if key.startswith(("hydra.", "hydra/")) or chooses(key, stage):
         return word
     if key in paths:
-        value = _quote_paths(value)
+        value = ",".join(map(_quote_paths, _split(value))) if sweep else _quote_paths(value)
     return f"++{ALIAS.get(key, key)}={value}"
+
+
+def _split(value: str) -> list[str]:
+    """At the commas that are in no quotes and no brackets."""
+    return re.findall(r"(?:'(?:\\.|[^'])*'|\"(?:\\.|[^\"])*\"|\[[^\]]*\]|[^,])+", value) or [value]
 
 
 def _quote_paths(value: str) -> str:
