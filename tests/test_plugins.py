@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomllib
 
 from robot import cli, driver, folders, plugins
 from robot.config import ConfigError
@@ -214,3 +216,15 @@ def test_a_name_that_two_folders_differ_about_is_refused(tmp_path: Path, monkeyp
     assert folders.find("robot", "so101").read_bytes() == same
     with pytest.raises(ConfigError, match="--config-dir nowhere: there is no such folder"), folders.added(["nowhere"]):
         pass
+
+
+def test_the_page_about_extending_names_what_exists() -> None:
+    """Files in its text stand where it says, and its entry points are those of the example."""
+    page = (ROOT / "docs" / "extending.md").read_text()
+    named = set(re.findall(r"`((?:sim|robot|transfer|tests|configs|flywheel)/[\w/]+(?:\.\w+|/))`", page))
+    assert len(named) > 12
+    missing = [name for name in named if not any((folder / name).exists() for folder in (ROOT, EXAMPLE))]
+    assert not [name for name in missing if "NAME" not in name], missing
+    shown = tomllib.loads("".join(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)))
+    real = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())
+    assert shown["project"]["entry-points"] == real["project"]["entry-points"]

@@ -6,6 +6,7 @@ What a job of a --multirun runs is what the stage would run alone, in a folder o
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ def _tabulate(folder: Path) -> None:
 
 
 def check_launcher(overrides: Sequence[str]) -> None:
-    """ConfigError when the launcher's package is missing."""
+    """ConfigError when the launcher's package is missing, or the cluster that it is for."""
     for override in overrides:
         key, _, name = override.partition("=")
         if key == "hydra/launcher" and name in LAUNCHERS:
@@ -131,6 +132,11 @@ def check_launcher(overrides: Sequence[str]) -> None:
                 raise ConfigError(
                     f"hydra/launcher={name} needs the package '{package}', which is not installed: "
                     f"pip install 'terrafirma[{extra}]'."
+                )
+            if name == "submitit_slurm" and shutil.which("srun") is None:
+                raise ConfigError(
+                    "hydra/launcher=submitit_slurm needs Slurm, and there is no `srun` here: start it where jobs are "
+                    "submitted from, or take hydra/launcher=submitit_local."
                 )
 
 

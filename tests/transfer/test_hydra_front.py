@@ -101,6 +101,10 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(monkeypatch: p
     for launcher, package in (("joblib", "sweep"), ("submitit_local", "scale")):
         with pytest.raises(ConfigError, match=rf"needs the package 'hydra-.*pip install 'terrafirma\[{package}\]'"):
             cli.main(["evaluate", "-m", f"hydra/launcher={launcher}", "seed=1,2"])
+    monkeypatch.setattr(hydra_front, "_installed", lambda module: True)
+    monkeypatch.setattr("shutil.which", lambda program: None)
+    with pytest.raises(ConfigError, match="there is no `srun` here"):
+        hydra_front.check_launcher(["hydra/launcher=submitit_slurm"])
 
 
 def test_a_job_that_fails_is_one_sentence_and_the_others_keep_their_rows(
