@@ -218,7 +218,7 @@ def simulated(encoder: VisionEncoder, replayed: int, judged: int, seed: int) -> 
     from transfer.images import simulated_images
 
     card, name = encoder.card, encoder.card.lineage.get("randomization", "")
-    path = folders.look_up("dr", name)
+    path = None if name == NOMINAL.name else folders.look_up("dr", name)
     if name != NOMINAL.name and path is None:
         raise ConfigError(f"the encoder was pretrained with the prior '{name}', and no configs have a dr/{name}.yaml.")
     prior = NOMINAL if path is None else randomization.load(path)
