@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from robot import config, run, stages
+from robot import completion, config, folders, run, stages
 from robot.config import ConfigError, nearest
 from robot.doctor import DoctorOptions, doctor
 from robot.drive import Outcome
@@ -36,7 +36,12 @@ HELP = """terrafirma: train in MuJoCo, correct it with minutes of real logs, shi
 
     terrafirma <stage> key=value …   [out=DIR] [seed=N] [quick=true]
     terrafirma <stage> --help        what it reads, writes and costs
+    --config-dir DIR                 robots, priors, recipes, … of your own, in DIR/robot, DIR/dr, DIR/recipe
     --traceback                      show where an error came from
+
+On the workstation also Hydra's --multirun, --cfg job, --info [searchpath]. Completion in the shell:
+
+    eval "$(terrafirma -sc install=bash)"        or install=zsh, install=fish
 """
 
 
@@ -47,11 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(top_help())
         return 0
     stage, rest = words[0], words[1:]
+    if any(w.partition("=")[0] in completion.OPTIONS for w in words):
+        return _completed(words)
     if "--traceback" in rest:
         rest.remove("--traceback")
-        return _dispatch(stage, rest)
+        return _with_folders(stage, rest)
     try:
-        return _dispatch(stage, rest)
+        return _with_folders(stage, rest)
     except ConfigError as error:
         return _fail(str(error), error.exit_code)
     except (DriverError, CommanderLost) as error:
@@ -60,6 +67,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'a file'}: {error.strerror or error}.", 2)
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C.", 130)
+
+
+def _completed(words: list[str]) -> int:
+    """`-sc install=bash`, with or without a stage before it."""
+    from transfer.cli import STAGES
+    from transfer.composing import choices_of, defaults_of
+
+    at = next(i for i, w in enumerate(words) if w.partition("=")[0] in completion.OPTIONS)
+    value = words[at].partition("=")[2] or (words[at + 1] if at + 1 < len(words) else "")
+    onboard = {name: options for name, (options, _, _) in ONBOARD.items()}
+    try:
+        print(completion.respond(value, completion.Stages(onboard, STAGES, defaults_of, choices_of)))
+    except ConfigError as error:
+        return _fail(str(error), error.exit_code)
+    return 0
 
 
 def call(stage: str, words: Sequence[str]) -> Path:
@@ -74,6 +96,21 @@ def top_help() -> str:
     lines = [f"    {name:<12}{text}" for name, text in STAGES.items()]
     onboard = [f"    {name:<12}{text}" for name, (_, _, text) in ONBOARD.items()]
     return "\n".join([HELP, "On the workstation (pip install 'terrafirma[train]'):", *lines, "", "Onboard:", *onboard])
+
+
+def _with_folders(stage: str, words: list[str]) -> int:
+    """Take each `--config-dir DIR` out of the words, and look there, too."""
+    given, rest, queue = [], [], list(words)
+    while queue:
+        name, equals, value = queue.pop(0).partition("=")
+        if name not in ("--config-dir", "-cd"):
+            rest.append(name + equals + value)
+            continue
+        if not equals and not queue:
+            raise ConfigError(f"{name} needs a folder: {name} DIR.")
+        given.append(value if equals else queue.pop(0))
+    with folders.added(given):
+        return _dispatch(stage, rest)
 
 
 def _dispatch(stage: str, words: list[str]) -> int:

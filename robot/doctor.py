@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from robot import config
+from robot.checks import Host, Seen, graphics, ports, realtime, recording, software
+from robot.checks.software import installed
 from robot.config import ConfigError
 from robot.driver import Driver, DriverError, driver_options, open_driver
 from robot.drivers.wiring import wiring
@@ -25,7 +26,8 @@ WIRES = ("ids", "direction", "zero", "calibration")
 """Options of drivers that say which motor moves which joint."""
 LOOKED_S = 1.0
 """How long a camera is looked at."""
-TRAIN = ("torch", "mujoco", "gymnasium", "stable_baselines3", "hydra")
+ENGINES = {"ray": ("ray", "scale"), "submitit": ("submitit", "scale"), "joblib": ("joblib", "sweep")}
+"""What rollouts and sweeps are spread with -> its module and extra."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,7 @@ class DoctorOptions(Options):
     driver: str | None = None
     camera: str | None = None
     wiggle: bool = False
+    scale: Literal["ray", "submitit", "joblib"] | None = None
 
 
 def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
@@ -45,15 +48,18 @@ def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
         terrafirma doctor camera=0
         terrafirma doctor robot=simple_pendulum dr=simple_pendulum_default
 
-    Reads   installed packages, the robot's file, one reading of the driver, a second of the camera. Moves nothing but
-            with wiggle=true.
+    Reads   installed packages, what the kernel tells of real time, idle states, clocks, CAN, serial ports and cameras,
+            8 MB written to the disk of the runs, the robot's file, one reading of the driver, a second of the camera.
+            Moves nothing but with wiggle=true. Costs 1-2 seconds.
     Writes  result.json; with wiggle=true calibration.yaml, which the driver takes as calibration=FILE.
     Keys    robot=R (name or YAML file), driver=D (needs robot); further keys go to the driver. wiggle=true moves one
             joint after another by six degrees at a fifth of its torque and asks what turned: mirrored and exchanged
             motors come right in calibration.yaml. camera=C is a source as run's video= takes it, with or without the
             name of the robot's camera before it: 0, side:0, /dev/video2, clip.mp4. With dr=NAME or posterior=FILE it
             looks at that randomization instead: what each term does to the robot in a rollout.
+            scale=ray|submitit|joblib asks whether rollouts and sweeps can be spread with that.
     Ends with 0 when everything asked for works, 2 when something is missing, 5 when driver or camera do not answer.
+    What works, and would work better, is a note, with the command that makes it so.
     """
     if options.wiggle and not options.driver:
         raise ConfigError("wiggle=true needs driver=D: which motors are to move?")
@@ -72,9 +78,19 @@ def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
             examination.wiring(options.driver, options.robot or "", extra, run.out / "calibration.yaml")
     if options.camera:
         examination.camera(options.camera)
-    lines = [f"{'ok  ' if c['ok'] else 'FAIL'}  {c['name']}: {c['detail']}" for c in examination.checks]
-    lines += [f"      mend {c['name']}: {c['fix']}" for c in examination.checks if not c["ok"]]
-    return Outcome(run.finish({"checks": examination.checks}), examination.exit_code, "\n".join(lines))
+    if options.scale:
+        examination.engine(options.scale)
+    summary = "\n".join(_line(check) for check in examination.checks)
+    return Outcome(run.finish({"checks": examination.checks}, ("checks",)), examination.exit_code, summary)
+
+
+def _line(check: Mapping[str, Any]) -> str:
+    """What was seen, and in the same line what to do."""
+    if not check["ok"]:
+        return f"FAIL  {check['name']}: {check['detail']}. Mend: {check['fix']}"
+    if check["fix"]:
+        return f"note  {check['name']}: {check['detail']}. Better: {check['fix']}"
+    return f"ok    {check['name']}: {check['detail']}"
 
 
 class _Examination:
@@ -85,25 +101,46 @@ class _Examination:
         self.spec: RobotSpec | None = None
         self.exit_code = 0
 
-    def check(self, name: str, look: Callable[[], str], fix: str) -> None:
-        """Record what `look` finds; an error it raises is the detail of a failed check."""
+    def check(self, name: str, look: Callable[[], str | Seen], fix: str) -> None:
+        """Record what `look` finds; an error it raises is the detail of a failed check, which `fix` mends."""
         try:
-            self.checks.append({"name": name, "ok": True, "detail": look(), "fix": ""})
+            found = look()
+            seen = found if isinstance(found, Seen) else Seen(found)
+            self.checks.append({"name": name, "ok": True, "detail": seen.detail, "fix": seen.fix})
         except (ConfigError, DriverError, ImportError, OSError, metadata.PackageNotFoundError) as error:
             self.checks.append({"name": name, "ok": False, "detail": str(error) or type(error).__name__, "fix": fix})
             self.exit_code = 5 if isinstance(error, DriverError) else self.exit_code or 2
 
     def machine(self, out: Path | None) -> None:
-        """Python, packages, a place to write."""
-        self.check("python", lambda: sys.version.split()[0], "")
+        """Packages, a place to write, and what the subjects of robot/checks look at."""
         for package in EDGE:
             self.check(package, lambda p=package: metadata.version(p), f"pip install '{package}'")  # type: ignore[misc]
         self.check("onnxruntime providers", _providers, "pip install --force-reinstall onnxruntime")
         folder = out or Path("runs")
         self.check("out", lambda: _writable(folder), f"make {folder} writable, or give out=DIR")
-        missing = [p for p in TRAIN if not _installed(p)]
-        what = f"not installed ({', '.join(missing)}); only training needs it: pip install 'terrafirma[train]'"
-        self.check("extra train", lambda: what if missing else "installed", "")
+        host = Host(folder)
+        for subject in (software, graphics, realtime, recording, ports):
+            for name, look in subject.LOOKS.items():
+                self.note(name, lambda look=look: look(host))  # type: ignore[misc]
+
+    def note(self, name: str, look: Callable[[], Seen]) -> None:
+        """Record a look at what no job depends on: an error it raises is told, and fails nothing."""
+        try:
+            seen = look()
+        except (OSError, ValueError, metadata.PackageNotFoundError) as error:
+            seen = Seen(f"could not be looked at ({type(error).__name__}: {error})")
+        self.checks.append({"name": name, "ok": True, "detail": seen.detail, "fix": seen.fix})
+
+    def engine(self, name: str) -> None:
+        """Whether rollouts and sweeps can be spread with an engine."""
+        module, extra = ENGINES[name]
+
+        def look() -> str:
+            if not installed(module):
+                raise ConfigError(f"the package '{module}' is not installed")
+            return metadata.version(module)
+
+        self.check(f"scale {name}", look, f"pip install 'terrafirma[{extra}]'")
 
     def robot(self, name: str) -> None:
         """The robot's file, and where MuJoCo is installed its simulation."""
@@ -113,7 +150,7 @@ class _Examination:
             return f"{self.spec.name} ({self.spec.fingerprint()}): {', '.join(self.spec.joint_names)}"
 
         self.check("robot", load, "give the name of a robot in configs/robot, or a YAML file with `spec:`")
-        if self.spec is not None and _installed("mujoco"):
+        if self.spec is not None and installed("mujoco"):
             fix = "give the robot's file a `model:` with an `mjcf:` that has the joints of its spec"
             self.check("simulation", lambda: self._answers("sim", name, {}), fix)
 
@@ -191,13 +228,6 @@ def _ask(question: str) -> str:
         return input(question)
     except EOFError as error:
         raise ConfigError("wiggle=true asks what turned, and nobody answers: run it in a terminal") from error
-
-
-def _installed(package: str) -> bool:
-    try:
-        return util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _providers() -> str:

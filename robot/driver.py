@@ -2,19 +2,19 @@
 
 The loop paces itself only through `now_ns` and `wait`, so a driver on a simulated clock runs the very
 loop that is deployed. To add a driver: a file in robot/drivers/ with a class that has these methods and
-`from_config(spec, **options)`, a row in DRIVERS (or an entry point `terrafirma.drivers`), and one test, a
-subclass of tests/robot/driver_conformance.py.
+`from_config(spec, **options)`, a row in DRIVERS (or an entry point of a package of your own, robot/plugins.py), and one
+test, a subclass of tests/robot/driver_conformance.py.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from importlib.metadata import entry_points
 from typing import Any, Literal, Protocol, get_type_hints, runtime_checkable
 
 from robot import config
 from robot.config import ConfigError, nearest
+from robot.plugins import Plugin, pick, plugins
 from robot.spec import RobotSpec
 from robot.state import JointCommand, Sample
 
@@ -75,12 +75,14 @@ def driver_class(name: str) -> Any:
     """The class behind a driver's name.
 
     ConfigError lists the drivers that exist when the name is unknown, and the package to install when the
-    driver's own library is missing.
+    driver's own library is missing, or the distribution when it is a plug-in's and cannot be used.
     """
-    table = {e.name: e.value for e in entry_points(group="terrafirma.drivers")} | DRIVERS
-    if name not in table:
-        raise ConfigError(f"driver '{name}' is unknown. {nearest(name, sorted(table))}")
-    module, _, attribute = table[name].partition(":")
+    plugin = pick("driver", name, own=DRIVERS)
+    if plugin is not None and not plugin.ours:
+        return _plugged(plugin)
+    if plugin is None and name not in DRIVERS:
+        raise ConfigError(f"driver '{name}' is unknown. {nearest(name, driver_names())}")
+    module, _, attribute = (DRIVERS[name] if plugin is None else plugin.value).partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
@@ -88,6 +90,19 @@ def driver_class(name: str) -> Any:
             f"driver '{name}' needs the package '{error.name}', which is not installed: "
             f"pip install 'terrafirma[{_EXTRA.get(name, 'train')}]'."
         ) from error
+
+
+def driver_names() -> list[str]:
+    """Names of all drivers; none is imported for them."""
+    return sorted({*DRIVERS, *(p.name for p in plugins("driver"))})
+
+
+def _plugged(plugin: Plugin) -> Any:
+    cls = plugin.load()
+    lacking = [name for name in METHODS if not callable(getattr(cls, name, None))]
+    if not inspect.isclass(cls) or lacking:
+        raise plugin.wrong(f"it lacks {', '.join(lacking)}" if inspect.isclass(cls) else "it is no class")
+    return cls
 
 
 def on_simulated_clock(name: str) -> bool:
@@ -124,4 +139,6 @@ def open_driver(name: str, spec: RobotSpec, **options: Any) -> Driver:
     return driver
 
 
+METHODS = ("from_config", "now_ns", "wait", "read", "write", "stop", "close")
+"""What the class of a driver must have."""
 _EXTRA = {"can": "can", "feetech": "serial", "dynamixel": "serial"}

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from robot import config
+from robot import config, folders
 from robot.config import ConfigError
 
 Array = npt.NDArray[np.float64]
@@ -190,16 +190,9 @@ class RobotSpec:
 
 
 def find_robot(name: str | Path) -> Path:
-    """The YAML file of a robot: a path as given, or `<name>.yaml` beside the code or in ./configs/robot."""
+    """The YAML file of a robot: a path as given, or of that name in one of the folders of configs (folders.py)."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml"):
-        return path
-    folders = [root / "robot" for root in (Path("configs"), config.shipped())]
-    for folder in folders:
-        if (found := folder / f"{name}.yaml").is_file():
-            return found
-    known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
-    raise ConfigError(f"robot '{name}' is unknown. {config.nearest(str(name), known)}")
+    return path if path.suffix in (".yaml", ".yml") else folders.find("robot", str(name))
 
 
 def load_spec(name: str | Path) -> RobotSpec:

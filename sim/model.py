@@ -7,7 +7,7 @@ them a robot has, and their nominal values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class SimConfig:
     """The simulator's part of configs/robot/<name>.yaml."""
 
     mjcf: str
-    """File in sim/models, an absolute path, or the MJCF itself (it begins with `<`)."""
+    """File beside the robot's YAML or in sim/models, an absolute path, or the MJCF itself (it begins with `<`)."""
     parameters: dict[str, float] = field(default_factory=dict)
     """Nominal values of targets that differ from the MJCF."""
     timestep_s: float = 0.002
@@ -52,7 +52,16 @@ class RobotConfig:
 
 def load_robot(path: Path) -> RobotConfig:
     """Read a robot's YAML file."""
-    return config.load(RobotConfig, path)
+    robot = config.load(RobotConfig, path)
+    return replace(robot, model=replace(robot.model, mjcf=beside(robot.model.mjcf, path)))
+
+
+def beside(mjcf: str, path: Path) -> str:
+    """`model.mjcf` of the robot's file at `path`: made absolute where it names a file that stands beside that."""
+    if mjcf.lstrip().startswith("<"):
+        return mjcf
+    model = Path(path).resolve().parent / mjcf
+    return str(model) if model.is_file() else mjcf
 
 
 def find_robot(name: str | Path) -> RobotConfig:

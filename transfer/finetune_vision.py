@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from robot import config, files
+from robot import config, files, folders
 from robot.config import ConfigError
 from robot.log import EpisodeLog
 from robot.result import Run
@@ -212,16 +212,16 @@ def latency_keys(late: Latency) -> dict[str, Any]:
 def simulated(encoder: VisionEncoder, replayed: int, judged: int, seed: int) -> tuple[ImageData, ImageData]:
     """Pictures to replay, and others to judge by, of the prior that the encoder was pretrained with.
 
-    ConfigError when its card does not tell a prior that is shipped.
+    ConfigError when its card does not tell a prior that is there.
     """
     from policies.encoders.vision import VisionConfig
     from transfer.images import simulated_images
 
     card, name = encoder.card, encoder.card.lineage.get("randomization", "")
-    path = config.shipped() / "dr" / f"{name}.yaml"
-    if name != NOMINAL.name and not path.is_file():
-        raise ConfigError(f"the encoder was pretrained with the prior '{name}', and there is no {path} to replay from.")
-    prior = NOMINAL if name == NOMINAL.name else randomization.load(path)
+    path = None if name == NOMINAL.name else folders.look_up("dr", name)
+    if name != NOMINAL.name and path is None:
+        raise ConfigError(f"the encoder was pretrained with the prior '{name}', and no configs have a dr/{name}.yaml.")
+    prior = NOMINAL if path is None else randomization.load(path)
     images = VisionConfig(cameras=card.cameras, width=card.width, height=card.height, images=replayed + judged)
     with tempfile.TemporaryDirectory() as scratch:
         data = simulated_images(Path(scratch), find_robot(card.robot), prior, card, images, seed=REPLAY_SEED + seed)

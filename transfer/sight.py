@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from robot import config
+from robot import folders
 from sim import randomization
 from sim.model import Model, RobotConfig
 from sim.randomization import Randomization
@@ -31,8 +31,8 @@ SECONDS = 3.0
 
 def with_appearance(law: Randomization, task: Task) -> Randomization:
     """`law`, and for a task with cameras what configs/dr/<robot>_appearance.yaml adds to it."""
-    path = config.shipped() / "dr" / f"{task.robot}_appearance.yaml"
-    if not task.observation.cameras or not path.exists():
+    path = folders.look_up("dr", f"{task.robot}_appearance") if task.observation.cameras else None
+    if path is None:
         return law
     known = set(law.targets)
     added = tuple(t for t in randomization.load(path).terms if not known & set(t.targets))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robot import config
+from robot import config, folders
 from sim.model import find_robot
 from sim.mujoco_arena import MujocoArena, MujocoArenaConfig
 from sim.published_arena import PublishedArena, PublishedArenaConfig
@@ -19,16 +19,13 @@ DEFAULT = "default"
 
 def suite_for(task: str) -> str:
     """Name of the suite in configs/stress that is for this task; the default one where there is none."""
-    found = sorted((config.shipped() / "stress").glob("*.yaml"))
-    return next((p.stem for p in found if config.load_yaml(p).get("task") == task), DEFAULT)
+    found = ((name, config.load_yaml(folders.find("stress", name))) for name in folders.names("stress"))
+    return next((name for name, suite in found if isinstance(suite, dict) and suite.get("task") == task), DEFAULT)
 
 
 def load_suite(name: str) -> Suite:
-    """A suite of configs/stress; ConfigError lists those that exist."""
-    known = sorted(p.stem for p in (config.shipped() / "stress").glob("*.yaml"))
-    if name not in known:
-        raise config.ConfigError(f"stress suite '{name}' is unknown. {config.nearest(name, known)}")
-    return config.load(Suite, config.shipped() / "stress" / f"{name}.yaml")
+    """A suite by its name; ConfigError lists those that exist."""
+    return config.load(Suite, folders.find("stress", name))
 
 
 def arena_of(

@@ -1,25 +1,27 @@
 """Task: what a robot is asked to do, as batched numpy, and the table of the tasks that exist.
 
-To add a task: one file here (or in a package of your own, named in the entry-point group `terrafirma.tasks`)
-with a subclass of Task and `TASKS = {task.name: task}`. The sum of the reward terms is at least 0 where the robot
+To add a task: one file here, or in a package of your own (robot/plugins.py), with a subclass of Task and
+`TASKS = {task.name: task}`. The sum of the reward terms is at least 0 where the robot
 does nothing forbidden, so that ending an episode early is never a gain.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 import pkgutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 
 import numpy as np
 import numpy.typing as npt
 
 from robot.config import ConfigError, nearest
 from robot.observation import ActionConfig, ObservationConfig
+from robot.plugins import Plugin, pick, plugins
 from sim.near_pose import NearPose
 from sim.state import Start, State
 from sim.symmetry import Mirror
@@ -124,26 +126,51 @@ class Task(ABC):
         return np.zeros((len(state.position), 0))
 
 
-def _tasks() -> dict[str, Task]:
-    modules = [f"{__name__}.{m.name}" for m in pkgutil.iter_modules(__path__)]
-    modules += [entry.value for entry in entry_points(group="terrafirma.tasks")]
+@functools.cache
+def _own() -> dict[str, Task]:
     found: dict[str, Task] = {}
-    for module in modules:
-        found |= importlib.import_module(module).TASKS
+    for module in pkgutil.iter_modules(__path__):
+        found |= importlib.import_module(f"{__name__}.{module.name}").TASKS
     return found
 
 
 def names() -> list[str]:
-    """Names of all tasks."""
-    return sorted(_tasks())
+    """Names of all tasks; no plug-in is imported for them."""
+    return sorted({*_own(), *(p.name for p in plugins("task"))})
 
 
 def load_task(name: str) -> Task:
-    """The task of that name; ConfigError lists those that exist."""
-    tasks = _tasks()
-    if name not in tasks:
-        raise ConfigError(f"task '{name}' is unknown. {nearest(name, sorted(tasks))}")
-    return tasks[name]
+    """The task of that name; ConfigError lists those that exist, and names the distribution of a broken plug-in."""
+    plugin = pick("task", name, own=_own())
+    if plugin is not None:
+        return _plugged(plugin)
+    if name not in _own():
+        raise ConfigError(f"task '{name}' is unknown. {nearest(name, names())}")
+    return _own()[name]
+
+
+def tasks_of(robot: str) -> list[Task]:
+    """Tasks of a robot, the project's own first. A broken plug-in is told of on stderr and left out."""
+    found = [task for _, task in sorted(_own().items()) if task.robot == robot]
+    for plugin in plugins("task"):
+        try:
+            task = load_task(plugin.name)
+        except ConfigError as error:
+            print(f"terrafirma: {error}", file=sys.stderr)
+            continue
+        if task.robot == robot and task not in found:
+            found.append(task)
+    return found
+
+
+def _plugged(plugin: Plugin) -> Task:
+    table = getattr(plugin.load(), "TASKS", None)
+    task = table.get(plugin.name) if isinstance(table, Mapping) else None
+    if not isinstance(task, Task):
+        raise plugin.wrong(f"its TASKS has no Task '{plugin.name}'")
+    if task.name != plugin.name:
+        raise plugin.wrong(f"its task calls itself '{task.name}'")
+    return task
 
 
 def wrapped(angle: Array) -> Array:

@@ -215,7 +215,8 @@ def test_doctor_says_what_is_there_and_what_mends_the_rest(
     config.save(tmp_path / "half.yaml", {"spec": two_link, "model": {"mjcf": "missing.xml"}})
     capsys.readouterr()
     assert go("doctor", f"robot={tmp_path / 'half.yaml'}", f"out={tmp_path / 'b'}") == 2
-    assert "mend simulation:" in capsys.readouterr().out
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "simulation:" in x]
+    assert line.startswith("FAIL") and "missing.xml" in line and ". Mend: give the robot's file a `model:`" in line
 
 
 @pytest.mark.parametrize("stage", list(cli.ONBOARD))

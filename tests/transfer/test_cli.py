@@ -9,7 +9,7 @@ import pytest
 
 from robot import config
 from robot.config import ConfigError, convert, parse_yaml
-from transfer import cli
+from transfer import cli, hydra_front
 
 
 @pytest.mark.parametrize("stage", list(cli.STAGES))
@@ -153,11 +153,11 @@ def test_every_config_file_converts() -> None:
 def test_the_jobs_of_a_multirun_stand_where_out_says() -> None:
     words = [cli.to_override(w, "train") for w in ("out=runs/a b", "seed=0,1", "hydra/launcher=joblib")]
     assert words[-1] == "hydra/launcher=joblib"
-    overrides, folder = cli._sweep_folder("train", words)
+    overrides, folder = hydra_front.sweep_folder("train", words)
     assert folder == Path("runs/a b") and overrides == [
         "++seed=0,1",
         "hydra/launcher=joblib",
         "hydra.sweep.dir='runs/a b'",
     ]
-    assert cli._sweep_folder("train", ["hydra.sweep.dir=x"]) == (["hydra.sweep.dir=x"], Path("x"))
-    assert cli._sweep_folder("train", [])[1].parts[:2] == ("multirun", "train")
+    assert hydra_front.sweep_folder("train", ["hydra.sweep.dir=x"]) == (["hydra.sweep.dir=x"], Path("x"))
+    assert hydra_front.sweep_folder("train", [])[1].parts[:2] == ("multirun", "train")

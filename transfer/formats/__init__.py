@@ -1,9 +1,10 @@
 """Recorded files of any origin, read as EpisodeLogs.
 
 A format is a module here with `detect(path) -> bool` and `read(path, spec) -> Iterable[Recording]`, and a row in
-FORMATS; a table of numbers with a header is less, a Layout in a module of its own and a row in csv.LAYOUTS. One whose
-columns mean what a person says is a row in sources.TABLES, too. Reading keeps the time stamps as logged and shifts
-nothing; what is odd, or had to be converted, becomes a finding.
+FORMATS, or an entry point of a package of your own (robot/plugins.py); a table of numbers with a header is less, a
+Layout in a module of its own and a row in csv.LAYOUTS. One whose columns mean what a person says is a row in
+sources.TABLES, too. Reading keeps the time stamps as logged and shifts nothing; what is odd, or had to be converted,
+becomes a finding.
 """
 
 from __future__ import annotations
@@ -61,7 +62,12 @@ class Format(Protocol):
 
 
 def format_of(path: Path) -> Format | None:
-    """The format that reads a file or folder, or None."""
+    """The format that reads a file or folder, or None; those of plug-ins are asked first."""
+    from transfer.formats import plugged  # it needs the table above
+
+    for added in plugged.formats():
+        if added.detect(path):
+            return added
     for module in FORMATS.values():
         candidate = cast(Format, importlib.import_module(module))
         if candidate.detect(path):

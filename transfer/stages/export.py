@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from robot import config, files
+from robot import config, files, folders
 from robot.config import ConfigError
 from robot.result import Run, mean_ci, wilson
 from sim import tasks
@@ -277,5 +277,5 @@ def default_prior(robot: RobotConfig) -> Randomization | None:
     """configs/dr/<robot>_default.yaml where there is one."""
     from sim import randomization
 
-    path = config.shipped() / "dr" / f"{robot.spec.name}_default.yaml"
-    return randomization.load(path) if path.exists() else None
+    path = folders.look_up("dr", f"{robot.spec.name}_default")
+    return None if path is None else randomization.load(path)

@@ -183,5 +183,5 @@ def _study(cfg: Config, kind: str, run: Run) -> dict[str, Any]:
 
 def task_of(robot: str) -> tasks.Task:
     """The first task of a robot, whose observations an encoder is made for; one that asks nothing where it has none."""
-    mine = [tasks.load_task(n) for n in tasks.names() if tasks.load_task(n).robot == robot]
+    mine = tasks.tasks_of(robot)
     return mine[0] if mine else free_play(find_robot(robot).spec)

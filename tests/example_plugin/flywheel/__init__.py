@@ -1,0 +1,1 @@
+"""A flywheel on a motor: the example of a plug-in for terrafirma."""
