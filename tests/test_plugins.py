@@ -65,7 +65,10 @@ def test_a_robot_that_has_the_edge_packages_alone_records_on_the_plug_ins_driver
     """A process of its own, as a shell starts it."""
     words = ["record", "robot=flywheel", "driver=flywheel_bench", "inertia=0.004", "excitation=chirp", "seconds=2"]
     blocked = ["torch", "mujoco", "gymnasium", "stable_baselines3", "hydra", "scipy", "cv2", "sim", "policies"]
-    code = f"import sys; sys.modules |= dict.fromkeys({blocked!r}); from robot.cli import main; sys.exit(main([*{words!r}, 'out=bench']))"
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({blocked!r}); from robot.cli import main; "
+        f"sys.exit(main([*{words!r}, 'out=bench']))"
+    )
     path = os.pathsep.join([str(wheel), str(ROOT)])
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True,
