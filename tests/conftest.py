@@ -11,6 +11,7 @@ import pytest
 LONGEST = (
     "test_demo.py", "test_effect.py", "test_train_stage.py", "test_stress_stage.py", "test_pretrain.py",
     "test_every_robot.py", "test_golden.py", "test_identify.py", "test_vision.py", "test_prediction.py",
+    "test_export.py", "test_residual.py", "test_servo_identification.py",
 )  # fmt: skip
 
 
