@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import sys
+
 import pytest
 
 LONGEST = (
     "test_demo.py", "test_effect.py", "test_train_stage.py", "test_stress_stage.py", "test_pretrain.py",
     "test_every_robot.py", "test_golden.py", "test_identify.py", "test_vision.py", "test_prediction.py",
+    "test_export.py", "test_residual.py", "test_servo_identification.py",
 )  # fmt: skip
 
 
@@ -17,3 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     order = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_table_of_operators() -> None:
+    """At each export torch parses the sources of 500 operators anew, a second of processor time, for a table that is
+    always the same: here the first one of a process serves all exports. Where torch has moved it, nothing is done."""
+    if "torch" in sys.modules:
+        with contextlib.suppress(ImportError, AttributeError):
+            from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+            ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import time
@@ -36,18 +37,24 @@ def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All of a file's syntax tree; each file is parsed once, whatever is asked of it."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
 def imports(path: Path) -> list[tuple[str, bool, tuple[str, ...]]]:
     """(module, whether at the top level, imported names) of each import."""
-    tree = ast.parse(path.read_text())
     inside = {
         id(child)
-        for node in ast.walk(tree)
+        for node in nodes(path)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
         for child in ast.walk(node)
     }
     found = []
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found += [(alias.name, id(node) not in inside, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -150,7 +157,7 @@ def test_no_pickle_and_no_eval() -> None:
             roots = {name.split(".")[0] for name, _, _ in imports(path)}
             for bad in roots & {"pickle", "cloudpickle", "joblib", "dill"}:
                 offences.append(f"{path.relative_to(ROOT)} imports {bad}")
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in nodes(path):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
                     offences.append(f"{path.relative_to(ROOT)}:{node.lineno} calls {node.func.id}")
                 if (

@@ -26,7 +26,10 @@ Array = npt.NDArray[np.float64]
 
 JOINTS = 2
 """Most joints: each one multiplies the terms by five."""
-STATES, EXACT = 200, 1e-8
+STATES, EXACT = 2, 1e-8
+"""States for each coefficient that is read off them, and the largest error with which they agree."""
+FEWEST = 40
+"""States of a robot with few coefficients."""
 DRAWS = 12
 """Robots for each parameter, that the slopes are fitted on."""
 DELAY = "timing/command/delay"
@@ -80,8 +83,9 @@ class _Reader:
     def __init__(self, model: Model, action: ActionConfig) -> None:
         self.model, self.action, self.plant = model, action, Plant(model, 1, nthread=1)
         rng, count = np.random.default_rng(0), len(model.spec.joints)
-        self.position = rng.uniform(-np.pi, np.pi, (STATES, count))
-        self.velocity = rng.uniform(-5.0, 5.0, (STATES, count))
+        self.states = max(STATES * 5**count * (1 + count * (count + 1) // 2), FEWEST)
+        self.position = rng.uniform(-np.pi, np.pi, (self.states, count))
+        self.velocity = rng.uniform(-5.0, 5.0, (self.states, count))
         angles = torch.from_numpy(self.position)
         still = terms(torch.cos(angles), torch.sin(angles))
         self.still, self.moving = still.numpy(), products(still, torch.from_numpy(self.velocity)).numpy()
@@ -102,11 +106,12 @@ class _Reader:
         self.plant.set({name: np.array([value]) for name, value in parameters.items()})
         mj = self.plant.batch.get_model(0)
         data, count = mujoco.MjData(mj), len(model.spec.joints)
-        mass, bias = np.empty((STATES, count * count)), np.empty((STATES, count))
-        for i in range(STATES):
+        mass, bias = np.empty((self.states, count * count)), np.empty((self.states, count))
+        units, joints = np.eye(mj.nv), np.ix_(model.dof_index, model.dof_index)
+        for i in range(self.states):
             data.qpos[model.qpos_index], data.qvel[model.dof_index] = self.position[i], self.velocity[i]
             mujoco.mj_forward(mj, data)
-            mass[i] = _mass_matrix(mj, data)[np.ix_(model.dof_index, model.dof_index)].ravel()
+            mass[i] = _mass_matrix(mj, data, units)[joints].ravel()
             bias[i] = data.qfrc_bias[model.dof_index]
         of_mass, of_bias = self.inverse[0] @ mass, self.inverse[1] @ bias
         left = np.abs(self.still @ of_mass - mass).max(), np.abs(self.moving @ of_bias - bias).max()
@@ -122,11 +127,11 @@ class _Reader:
         }
 
 
-def _mass_matrix(mj: mujoco.MjModel, data: mujoco.MjData) -> Array:
-    mass, column = np.empty((mj.nv, mj.nv)), np.empty(mj.nv)
-    for i, unit in enumerate(np.eye(mj.nv)):
-        mujoco.mj_mulM(mj, data, column, unit)
-        mass[i] = column
+def _mass_matrix(mj: mujoco.MjModel, data: mujoco.MjData, units: Array) -> Array:
+    """(nv, nv), a row for each of the unit vectors."""
+    mass = np.empty((mj.nv, mj.nv))
+    for row, unit in zip(mass, units, strict=True):
+        mujoco.mj_mulM(mj, data, row, unit)
     return mass
 
 

@@ -134,8 +134,8 @@ def _vision(cfg: Config, run: Run, examined: bool = True) -> tuple[Any, Any]:
     from transfer.report import encoder_card
 
     encoder = config.convert(VisionConfig, cfg.encoder, "terrafirma pretrain", "encoder")
-    if cfg.quick:
-        encoder = replace(encoder, images=256, updates=10, batch=16)
+    if cfg.quick:  # of so little, another process would be most of the work
+        encoder = replace(encoder, images=256, updates=10, batch=16, processes=1)
     if cfg.demo:
         encoder = replace(encoder, images=DEMO_IMAGES, updates=DEMO_UPDATES)
     prior, card = parameters(cfg.robot, None, cfg.dr), vision_card(cfg.robot, encoder)
@@ -148,7 +148,8 @@ def _vision(cfg: Config, run: Run, examined: bool = True) -> tuple[Any, Any]:
 
     if not cfg.resume:
         shutil.rmtree(folder, ignore_errors=True)
-    data = simulated_images(folder, cfg.robot, prior, card, encoder, seed=cfg.seed, report=report)
+    workers = 1 if cfg.quick else 0
+    data = simulated_images(folder, cfg.robot, prior, card, encoder, seed=cfg.seed, workers=workers, report=report)
     out = run.out / "encoder"
     card = replace(card, lineage={"randomization": prior.name, "images": str(encoder.images)})
     result = pretrain_vision(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=terminal())
