@@ -100,10 +100,7 @@ def rows() -> list[dict[str, str]]:
             continue
         key = canonicalize_name(name)
         reasons = [extra for extra, names in wanted_by.items() if key in names]
-        home = package.metadata.get("Home-page") or ""
-        found.append(
-            {"name": name, "version": version, "licence": licence(package), "for": ", ".join(reasons), "home": home}
-        )
+        found.append({"name": name, "version": version, "licence": licence(package), "for": ", ".join(reasons)})
     if missing:
         raise SystemExit(f"not installed here, so nothing is known of them: {', '.join(missing)}")
     return found
