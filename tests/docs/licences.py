@@ -109,7 +109,7 @@ def rows() -> list[dict[str, str]]:
 def page(table: list[dict[str, str]]) -> str:
     """docs/licences.md."""
     lines = [HEAD, "| package | version | licence | for |", "|---|---|---|---|"]
-    lines += [f"| {r['name']} | {r['version']} | {r['licence']} | {r['for'] or 'their own needs'} |" for r in table]
+    lines += [f"| {r['name']} | {r['version']} | {r['licence']} | {r['for'] or 'nothing any more'} |" for r in table]
     strict = [f"{r['name']} ({r['licence']})" for r in table if COPYLEFT.search(r["licence"])]
     lines += [
         "",
