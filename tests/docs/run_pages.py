@@ -170,6 +170,7 @@ def summary(outcomes: list[Outcome]) -> list[str]:
 
 
 def main(words: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the folder's processes are ended on the way out
     chosen = pages([word for word in words if "=" not in word])
     if "list=true" in words:
         for path in chosen:
