@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install gl demo test suite lint style types bench baselines clean
+.PHONY: install gl demo test suite lint style types docs docs-test bench baselines clean
 
 install: .venv/installed
 
@@ -37,6 +37,17 @@ style: install
 
 types: install
 	$(BIN)/mypy
+
+# The pages, strictly, into build/docs/index.html; then nothing in them may ask another machine for anything.
+docs: install
+	$(BIN)/python -c "import mkdocstrings_handlers, material" 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python tests/docs/offline.py build/docs
+
+# Every command of README and docs, typed in an empty folder a page: PAGES="README.md docs/stress.md" for some.
+docs-test: install
+	$(BIN)/python tests/docs/run_pages.py $(PAGES)
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks $(ARGS)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from robot import bundle as bundles
 from robot import realtime
 from robot.align import AlignConfig
+from robot.config import ConfigError
 from robot.controller import Controller
 from robot.deadman import open_switch
 from robot.drive import Job, Moving, Outcome, drive, exit_code, faults, reasons
@@ -36,6 +37,7 @@ class RunOptions(Moving):
     robot: str | None = None
     rate: float | None = None
     key: Path | None = None
+    goal: tuple[float, ...] = ()
     shadow: bool = False
     next: Path | None = None
     after: float = math.inf
@@ -64,7 +66,7 @@ def run(options: RunOptions, extra: Mapping[str, str]) -> Outcome:
     Reads   the bundle: every file is checked, and its recorded steps are replayed, before the driver is opened.
     Writes  episode.mcap, result.json. Costs real time on a robot, a tenth of it in simulation.
     Keys    bundle, driver, seconds (of the policy); robot=R refuses bundles of other robots, rate=HZ of other rates;
-            key=FILE pins the signer;
+            key=FILE pins the signer; goal=[0.25,0,0.15] is the task's goal, where it has one (default: zeros);
             shadow=true watches and compares, and moves nothing; next=DIR computes beside the first bundle and takes
             over `after` seconds, blended in over `over` seconds; deadman=file:PATH|joystick:DEVICE|udp:PORT moves
             nothing while it is not held; damp=S stays in the safe action for so long first; align=false does not go to
@@ -92,7 +94,20 @@ def folders(options: RunOptions) -> list[Path]:
 def loaded(options: RunOptions) -> list[Controller]:
     """Their controllers; BundleRefused for one that is not whole, or not for this robot or rate."""
     spec = load_spec(find_robot(options.robot)) if options.robot else None
-    return [bundles.load(folder, options.key, spec, options.rate) for folder in folders(options)]
+    controllers = [bundles.load(folder, options.key, spec, options.rate) for folder in folders(options)]
+    if options.goal:
+        for controller in controllers:
+            aim(controller, options.goal)
+    return controllers
+
+
+def aim(controller: Controller, goal: tuple[float, ...]) -> None:
+    """Give a controller its goal; ConfigError where its task has none, or one of other components."""
+    names = controller.encoder.config.goal
+    if controller.goal is None or len(goal) != len(names):
+        wanted = f"[{', '.join(names)}]" if names else "none"
+        raise ConfigError(f"goal={list(goal)}: the task '{controller.task}' of this bundle takes {wanted}.")
+    controller.goal[:] = goal
 
 
 def episode(

@@ -172,7 +172,7 @@ def test_no_pickle_and_no_eval() -> None:
 def test_the_top_level_holds_what_the_design_names() -> None:
     allowed = {
         "pyproject.toml", "sim", "policies", "transfer", "robot", "tests", "configs", "README.md", "Makefile",
-        "constraints.txt", "CHANGELOG.md", "LICENSE", "docs", ".ci", ".gitignore",
+        "constraints.txt", "CHANGELOG.md", "LICENSE", "docs", ".ci", ".gitignore", "mkdocs.yml", "CITATION.cff",
     }  # fmt: skip
     done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
@@ -184,3 +184,15 @@ def test_every_package_is_in_the_wheel() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(p.parent.relative_to(ROOT).parts) for top in ALLOWED for p in (ROOT / top).rglob("__init__.py")}
     assert found <= set(listed), sorted(found - set(listed))
+
+
+def test_every_file_that_is_no_python_is_in_the_wheel() -> None:
+    done = subprocess.run(["git", "ls-files", *ALLOWED, "configs"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {package: package.replace(".", "/") for package in setuptools["packages"]} | setuptools["package-dir"]
+    patterns = {folders[package]: globs for package, globs in setuptools["package-data"].items()}
+    shipped = {path for folder, globs in patterns.items() for glob in globs for path in (ROOT / folder).glob(glob)}
+    data = {ROOT / line for line in done.stdout.splitlines() if not line.endswith(".py")}
+    assert data <= shipped, sorted(map(str, data - shipped))

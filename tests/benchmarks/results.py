@@ -30,7 +30,7 @@ PUBLISHED = {
 """The best of the public robustness leaderboard (version 2)."""
 HEAD = """# Results
 
-Made by `tests/benchmarks/results.py` from the files in [results](results), which are copies of what the stages wrote.
+Made by `tests/benchmarks/results.py` from the files in `docs/results`, which are copies of what the stages wrote.
 Intervals are of 95 %. Minutes are wall time on a machine of two cores that other programs shared. Success is that of
 each training's own robots: the nominal one, and of the pendubot all that its randomization can reach, at full width.
 
