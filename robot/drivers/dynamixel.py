@@ -69,6 +69,11 @@ class DynamixelServos:
         position, velocity, temperature, decivolts = np.array(rows, dtype=float).T
         return ServoState(sent_ns, position, velocity * SPEED_UNIT, temperature, 0.1 * decivolts)
 
+    def positions(self, timeout_s: float) -> dict[int, int]:
+        """As ServoBus."""
+        _, packets = self._ask(self._data_at[0], self._size, timeout_s, self._wires.ids)
+        return {id: self._fields(p.data)["present_position"] for id, p in packets.items()}
+
     def settings(self) -> list[tuple[int, int]]:
         """As ServoBus."""
         return list(zip(self._registers("torque_enable"), self._registers("goal_position"), strict=True))
@@ -144,16 +149,21 @@ class DynamixelServos:
 
         StaleState names those that did not answer.
         """
-        ids, count = ids or self._wires.ids, self._lengths.next(size)
-
-        def fits(packet: Packet) -> bool:
-            return packet.instruction == dxl.STATUS and len(packet.parameters) == count + 1
-
-        sent_ns, packets = self._bus.ask(dxl.sync_read(ids, address, count), ids, fits, timeout_s)
+        ids = ids or self._wires.ids
+        sent_ns, packets = self._ask(address, size, timeout_s, ids)
         missing = [f"'{self._wires.named(id)[0]}' (id {id})" for id in ids if id not in packets]
         if missing:
             raise StaleState(f"no answer in time from {', '.join(missing)}")
         return sent_ns, [(packets[id].error, packets[id].data) for id in ids]
+
+    def _ask(self, address: int, size: int, timeout_s: float, ids: tuple[int, ...]) -> tuple[int, dict[int, Packet]]:
+        """When registers were asked for [ns], and the packets of the servos that answered."""
+        count = self._lengths.next(size)
+
+        def fits(packet: Packet) -> bool:
+            return packet.instruction == dxl.STATUS and len(packet.parameters) == count + 1
+
+        return self._bus.ask(dxl.sync_read(ids, address, count), ids, fits, timeout_s)
 
     def _insist(self, address: int, size: int, ids: tuple[int, ...] = ()) -> list[bytes]:
         """Read registers, and again while an answer is missing; outside the loop there is time for it."""

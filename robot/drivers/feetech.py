@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,6 +56,11 @@ class FeetechServos:
         rows = np.array([[sts.field(b, BLOCK, n) for n in names] for _, b in blocks], dtype=float)
         position, velocity, temperature, decivolts = rows.T
         return ServoState(sent_ns, position, velocity * self._unit * RAD_PER_COUNT, temperature, 0.1 * decivolts)
+
+    def positions(self, timeout_s: float) -> dict[int, int]:
+        """As ServoBus."""
+        _, frames = self._ask(BLOCK, BLOCK_SIZE, timeout_s, self._wires.ids)
+        return {id: sts.field(f.parameters, BLOCK, "present_position") for id, f in frames.items()}
 
     def settings(self) -> list[tuple[int, int]]:
         """As ServoBus."""
@@ -109,13 +114,18 @@ class FeetechServos:
 
         StaleState names those that did not answer.
         """
-        ids, count = ids or self._wires.ids, self._lengths.next(size)
-        request = sts.sync_read(ids, address, count)
-        sent_ns, frames = self._bus.ask(request, ids, lambda f: len(f.parameters) == count, timeout_s)
+        ids = ids or self._wires.ids
+        sent_ns, frames = self._ask(address, size, timeout_s, ids)
         missing = [f"'{self._wires.named(id)[0]}' (id {id})" for id in ids if id not in frames]
         if missing:
             raise StaleState(f"no answer in time from {', '.join(missing)}")
         return sent_ns, [(frames[id].code, frames[id].parameters) for id in ids]
+
+    def _ask(self, address: int, size: int, timeout_s: float, ids: tuple[int, ...]) -> tuple[int, dict[int, Any]]:
+        """When registers were asked for [ns], and the frames of the servos that answered."""
+        count = self._lengths.next(size)
+        request = sts.sync_read(ids, address, count)
+        return self._bus.ask(request, ids, lambda f: len(f.parameters) == count, timeout_s)
 
     def _examine(self, name: str, error: int, block: bytes) -> None:
         """DriverError when a servo reports a fault or is hot."""

@@ -8,6 +8,7 @@ action `hold` makes the present position the goal; close() then releases as the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping
@@ -57,6 +58,10 @@ class ServoBus(Protocol):
 
     def state(self, timeout_s: float) -> ServoState:
         """A new reading of every servo; StaleState names those that did not answer, DriverError a servo's fault."""
+        ...
+
+    def positions(self, timeout_s: float) -> dict[int, int]:
+        """id -> position [counts] of the servos that answer, whatever they report besides."""
         ...
 
     def settings(self) -> list[tuple[int, int]]:
@@ -175,11 +180,9 @@ class PositionServos:
         self._bus.close()
 
     def _hold(self) -> DriverError | None:
-        """Send the safe action, by a new reading if there is one, else by the last; what went wrong, or None."""
+        """Send the safe action, by a new reading, else by what can be read at all; what went wrong, or None."""
         trouble = self._refresh()
-        last = self._readings.last
-        assert last is not None
-        counts = np.rint(self._readings.to_motor(last.position) / RAD_PER_COUNT) + MIDDLE
+        counts = self._counts() if trouble is None else self._found()
         self._goal = np.clip(counts, self._bus.lowest, self._bus.highest).astype(int)
         astray, limp = np.abs(counts - self._goal) > ASTRAY, DAMPED if self._bus.can_damp else OFF
         for i, name in enumerate(self.spec.joint_names):
@@ -189,6 +192,22 @@ class PositionServos:
                 damps = action == "damp" and self._bus.can_damp
                 self._torque[i] = OFF if action == "zero" else limp if astray[i] else DAMPED if damps else ON
         return self._tell_quietly() or trouble
+
+    def _counts(self) -> Array:
+        """(n,) where the servos were when last read."""
+        last = self._readings.last
+        assert last is not None
+        return np.asarray(np.rint(self._readings.to_motor(last.position) / RAD_PER_COUNT) + MIDDLE)
+
+    def _found(self) -> Array:
+        """(n,) where the servos are that still answer; of the others the goals that they have.
+
+        Where a silent one is nobody knows: to send it back to where it was would be one more motion.
+        """
+        found: dict[int, int] = {}
+        with contextlib.suppress(DriverError):
+            found = self._bus.positions(FRESH_S)
+        return np.array([found.get(id, int(goal)) for id, goal in zip(self._wires.ids, self._goal, strict=True)], float)
 
     def _tell_quietly(self) -> DriverError | None:
         """Send goals and torques as they should be; the error instead of raising it."""

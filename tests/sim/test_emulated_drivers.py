@@ -265,6 +265,28 @@ def test_stop_is_the_safe_action_of_the_motors(motors: Bench) -> None:
         assert until(lambda: motors.body.record.orders[-1][5] == 0.0 and motors.body.record.orders[-1][6] > 0.0)
 
 
+def test_a_silent_servo_keeps_its_goal_and_the_others_hold_where_they_are(motors: Bench) -> None:
+    """Its last reading is from long ago: to make that its goal would send it back, and the others with it."""
+    if motors.kind != "feetech":
+        pytest.skip("torque motors damp, and one servo has no others")
+    driver = motors.open()
+    here = read(driver).joints.position
+    target = here + np.where(np.arange(len(here)) < 5, 0.3, 0.0)
+    driver.write(motors.command(target))
+    time.sleep(0.5)  # on their way, unread
+    motors.fault("lost joint=shoulder_pan seconds=5")
+    motors.tell("forget")
+    with pytest.raises(DriverError, match="shoulder_pan"):
+        driver.stop("fault")
+    driver.close()
+    assert until(lambda: len({row[1] for row in motors.body.record.orders}) >= len(here) - 1)
+    last = {row[1]: row[2] for row in motors.body.record.orders if row[5] > 0.0}
+    assert abs(last.get(0, target[0]) - target[0]) < 0.01  # a servo may be too deaf to be told again
+    there = {row[1]: row[2] for row in motors.body.record.states}
+    for k in range(1, len(here)):
+        assert abs(last[k] - there[k]) < 0.05 and (k == 5 or abs(there[k] - here[k]) > 0.06)
+
+
 def test_a_servo_that_wraps_is_followed(motors: Bench, opened: Driver) -> None:
     if motors.kind == "can":
         pytest.skip("MIT motors wrap by themselves: the next test")
