@@ -9,7 +9,7 @@ install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,can,serial,lerobot,hdf5,ros,ulog,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,can,serial,lerobot,hdf5,ros,ulog,scale,dev]'
 	$(MAKE) --no-print-directory gl
 	touch $@
 
