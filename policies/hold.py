@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ from robot.config import ConfigError
 
 Matrix = tuple[tuple[float, ...], ...]
 ANGLES = ("cos", "sin")
+TINY = 1e-30
+"""What an empty region is taken for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,14 +54,17 @@ class HoldCard:
 
 
 class Hold(nn.Module):
-    """What the feedback says; without weights."""
+    """What the feedback says; without weights.
 
-    columns: Tensor
-    pose: Tensor
-    estimate: Tensor
-    within: Tensor
+    Everything it asks of an observation is linear in it: of an angle from the pose its sine is taken, which is the same
+    where the hold acts and is sin cos(pose) - cos sin(pose). So all that is known beforehand is multiplied out here,
+    and the exported file has few nodes, of which each costs a microsecond on board.
+    """
+
+    bounds: Tensor
+    offset: Tensor
+    root: Tensor
     gain: Tensor
-    value: Tensor
 
     def __init__(self, card: HoldCard, components: Sequence[str]) -> None:
         """`components` of the observation. ConfigError names one that is missing."""
@@ -66,29 +72,33 @@ class Hold(nn.Module):
         missing = next((name for name in card.inputs if name not in components), None)
         if missing:
             raise ConfigError(f"the hold reads '{missing}', which the policy is not shown: {list(components)}.")
-        self.region, self._n = card.region, len(card.joints)
-        columns = torch.tensor([list(components).index(name) for name in card.inputs])
-        self.register_buffer("columns", columns, persistent=False)
-        for name in ("pose", "estimate", "gain", "value", "within"):
-            self.register_buffer(name, torch.tensor(getattr(card, name), dtype=torch.float32), persistent=False)
-
-    def state(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 2 n) x, and whether (B, 1) every joint is on the pose's side; of raw observations (B, >= D).
-
-        Of an angle from the pose its sine is taken, which is the same where the hold acts.
-        """
-        seen, n = observation[:, self.columns], self._n
-        cos, sin, rest = seen[:, :n], seen[:, n : 2 * n], seen[:, 2 * n :]
-        angle = sin * torch.cos(self.pose) - cos * torch.sin(self.pose)
-        near = (cos * torch.cos(self.pose) + sin * torch.sin(self.pose)).amin(dim=1, keepdim=True) > 0.0
-        return torch.cat([angle, rest], dim=1) @ self.estimate.T, near
+        columns, n = [list(components).index(name) for name in card.inputs], len(card.joints)
+        cos, sin = np.diag(np.cos(card.pose)), np.diag(np.sin(card.pose))
+        read = np.zeros((len(components), len(columns) - n))
+        read[columns[:n], :n], read[columns[n : 2 * n], :n] = -sin, cos
+        read[columns[2 * n :], range(n, read.shape[1])] = 1.0
+        side = np.zeros((len(components), n))
+        side[columns[:n]], side[columns[n : 2 * n]] = cos, sin
+        state = read @ np.array(card.estimate).T  # (D, 2 n): an observation times this is x
+        matrices = {
+            # at most 1 within the bounds, and below 1 on the pose's side, where its cosine is positive
+            "bounds": np.hstack([state / np.array(card.within), -side]),
+            "offset": np.repeat([0.0, 1.0], [2 * n, n]),
+            # the squares of an observation times this add up to the cost, as a share of the region's
+            "root": state @ np.linalg.cholesky(np.array(card.value)) / np.sqrt(max(card.region, TINY)),
+            "gain": -state @ np.array(card.gain).T,
+        }
+        for name, matrix in matrices.items():
+            self.register_buffer(name, torch.tensor(matrix, dtype=torch.float32), persistent=False)
 
     def feedback(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, A) what the feedback would do, and whether (B, 1) it does: within its region."""
-        x, near = self.state(observation)
-        cost = (x @ self.value * x).sum(dim=1, keepdim=True)
-        inside = near & (x.abs() <= self.within).all(dim=1, keepdim=True) & (cost <= self.region)
-        return (-(x @ self.gain.T)).clamp(-1.0, 1.0), inside
+        """(B, A) what the feedback would do, and whether (B, 1) it does, of raw observations (B, >= D)."""
+        size = len(self.gain)
+        observation = observation if observation.shape[1] == size else observation[:, :size]
+        bounds = torch.addmm(self.offset, observation, self.bounds).abs()
+        cost = (observation @ self.root).square().sum(dim=1, keepdim=True)
+        inside = torch.cat([bounds, cost], dim=1).amax(dim=1, keepdim=True) <= 1.0
+        return (observation @ self.gain).clamp(-1.0, 1.0), inside
 
     def forward(self, observation: Tensor, said: Tensor) -> Tensor:
         """(B, A) the action, where the network has `said` (B, A): within the region the feedback's."""

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from policies.network import Scale
+from policies.network import CLIP, Scale
 
 MEMORY = "state_memory"
 """The exported file's input; its output is `state_memory_next`."""
@@ -35,12 +36,13 @@ class Memory(nn.Module):
         """The memory (B, steps, 1 + width) after a step in which `shown` (B, width) was shown."""
         if memory is None or not self.steps:
             return None
-        row = torch.cat([torch.ones_like(shown[:, :1]), shown], dim=1)
+        row = functional.pad(shown, (1, 0), value=1.0)
         return torch.cat([memory[:, 1:], row[:, None]], dim=1)
 
     def recall(self, memory: Tensor | None, scale: Scale) -> list[Tensor]:
         """[(B, size)] the rows as the actor reads them, scaled and 0 where they are not real; [] without a memory."""
         if memory is None or not self.steps:
             return []
-        real = memory[:, :, :1]
-        return [torch.cat([real, scale(memory[:, :, 1:]) * real], dim=2).flatten(1)]
+        mean, deviation = functional.pad(scale.mean, (1, 0)), functional.pad(scale.deviation, (1, 0), value=1.0)
+        # rows that are not real are 0 and stay so, without a node that takes the flag away and one that puts it back
+        return [((memory - memory[:, :, :1] * mean) / deviation).clamp(-CLIP, CLIP).flatten(1)]

@@ -44,6 +44,8 @@ class OffPolicyConfig:
     num_envs: int = 16
     rollout_steps: int = 4
     """Steps of each simulation between two updates."""
+    episode_s: float = 0.0
+    """Length of a training episode [s]; 0: the task's explore_s."""
     gradient_steps: int = 16
     """Of each update."""
     segment_rollouts: int = 100

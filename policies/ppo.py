@@ -39,6 +39,8 @@ class TrainConfig:
     num_envs: int = 64
     rollout_steps: int = 128
     """Steps of each simulation between two updates."""
+    episode_s: float = 0.0
+    """Length of a training episode [s], where a policy shall see what goes wrong late; 0: the task's explore_s."""
     segment_rollouts: int = 3
     """Rollouts between two checkpoints; at each the environments start anew, which makes resuming exact."""
     batch: int = 512
@@ -100,8 +102,9 @@ class TrainConfig:
                 f"recipe.near_hold is {self.near_hold} and recipe.hold_bonus {self.hold_bonus}; they are a share "
                 "below 1 and a reward of at least 0."
             )
-        if self.kl_weight < 0.0:
-            raise ConfigError(f"recipe.kl_weight is {self.kl_weight}; it must be at least 0.")
+        for name in ("kl_weight", "episode_s"):
+            if getattr(self, name) < 0.0:
+                raise ConfigError(f"recipe.{name} is {getattr(self, name)}; it must be at least 0.")
         if self.batch > self.num_envs * self.rollout_steps:
             raise ConfigError(
                 f"recipe.batch is {self.batch}; a rollout has only {self.num_envs} x {self.rollout_steps} steps."

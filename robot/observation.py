@@ -155,8 +155,9 @@ class Observation:
         self._history = np.zeros((batch, config.history, self.history_size), dtype=np.float32)
         self._mask = np.zeros((batch, config.history), dtype=np.float32)
         self._last = np.zeros((batch, self.size), dtype=np.float32)
-        # angles of this control step and of the one before; NaN where there was none
-        self._now, self._before = (np.full((batch, len(spec.joints)), np.nan) for _ in range(2))
+        # angles of this control step and of the one before, which counts 0 where there was none
+        self._now, self._before = np.zeros((2, batch, len(spec.joints)))
+        self._moved = np.zeros((batch, 1))
 
     def _names_of(self, feature: str) -> list[str]:
         """Component names of one feature; ConfigError when the robot does not measure its signal."""
@@ -208,7 +209,7 @@ class Observation:
         self._previous[ids] = 0.0
         self._history[ids] = 0.0
         self._mask[ids] = 0.0
-        self._before[ids] = np.nan
+        self._moved[ids] = 0.0
 
     def encode(
         self, signals: Signals, into: dict[str, npt.NDArray[np.float32]] | None = None
@@ -225,7 +226,7 @@ class Observation:
                 observation[:, columns] = self._previous
             elif feature is _CHANGE:
                 self._now = signals["joint.position"].copy()
-                observation[:, columns] = np.nan_to_num(self._now - self._before)
+                observation[:, columns] = (self._now - self._before) * self._moved
             else:
                 observation[:, columns] = feature.compute(signals[feature.signal], self._default_pose)
         self._last = observation
@@ -249,6 +250,7 @@ class Observation:
         self._previous = clipped
         if "joint_change" in self.config.features:
             self._before = self._now.copy()
+            self._moved[:] = 1.0
         if self.config.history:
             self._history[:, :-1] = self._history[:, 1:]
             self._history[:, -1, : self.size] = self._last

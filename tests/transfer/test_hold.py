@@ -135,6 +135,23 @@ def test_a_policy_does_what_its_hold_says_within_the_region_alone(
     np.testing.assert_array_equal(action[1:], said.act(inputs)[1:])
 
 
+def test_what_is_multiplied_out_is_what_the_card_says(hold: HoldCard) -> None:
+    rng, n = np.random.default_rng(3), len(hold.pose)
+    size = np.array(hold.within) * rng.choice([0.01, 0.3, 1.2], (20 * SIZE, 1))
+    x = rng.uniform(-1.0, 1.0, (len(size), 2 * n)) * size
+    x[::7, 0] += math.pi  # on the other side, where the sine is the same
+    angle, last = np.array(hold.pose) + x[:, :n], rng.uniform(-1.0, 1.0, (len(x), len(hold.actuators)))
+    seen = np.hstack([np.cos(angle), np.sin(angle), x[:, n:], last])
+    names = [name.replace("change", "velocity") for name in hold.inputs]
+    action, inside = Hold(replace(hold, rates="velocity"), names).feedback(torch.from_numpy(seen).float())
+    state = np.hstack([np.sin(x[:, :n]), x[:, n:], last]) @ np.array(hold.estimate).T
+    cost = np.einsum("ni,ij,nj->n", state, np.array(hold.value), state)
+    near = (np.abs(state) <= hold.within).all(axis=1) & (np.cos(x[:, :n]) > 0.0).all(axis=1)
+    clear = np.abs(cost / hold.region - 1.0) > 1e-3  # elsewhere single precision decides
+    assert np.array_equal(inside.numpy()[clear, 0], (near & (cost <= hold.region))[clear]) and 0 < inside.sum() < len(x)
+    np.testing.assert_allclose(action, np.clip(-state @ np.array(hold.gain).T, -1.0, 1.0), atol=2e-4)
+
+
 def test_what_cannot_be_held_is_said(robot: RobotConfig, hold: HoldCard) -> None:
     reach = find_robot("so101")
     with pytest.raises(ConfigError, match="task 'arm_reach' has no pose to hold"):

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,11 +26,13 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from robot.result import Run
 from sim.model import find_robot
+from sim.randomization import NOMINAL
 from sim.tasks import load_task
 from transfer import cli
 from transfer.report import sweep_page
 from transfer.setting import Setting, prepare
 from transfer.sweep import STUDY, SweepConfig
+from transfer.training import environments
 
 torch.set_num_threads(1)
 PENDULUM, PUSHING = "task=pendulum_swingup", "task=arm_push"
@@ -214,3 +217,12 @@ def test_a_policy_for_a_posterior_is_ranked_on_it_whatever_suite_the_recipe_name
 
     assert ranked(None, "pendubot_selection") == "the suite"
     assert ranked(Path("posterior.yaml"), "pendubot_selection") == ranked(None, "") == "the law"
+
+
+def test_training_episodes_last_as_long_as_the_recipe_says() -> None:
+    task = load_task("pendulum_swingup")
+    make = environments(task, find_robot(task.robot), NOMINAL, 0, 0, episode_s=0.2)
+    env = make(2)
+    env.reset()
+    ends = [k for k in range(40) if env.step(np.zeros((2, 1)))[2][0]]
+    assert set(np.diff(ends)) == {round(0.2 / task.control_period_s)}  # the first was cut anywhere

@@ -131,7 +131,14 @@ def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
     told = setting.card.privileged or (teacher is not None and teacher.card.privileged)
     asymmetric = recipe.asymmetric and recipe.algorithm != "recurrent_ppo" and setting.task.privileged_names
     make = environments(
-        setting.task, cfg.robot, setting.law, setting.history, cfg.seed, setting.sight, bool(told or asymmetric)
+        setting.task,
+        cfg.robot,
+        setting.law,
+        setting.history,
+        cfg.seed,
+        setting.sight,
+        privileged=bool(told or asymmetric),
+        episode_s=recipe.episode_s,
     )
     result = train(
         make,
