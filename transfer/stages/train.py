@@ -42,6 +42,7 @@ from sim.vecenv import BatchedEnv
 from transfer.choices import TaskChoice, existing
 from transfer.cli import Common
 from transfer.progress import terminal
+from transfer.scale.cluster import ScaleConfig
 from transfer.setting import Setting, prepare
 from transfer.shaping import as_made
 
@@ -85,6 +86,8 @@ class Config(Common):
     """A policy whose network, encoder included, is trained from a random start: the from-scratch baseline."""
     sweep: Path | None = None
     """A YAML file (transfer/sweep.py) that says which keys are varied: trials in place of one training."""
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    """What rollouts are spread over."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
