@@ -125,7 +125,7 @@ def put(folder: Path, shard: int, data: npt.NDArray[np.uint8]) -> Path:
     """Write a shard's bytes, whole or not at all, and return its file."""
     path = path_of(folder, shard)
     with files.replacing(path, sync=False) as temporary:  # resuming checks it, and can make it anew
-        temporary.write_bytes(memoryview(data))
+        temporary.write_bytes(data.data)
     return path
 
 
