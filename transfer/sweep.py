@@ -112,7 +112,7 @@ def run_sweep(cfg: Config, run: Run) -> dict[str, Any]:
     """All trials that are left; keys of result.json, those of the best trial's policy among them."""
     settings = config.load(SweepConfig, run.input(existing(cfg.sweep, "sweep", "train --help")))
     for name in settings.space:
-        if name.split(".")[0] in ("out", "sweep", "seed", "resume") or name.split(".")[0] not in config.to_plain(cfg):
+        if name.split(".")[0] in ("out", "sweep", "seed", "resume", "scale") or name.split(".")[0] not in config.to_plain(cfg):
             raise ConfigError(f"{cfg.sweep}: space names '{name}', which is no key of train that can be varied.")
     if (run.out / STUDY).exists() and not cfg.resume:
         raise ConfigError(f"{run.out} already holds a sweep; go on with resume=true, or give another out=.")
