@@ -29,6 +29,11 @@ SHORT = "/tmp"
 """Ray's sockets have paths below it, of which the kernel allows 107 bytes."""
 
 
+SETTINGS = {"prestart_worker_first_driver": False, "worker_niceness": 0}
+"""Of a cluster that is started here: no workers in advance, without our environment; and workers that do not stand back
+by 15 steps of niceness, which on a busy machine leaves them nothing."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScaleConfig:
     """configs/scale/<name>.yaml: what a stage is spread over."""
@@ -47,7 +52,7 @@ class ScaleConfig:
     """Off-policy trainings: how many updates old the weights may be by which a group acts."""
     object_store_mib: int = 256
     """Shared memory for arrays of a cluster that is started here [MiB]."""
-    timeout_s: float = 120.0
+    timeout_s: float = 300.0
     """Without an answer for so long a worker counts as lost and is replaced [s]; one that is known to have died is
     replaced at once."""
     replacements: int = 20
@@ -84,7 +89,7 @@ def cluster(config: ScaleConfig) -> Iterator[Cluster]:
     """
     ray = _ray()
     where = look.find(config.address)
-    folder = None if where is not None else Path(tempfile.mkdtemp(prefix="tf-ray-", dir=SHORT))
+    folder = None if where is not None else _folder()
     try:
         if folder is None:
             _join(ray, str(where))
@@ -97,6 +102,15 @@ def cluster(config: ScaleConfig) -> Iterator[Cluster]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> Path:
+    """A new folder; those of processes that were killed are removed."""
+    for old in Path(SHORT).glob("tf-ray-*"):
+        owner = old.name.split("-")[2]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"tf-ray-{os.getpid()}-", dir=SHORT))
 
 
 def _ray() -> Any:
@@ -128,8 +142,7 @@ def _start(ray: Any, config: ScaleConfig, folder: Path) -> None:
         object_store_memory=config.object_store_mib << 20,
         include_dashboard=False,
         _temp_dir=str(folder),
-        # workers of no environment would be started in advance, and never used
-        _system_config={"prestart_worker_first_driver": False},
+        _system_config=SETTINGS,
         **_session(),
     )
 
