@@ -111,8 +111,9 @@ class SweepConfig:
 def run_sweep(cfg: Config, run: Run) -> dict[str, Any]:
     """All trials that are left; keys of result.json, those of the best trial's policy among them."""
     settings = config.load(SweepConfig, run.input(existing(cfg.sweep, "sweep", "train --help")))
+    known = config.to_plain(cfg).keys() - {"out", "sweep", "seed", "resume", "scale"}
     for name in settings.space:
-        if name.split(".")[0] in ("out", "sweep", "seed", "resume", "scale") or name.split(".")[0] not in config.to_plain(cfg):
+        if name.split(".")[0] not in known:
             raise ConfigError(f"{cfg.sweep}: space names '{name}', which is no key of train that can be varied.")
     if (run.out / STUDY).exists() and not cfg.resume:
         raise ConfigError(f"{run.out} already holds a sweep; go on with resume=true, or give another out=.")
@@ -232,7 +233,8 @@ def _tell(study: Any, trial: Any, settings: SweepConfig, found: Mapping[str, Any
 
 def with_values(cfg: Config, values: Mapping[str, Any]) -> Config:
     """A training's configuration with other values at some dotted keys, without the sweep, and by one process."""
-    data = config.to_plain(cfg) | {"sweep": None, "scale": config.to_plain(ScaleConfig())}
+    alone = cfg.scale if cfg.scale.engine == "local" else ScaleConfig()
+    data = config.to_plain(cfg) | {"sweep": None, "scale": config.to_plain(alone)}
     for name, value in values.items():
         *path, last = name.split(".")
         place = data

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +16,15 @@ from policies.progress import Progress
 from robot import config
 from robot.config import ConfigError
 from robot.log import EpisodeLog
+from robot.result import Run
 from sim.model import RobotConfig
 from tests.transfer.conftest import Simulate
 from tests.transfer.scale import works
+from transfer import cli, sweep
 from transfer.scale import episodes, fits
 from transfer.scale.cluster import ScaleConfig
 from transfer.scale.fan import arriving, check_plain, fan_out, name_of, perform
-from transfer.stages import stress
+from transfer.stages import stress, train
 from transfer.sweep import train_trial
 
 LOCAL = ScaleConfig()
@@ -83,6 +90,45 @@ _STRESS = {
 }
 
 
-def test_a_sweep_is_for_hosts_that_see_its_folder(tmp_path: object) -> None:
+def test_a_sweep_is_for_hosts_that_see_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where the worker goes, too
     with pytest.raises(ConfigError, match=r"does not see .*study\.db.* all hosts of the cluster share"):
         train_trial({"folder": str(tmp_path), "study": f"{tmp_path}/study.db"}, {"folder": "", "trainings": []})
+
+
+def test_a_trial_is_trained_by_one_process_and_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop of a sweep without Optuna: what is suggested is trained, seed by seed, and what came of it is told."""
+    pytest.importorskip("torch")
+    file, told = tmp_path / "sweep.yaml", list[tuple[int, Mapping[str, Any]]]()
+    file.write_text("trials: 2\nseeds: 2\nspace: {recipe.epochs: {kind: int, low: 1, high: 9}}\n")
+    trials = iter([SimpleNamespace(number=n, suggest_int=lambda *_, n=n, **__: 3 + n) for n in range(2)])
+
+    def take(*_: object) -> tuple[Any, Any] | None:
+        trial = next(trials, None)
+        if trial is None:
+            return None
+        assert len(told) == trial.number, "suggested before the one before had ended"
+        (tmp_path / "trials" / f"{trial.number:04d}").mkdir(parents=True)
+        return trial, contextlib.nullcontext()
+
+    def execute(stage: str, module: Any, cfg: train.Config) -> None:
+        assert cfg.scale == ScaleConfig() and cfg.resume and cfg.sweep is None and cfg.out is not None
+        keys = {"success": {"mean": cfg.recipe["epochs"] / 10}, "return": {"mean": cfg.seed}, "seconds": 1.0}
+        cfg.out.mkdir(parents=True, exist_ok=True)
+        (cfg.out / "result.json").write_text(json.dumps(keys | {"policy": str(cfg.out / "policy")}))
+
+    def study(out: Path) -> Any:
+        (out / sweep.STUDY).touch()
+        return SimpleNamespace(get_trials=lambda deepcopy: [])
+
+    monkeypatch.setattr(sweep, "_study", study)
+    monkeypatch.setattr(sweep, "write_table", lambda *_: None)
+    monkeypatch.setattr(sweep, "_take", take)
+    monkeypatch.setattr(sweep, "_tell", lambda study, trial, settings, found: told.append((trial.number, found)))
+    monkeypatch.setattr(sweep, "_result", lambda *_: {"told": len(told)})
+    monkeypatch.setattr(cli, "execute", execute)
+    cfg = config.convert(train.Config, cli.compose("train", []) | {"sweep": str(file), "seed": 4}, "test")
+    assert sweep.run_sweep(cfg, Run("train", tmp_path)) == {"told": 2}
+    assert [n for n, _ in told] == [0, 1]
+    assert told[1][1]["success"] == pytest.approx(0.4) and told[1][1]["return"] == 4.5
+    assert [Path(p).parent.name for p in told[1][1]["policies"]] == ["seed-4", "seed-5"]

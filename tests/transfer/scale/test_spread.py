@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import time
@@ -30,6 +31,7 @@ from transfer.scale.images import by_workers
 from transfer.stress import plan
 from transfer.subjects import of_policy
 from transfer.suites import arena_of, load_suite
+from transfer.sweep import STUDY, train_trial
 
 pytestmark = pytest.mark.usefixtures("small_cluster")
 LOCAL = ScaleConfig()
@@ -118,6 +120,17 @@ def test_a_stress_suite_is_the_same_run_by_run(tmp_path: Path) -> None:
     assert len(runs) > 16 and not here.success.all()
     for name in ("success", "returns", "final"):
         assert np.array_equal(getattr(here, name), getattr(there, name)), name
+
+
+def test_a_trial_s_worker_finds_the_run_directory_and_what_another_has_left(tmp_path: Path) -> None:
+    left = tmp_path / "trials" / "0000" / "seed-0" / "result.json"
+    left.parent.mkdir(parents=True)
+    left.write_text(json.dumps({k: {"mean": 0.5} for k in ("success", "return")} | {"seconds": 2.0, "policy": "p"}))
+    (tmp_path / STUDY).touch()
+    shared = {"folder": str(tmp_path), "study": STUDY}
+    task = {"folder": "trials/0000", "trainings": [{"out": str(left.parent.relative_to(tmp_path))}]}
+    (found,) = fan_out(train_trial, [task], SMALL, shared)
+    assert found == {"success": 0.5, "return": 0.5, "seconds": 2.0, "policies": ["p"]}
 
 
 def test_the_cluster_was_started_for_these_tests(small_cluster: Cluster) -> None:
