@@ -52,10 +52,10 @@ def a_set(shared: Any, task: int) -> Any:
 
 def workers_of(pid: int) -> list[int]:
     """Processes of the Ray workers at work that a cluster of process `pid` has started on this machine."""
-    return [p for raylet in _children(pid) for p in _children(raylet) if _command(p).startswith("ray::perform")]
+    return [p for raylet in children_of(pid) for p in children_of(raylet) if _command(p).startswith("ray::perform")]
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         found += [int(word) for word in task.read_text().split()]
