@@ -69,6 +69,13 @@ def fan_out(
     return results
 
 
+def workers_at_hand(scale: ScaleConfig) -> int:
+    """How many tasks are worked at together."""
+    if scale.engine == "local":
+        return 1
+    return min(scale.workers or _cores(), _cores())
+
+
 def check_plain(value: Any, where: str) -> None:
     """TypeError for what is neither plain data nor an array of it; a mistake of the code, not of the user."""
     if value is None or isinstance(value, (bool, int, float, str, bytes, np.number, np.bool_)):
@@ -129,10 +136,14 @@ def _by_ray(
 
 def _room(scale: ScaleConfig, queued: int) -> int:
     """Tasks to hand out at once: `workers`, and `queued` times as many as cores where there are no more of those."""
+    cores = _cores()
+    return queued * cores if not scale.workers or cores <= scale.workers else scale.workers
+
+
+def _cores() -> int:
     import ray
 
-    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    return queued * cores if not scale.workers or cores <= scale.workers else scale.workers
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _taken(ref: Any, what: str, scale: ScaleConfig) -> Any:
