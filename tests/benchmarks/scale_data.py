@@ -110,7 +110,8 @@ def _cpu_s() -> float:
 
 def once(asked: Asked, job: Job, scratch: Path) -> dict[str, Any]:
     """The set with kills, and the same left in peace."""
-    watch = Watch(sorted(random.Random(asked.seed).uniform(0.1, 0.9) for _ in range(KILLS)))
+    chance = random.Random(asked.seed)
+    watch = Watch(sorted(chance.uniform(0.1, 0.9) for _ in range(KILLS)))
     moments = list(watch.kill_at)
     ray = made(scratch / "ray", job, ScaleConfig(engine="ray", address="local", workers=asked.workers), watch)
     local = made(scratch / "local", job, ScaleConfig(), Watch())
