@@ -1,6 +1,7 @@
 """Rollouts over Ray between hosts that are network namespaces of this machine: speed, equality, faults.
 
-    sudo python tests/benchmarks/scale_rollouts.py [out=FOLDER] [rollouts=6] [repeats=3] [faults=true] [delay_ms=0.2]
+    sudo python tests/benchmarks/scale_rollouts.py [out=FOLDER] [rollouts=6] [repeats=3] [workers=1,2,4] [delay_ms=0.2]
+        [faults=worker,network,learner,own] [steps=128]
 
 Needs root, `ip netns` and Ray. A bridge joins five namespaces; the first is the learner's host, with the head of the
 cluster and no processors for others, the rest are hosts of one processor each, pinned to the cores in turn. The
@@ -23,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ NET, HOSTS, PORT = "10.77.0", 5, 6379
 GROUPS, TEMP = 4, Path("/tmp/tfray")
 WORKER = "ray::Worker"
 CUT_S = 10.0
+STEPS = "SCALE_ROLLOUTS_STEPS"
+"""Variable by which the learners' processes are told of shorter rollouts."""
 BIN = Path(sys.executable).parent
 
 
@@ -186,7 +189,10 @@ def learn(told: dict[str, Any]) -> None:
     cfg = cli._convert("train", cli.load_stage("train"), ["task=pendubot_swingup", f"out={out}"])
     setting = prepare(cfg, Run("train", out, seed=0, budget="quick", settings=cfg))
     recipe: Any = recipe_of(cfg.recipe, "benchmark")
-    recipe = replace(recipe, segment_rollouts=3, env_steps=recipe.num_envs * recipe.rollout_steps * told["rollouts"])
+    steps = int(os.environ.get(STEPS, recipe.rollout_steps))
+    recipe = replace(
+        recipe, segment_rollouts=3, rollout_steps=steps, env_steps=recipe.num_envs * steps * told["rollouts"]
+    )
     told_all = bool(recipe.asymmetric and setting.task.privileged_names)
     world = World(task=setting.task, robot=cfg.robot, law=setting.law, history=0, privileged=told_all)
     make = environments(setting.task, cfg.robot, setting.law, 0, 0, privileged=told_all, nthread=1)
@@ -225,12 +231,12 @@ def rates(result: dict[str, Any]) -> tuple[float, float]:
     return steps / rollout, steps * (len(rows) - 1) / (rows[-1]["end"] - rows[0]["end"])
 
 
-def speed(out: Path, rollouts: int, repeats: int) -> dict[str, Any]:
+def speed(out: Path, rollouts: int, repeats: int, counts: list[int]) -> dict[str, Any]:
     """Rows by number of workers; 0 is one process."""
     table: dict[int, list[dict[str, Any]]] = {}
     for _ in range(repeats):
         table.setdefault(0, []).append(learner(out / "local", rollouts, engine="local", groups=GROUPS).result())
-        for workers in (1, 2, 4):
+        for workers in counts:
             with cluster_of(workers):
                 made = learner(out / f"ray{workers}", rollouts, **over(workers)).result()
             table.setdefault(workers, []).append(made)
@@ -245,43 +251,59 @@ def speed(out: Path, rollouts: int, repeats: int) -> dict[str, Any]:
     return rows
 
 
-def faults(out: Path, rollouts: int, reference: str) -> list[dict[str, Any]]:
-    told = []
-    for name, harm in (("kill -9 of a worker", kill_worker), (f"network cut for {CUT_S:g} s", cut)):
-        with cluster_of(2):
-            job = learner(out / "fault", rollouts, **over(2))
-            job.until(2)
-            begin = time.monotonic()
-            harm()
-            told.append(verdict(name, job.result(), reference) | {"seconds_to_the_end": time.monotonic() - begin})
+def of_worker(out: Path, rollouts: int, reference: str) -> dict[str, Any]:
+    return disturbed("kill -9 of a worker", kill_worker, out, rollouts, reference)
+
+
+def of_network(out: Path, rollouts: int, reference: str) -> dict[str, Any]:
+    return disturbed(f"network cut for {CUT_S:g} s", cut, out, rollouts, reference)
+
+
+def disturbed(name: str, harm: Callable[[], None], out: Path, rollouts: int, reference: str) -> dict[str, Any]:
     with cluster_of(2):
-        job = learner(out / "fault", rollouts, **over(2))
+        job = learner(out, rollouts, **over(2))
+        job.until(2)
+        begin = time.monotonic()
+        harm()
+        told = verdict(name, job.result(), reference)
+        return told | {"seconds_to_the_end": round(time.monotonic() - begin, 1)}
+
+
+def of_learner(out: Path, rollouts: int, reference: str) -> dict[str, Any]:
+    with cluster_of(2):
+        job = learner(out, rollouts, **over(2))
         job.until(4)  # one segment of three rollouts is done
         job.process.kill()
         job.process.communicate()
         orphans = gone(lambda: [p for k in range(HOSTS) for p in pids(k, WORKER)])
-        again = learner(out / "fault", rollouts, resume=True, **over(2)).result()
-        told.append(verdict("kill -9 of the learner, resumed", again, reference) | {"orphans": orphans})
+        again = learner(out, rollouts, resume=True, **over(2)).result()
+        return verdict("kill -9 of the learner, resumed", again, reference) | {"orphans": orphans}
+
+
+def of_own_cluster(out: Path, rollouts: int, reference: str) -> dict[str, Any]:
     before = _shared()
-    job = learner(
-        out / "fault",
-        rollouts,
-        host=False,
-        engine="ray",
-        address="local",
-        workers=2,
-        groups=GROUPS,
-        object_store_mib=128,
-    )
+    own = {**over(2), "address": "local", "object_store_mib": 128}
+    job = learner(out, rollouts, host=False, **own)
     job.until(2)
-    folder = f"tf-ray-{job.process.pid}-"  # taskset has become the learner itself
-    mine = [int(p.name) for p in Path("/proc").glob("[0-9]*") if folder in command(int(p.name))]
+    mine = family(job.process.pid)
     job.process.kill()
     job.process.communicate()
     left = gone(lambda: [p for p in mine if command(p)])
     shm = sorted(_shared() - before)
-    told.append({"fault": "kill -9 of a learner with its own cluster", "had": len(mine), "orphans": left, "shm": shm})
-    return told
+    return {"fault": "kill -9 of a learner with its own cluster", "had": len(mine), "orphans": left, "shm": shm}
+
+
+FAULTS = {"worker": of_worker, "network": of_network, "learner": of_learner, "own": of_own_cluster}
+
+
+def family(pid: int) -> list[int]:
+    """All processes that descend from one."""
+    found, queue = [], [pid]
+    while queue:
+        children = sh("ps", "-o", "pid=", "--ppid", str(queue.pop()), check=False).split()
+        found += [int(c) for c in children]
+        queue += [int(c) for c in children]
+    return found
 
 
 def kill_worker() -> None:
@@ -322,12 +344,16 @@ def gone(look: Any, limit_s: float = 60.0) -> int:
 
 
 def main(words: list[str]) -> None:
-    given = {"out": "/tmp/scale_rollouts", "rollouts": "6", "repeats": "3", "faults": "true", "delay_ms": "0.2"}
+    given = {"out": "/tmp/scale_rollouts", "rollouts": "6", "repeats": "3", "workers": "1,2,4", "delay_ms": "0.2"}
+    given |= {"faults": ",".join(FAULTS)}
     given |= dict(w.split("=", 1) for w in words)
+    counts, wanted = ([w for w in given[key].split(",") if w] for key in ("workers", "faults"))
     out, rollouts = Path(given["out"]), int(given["rollouts"])
     out.mkdir(parents=True, exist_ok=True)
+    if "steps" in given:
+        os.environ[STEPS] = given["steps"]
     with network(float(given["delay_ms"])):
-        rows = speed(out, rollouts, int(given["repeats"]))
+        rows = speed(out, rollouts, int(given["repeats"]), [int(w) for w in counts])
         base = rows["0"]["rollout_steps_per_s"]
         print("| workers | rollouts, env steps/s | of one process | per worker | training, env steps/s | equal |")
         print("|---|---|---|---|---|---|")
@@ -340,9 +366,10 @@ def main(words: list[str]) -> None:
                 f"{row['efficiency']:.2f} | {row['training_steps_per_s']:.0f} | {row['equal']} |",
                 flush=True,
             )
-        told = faults(out, rollouts, rows["0"]["digests"][0]) if given["faults"] == "true" else []
-        for fault in told:
-            print(json.dumps(fault))
+        told = []
+        for name in wanted:
+            told.append(FAULTS[name](out / "fault", rollouts, rows["0"]["digests"][0]))
+            print(json.dumps(told[-1]), flush=True)
     text = json.dumps({"cores": os.cpu_count(), "delay_ms": given["delay_ms"], "rows": rows, "faults": told}, indent=1)
     (out / "scale_rollouts.json").write_text(text)
     print(out / "scale_rollouts.json")

@@ -104,26 +104,21 @@ def mortal(world: World) -> Any:
 
 
 class Killing(RayCollector):
-    """Workers that are killed in the middle of the second rollout of each segment."""
+    """A worker is killed in the middle of the second segment, with answers under way."""
 
     def collect(self, order: Arrays) -> list[Arrays]:
-        if len(self._orders) == 1:
-            os.kill(self._ray.get(self._pid(0)), signal.SIGKILL)
+        if self._segment == 1 and len(self._orders) == 1:
+            pid = self._workers[0].__ray_call__.remote(lambda _: os.getpid())
+            os.kill(self._ray.get(pid), signal.SIGKILL)
         return super().collect(order)
 
-    def _pid(self, worker: int) -> Any:
-        return self._workers[worker].__ray_call__.remote(lambda _: os.getpid())
 
-
-def test_a_killed_worker_changes_nothing(
+def test_over_a_cluster_comes_what_comes_in_one_process(
     world: World, reference: TrainResult, small_cluster: Cluster, tmp_path: Path
 ) -> None:
-    made = trained(world, tmp_path, lambda plan: Killing(plan, world, SMALL, small_cluster.workers))
-    assert made.scale["workers_replaced"] == 2 and made.scale["parts_repeated"] >= 2
+    made = trained(world, tmp_path, lambda plan: RayCollector(plan, world, SMALL, 1))
     assert same(made, reference)
-    assert made.scale["env_steps"] == made.env_steps == TINY.env_steps
-    assert made.scale["parts"] == TINY.segments * TINY.segment_rollouts * GROUPS
-    assert small_cluster.workers == made.scale["workers"] == 2
+    assert made.scale["workers"] == 1 and made.scale["workers_replaced"] == 0
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +127,14 @@ def remembering(world: World, tmp_path_factory: pytest.TempPathFactory) -> Train
     return trained(world, tmp_path_factory.mktemp("sac"), local(world), SAC)
 
 
-def test_sac_acts_by_weights_of_a_fixed_age_wherever_it_acts(
+def test_a_killed_worker_changes_nothing_and_nothing_is_counted_twice(
     world: World, remembering: TrainResult, small_cluster: Cluster, tmp_path: Path
 ) -> None:
     made = trained(world, tmp_path, lambda plan: Killing(plan, world, SMALL, small_cluster.workers), SAC)
-    assert made.scale["workers_replaced"] == 2 and same(made, remembering)
+    assert made.scale["workers"] == small_cluster.workers == 2
+    assert made.scale["workers_replaced"] == 1 and made.scale["parts_repeated"] >= 1
+    assert same(made, remembering)
+    assert made.scale["parts"] == SAC.segments * SAC.segment_rollouts * GROUPS
     assert made.scale["env_steps"] == made.env_steps == SAC.env_steps
 
 
@@ -150,10 +148,16 @@ def test_sac_in_groups_resumes_exactly_and_its_staleness_counts(
     assert not same(fresh, remembering)
 
 
-def test_the_cluster_gives_up_where_workers_keep_dying(world: World, small_cluster: Cluster, tmp_path: Path) -> None:
-    strict = replace(SMALL, replacements=0)
-    with pytest.raises(ClusterLost, match="workers were lost"):
-        trained(world, tmp_path, lambda plan: Killing(plan, world, strict, 1))
+def test_a_training_gives_up_where_workers_keep_dying(world: World, small_cluster: Cluster, tmp_path: Path) -> None:
+    class Dead(RayCollector):
+        def _start(self, processors: int) -> Any:
+            worker = super()._start(processors)
+            self._ray.kill(worker)
+            return worker
+
+    mortal = replace(SMALL, replacements=1)
+    with pytest.raises(ClusterLost, match="2 workers were lost"):
+        trained(world, tmp_path, lambda plan: Dead(plan, world, mortal, 1))
 
 
 def test_a_resumed_training_in_groups_gives_the_same_curve(
