@@ -1,6 +1,6 @@
 """Rollouts over Ray between hosts that are network namespaces of this machine: speed, equality, faults.
 
-    sudo python tests/benchmarks/scale_rollouts.py [out=FOLDER] [rollouts=6] [repeats=3] [workers=1,2,4] [delay_ms=0.2]
+    sudo python tests/benchmarks/scale_rollouts.py [out=FOLDER] [rollouts=6] [repeats=3] [workers=1,2,4] [delay_ms=0]
         [faults=worker,network,learner,own] [steps=128]
 
 Needs root, `ip netns` and Ray. A bridge joins five namespaces; the first is the learner's host, with the head of the
@@ -31,8 +31,13 @@ from pathlib import Path
 from typing import Any
 
 NET, HOSTS, PORT = "10.77.0", 5, 6379
-GROUPS, TEMP = 4, Path("/tmp/tfray")
+GROUPS, TEMP = 4, Path("/tmp/tfr-hosts")
+SEEN_AS = (Path("/tmp/tfray"), Path("/tmp/ray"))
+"""Where a host has its own files of Ray."""
 WORKER = "ray::Worker"
+ROOT = Path(__file__).resolve().parents[2]
+ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+"""Nobody else can reach these networks, so no token is asked for."""
 CUT_S = 10.0
 STEPS = "SCALE_ROLLOUTS_STEPS"
 """Variable by which the learners' processes are told of shorter rollouts."""
@@ -62,6 +67,7 @@ def network(delay_ms: float) -> Iterator[None]:
             sh("ip", "link", "set", f"tfv{k}", "master", "tfbr", "up")
             for words in (f"addr add {address(k)}/24 dev eth0", "link set eth0 up", "link set lo up"):
                 sh("ip", "-n", f"tfr{k}", *words.split())
+            sh("ip", "-n", f"tfr{k}", "route", "add", "default", "dev", "eth0")  # by which Ray finds its own address
             if delay_ms:
                 sh("tc", "qdisc", "add", "dev", f"tfv{k}", "root", "netem", "delay", f"{delay_ms}ms")
         yield
@@ -74,6 +80,19 @@ def network(delay_ms: float) -> Iterator[None]:
             sh("ip", "link", "del", f"tfv{k}", check=False)
         sh("ip", "link", "del", "tfbr", check=False)
         shutil.rmtree(TEMP, ignore_errors=True)
+        for folder in SEEN_AS:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # where nobody else has files
+
+
+def inside(host: int) -> list[str]:
+    """What begins a command line on a host: its own network, core, and files of Ray, as on a machine of its own."""
+    own = [TEMP / f"host{host}" / name for name in ("session", "ray")]
+    for folder in (*own, *SEEN_AS):
+        folder.mkdir(parents=True, exist_ok=True)
+    mounts = " && ".join(f"mount --bind {a} {b}" for a, b in zip(own, SEEN_AS, strict=True))
+    core = str(host % (os.cpu_count() or 1))
+    return ["ip", "netns", "exec", f"tfr{host}", "sh", "-c", f'{mounts} && exec taskset -c {core} "$@"', "sh"]
 
 
 def pids(host: int, named: str = "") -> list[int]:
@@ -93,27 +112,18 @@ def command(pid: int) -> str:
 def cluster_of(workers: int) -> Iterator[None]:
     """A head on the first host, and as many others with one processor."""
     start = [str(BIN / "ray"), "start", "--disable-usage-stats", "--object-store-memory=134217728"]
-    env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, **ALONE}
     settings = json.dumps({"worker_niceness": 0, "prestart_worker_first_driver": False})
 
     def begin(host: int, *more: str) -> None:
-        core = str(host % (os.cpu_count() or 1))
-        words = [
-            "ip",
-            "netns",
-            "exec",
-            f"tfr{host}",
-            "taskset",
-            "-c",
-            core,
-            *start,
-            f"--node-ip-address={address(host)}",
-        ]
-        subprocess.run([*words, *more], check=True, capture_output=True, env=env, timeout=180)
+        words = [*inside(host), *start, f"--node-ip-address={address(host)}", *more]
+        done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=300)
+        if done.returncode:
+            raise RuntimeError(f"host {host}: {done.stdout[-1500:]} {done.stderr[-1500:]}")
 
     try:
         begin(
-            0, "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={TEMP}",
+            0, "--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={SEEN_AS[0]}",
             f"--system-config={settings}",
         )  # fmt: skip
         for host in range(1, workers + 1):
@@ -158,9 +168,9 @@ def learner(out: Path, rollouts: int, *, host: bool = True, resume: bool = False
         shutil.rmtree(out, ignore_errors=True)
         log.unlink(missing_ok=True)
     told = json.dumps({"out": str(out), "log": str(log), "rollouts": rollouts, "resume": resume, "scale": scale})
-    words = ["ip", "netns", "exec", "tfr0"] if host else []
-    words += ["taskset", "-c", "0", sys.executable, str(Path(__file__).resolve()), "learner", told]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    words = inside(0) if host else ["taskset", "-c", "0"]
+    words += [sys.executable, str(Path(__file__).resolve()), "learner", told]
+    env = {**os.environ, **(ALONE if host else {}), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return Job(subprocess.Popen(words, text=True, env=env, **pipes), log)
 
@@ -344,7 +354,7 @@ def gone(look: Any, limit_s: float = 60.0) -> int:
 
 
 def main(words: list[str]) -> None:
-    given = {"out": "/tmp/scale_rollouts", "rollouts": "6", "repeats": "3", "workers": "1,2,4", "delay_ms": "0.2"}
+    given = {"out": "/tmp/scale_rollouts", "rollouts": "6", "repeats": "3", "workers": "1,2,4", "delay_ms": "0"}
     given |= {"faults": ",".join(FAULTS)}
     given |= dict(w.split("=", 1) for w in words)
     counts, wanted = ([w for w in given[key].split(",") if w] for key in ("workers", "faults"))

@@ -92,7 +92,7 @@ def cluster(config: ScaleConfig) -> Iterator[Cluster]:
     folder = None if where is not None else _folder()
     try:
         if folder is None:
-            _join(ray, str(where))
+            _join(ray, config, str(where))
         else:
             _start(ray, config, folder)
         processors = max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -125,9 +125,9 @@ def _ray() -> Any:
         ) from error
 
 
-def _join(ray: Any, where: str) -> None:
+def _join(ray: Any, config: ScaleConfig, where: str) -> None:
     try:
-        ray.init(address=where, **_session())
+        ray.init(address=look.as_asked(config.address, where), **_session())
     except Exception as error:  # Ray raises its own, RuntimeError and ConnectionError, for what is one thing here
         raise ConfigError(f"scale=ray: {look.refused(where, ' '.join(str(error).split()))}") from error
 
