@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 
 from policies.card import PolicyCard
 from policies.context_env import ContextVecEnv
 from policies.given import Given
-from policies.groups import BUFFERED, COUNTED, Arrays, Collector, GroupPlan, Groups, scales_of
+from policies.group_actors import REMEMBERED, ROLLED, Arrays, acting
+from policies.groups import COUNTED, Collector, GroupPlan, Groups, scales_of
 from policies.learner import Recipe
-from policies.on_policy import LeanPPO
-from policies.ppo import TrainConfig
+from policies.off_policy import OffPolicyConfig
 from robot.config import ConfigError
 
 
@@ -45,49 +45,50 @@ class Ledger:
 
 
 class Gathering:
-    """Gives a LeanPPO its rollouts from groups."""
+    """Gives a learner its rollouts from groups."""
 
-    def __init__(
-        self, collector: Collector, groups: int, env: ContextVecEnv, algorithm: LeanPPO, curriculum: Any
-    ) -> None:
+    def __init__(self, collector: Collector, groups: int, env: ContextVecEnv, algorithm: Any, curriculum: Any) -> None:
         self.collector, self.ledger = collector, Ledger(groups)
         self._env, self._algorithm, self._curriculum = env, algorithm, curriculum
-        self._scales, self._segment, self._rollout = scales_of(env), 0, 0
+        self._scales, self._segment, self._rollout, self._began = scales_of(env), 0, 0, 0
         algorithm.gather = self._gather
 
     def begin(self, segment: int, stream: int) -> None:
         """A new segment. The learner's own environments are not stepped, and need no reset."""
-        self._segment, self._rollout = segment, 0
+        self._segment, self._rollout, self._began = segment, 0, self._algorithm.num_timesteps
         self.collector.begin(segment, stream)
         space = self._algorithm.observation_space
         self._algorithm._last_obs = np.zeros((self._env.num_envs, *(space.shape or ())), np.float32)
 
     def order(self) -> Arrays:
         """What the groups act by."""
-        made = {f"policy/{k}": v.numpy() for k, v in self._algorithm.policy.state_dict().items()}
+        made = {f"policy/{k}": v.numpy() for k, v in acting(self._algorithm).state_dict().items()}
         for name, statistics in self._scales.items():
             made |= {f"{name}/mean": statistics.mean, f"{name}/deviation": statistics.deviation}
             made[f"{name}/frozen"] = np.array(statistics.frozen)
-        made["hold_acts"] = np.array(self._env.hold_acts)
+        made["hold_acts"], made["segment_began"] = np.array(self._env.hold_acts), np.array(self._began)
         state = {} if self._curriculum is None else self._curriculum.state()
         return made | {f"curriculum/{k}": v for k, v in state.items()}
 
-    def _gather(self, buffer: RolloutBuffer) -> list[dict[str, float]]:
-        """Fill the buffer with one rollout; the episodes that ended in it, as they did."""
+    def _gather(self, buffer: RolloutBuffer | ReplayBuffer) -> list[dict[str, float]]:
+        """Add one rollout to the buffer; the episodes that ended in it, as they did."""
         self.ledger.turn(self._segment, self._rollout)
         parts = self.collector.collect(self.order())
         self._rollout += 1
         for group, part in enumerate(parts):
             self.ledger.take(part, group)
-        for name in BUFFERED:
-            np.concatenate([part[name] for part in parts], axis=1, out=getattr(buffer, name))
-        buffer.pos, buffer.full = buffer.buffer_size, True
+        steps = len(parts[0]["rewards"])
+        places = (buffer.pos + np.arange(steps)) % buffer.buffer_size
+        for name in ROLLED if isinstance(buffer, RolloutBuffer) else REMEMBERED:
+            getattr(buffer, name)[places] = np.concatenate([part[name] for part in parts], axis=1)
+        buffer.full |= buffer.pos + steps >= buffer.buffer_size
+        buffer.pos = (buffer.pos + steps) % buffer.buffer_size
         for name, statistics in self._scales.items():
             for key in COUNTED if not statistics.frozen else ():
                 for part in parts:  # in the order of the groups: sums of floats depend on it
                     setattr(statistics, key, getattr(statistics, key) + part[f"{name}/{key}"])
         if self._curriculum is not None:
-            self._curriculum.advance(buffer.rewards.size)
+            self._curriculum.advance(steps * self._env.num_envs)
         return _episodes(parts)
 
     def told(self) -> dict[str, Any]:
@@ -110,14 +111,14 @@ def plan_of(groups: Groups, card: PolicyCard, recipe: Recipe, given: Given, curr
     why = _unfit(groups.count, card, recipe, given, curriculum)
     if why:
         raise ConfigError(f"scale.groups={groups.count}: {why}; give scale=local scale.groups=0.")
-    assert isinstance(recipe, TrainConfig)
     weights = None if given.encoder is None else {k: v.numpy() for k, v in given.encoder.state_dict().items()}
-    return GroupPlan(card=card, recipe=recipe, groups=groups.count, encoder=weights)
+    lag = groups.staleness if isinstance(recipe, OffPolicyConfig) else 0
+    return GroupPlan(card=card, recipe=recipe, groups=groups.count, lag=lag, encoder=weights)
 
 
 def _unfit(count: int, card: PolicyCard, recipe: Recipe, given: Given, curriculum: Any) -> str:
-    if not isinstance(recipe, TrainConfig) or recipe.algorithm != "ppo":
-        return f"recipe.algorithm={recipe.algorithm} has no rollouts in groups, ppo has"
+    if recipe.algorithm == "recurrent_ppo":
+        return "recipe.algorithm=recurrent_ppo has no rollouts in groups; ppo, sac and tqc have"
     if recipe.num_envs % count:
         return f"recipe.num_envs={recipe.num_envs} cannot be cut into as many equal parts"
     if given.encoders != "frozen":

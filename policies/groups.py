@@ -10,28 +10,23 @@ the episodes that ended, and what its rows add to the statistics.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from policies.card import PolicyCard
 from policies.context_env import ContextVecEnv
 from policies.encoders.physics import PhysicsEncoder
-from policies.ppo import TrainConfig, make_ppo
+from policies.group_actors import Arrays, Ended, actor_of, write
+from policies.learner import Recipe
 from policies.sight import PRIVILEGED
 from policies.statistics import RunningStatistics
 
-Arrays = dict[str, npt.NDArray[Any]]
-BUFFERED = (
-    "observations", "actions", "rewards", "returns", "advantages", "values", "log_probs", "episode_starts",
-)  # fmt: skip
-"""Of a rollout buffer: (steps, simulations, ...)."""
 COUNTED = ("count", "sum", "squares")
 """Of running statistics: what rows add up in."""
 
@@ -41,9 +36,12 @@ class GroupPlan:
     """What every group of a training is made from: settings and arrays, no module."""
 
     card: PolicyCard
-    recipe: TrainConfig
+    recipe: Recipe
     groups: int
     """How many there are; each has recipe.num_envs / groups simulations."""
+    lag: int
+    """By how many orders a group is behind the learner's newest, once a segment is so old; 0: they wait for each other.
+    Fixed, so that the result depends on no timing."""
     encoder: Arrays | None
     """Weights of the physics encoder, which stay as they are; its card is in `card`."""
 
@@ -60,7 +58,10 @@ class Collector(Protocol):
         """Environments and random streams start anew, from the segment's own stream."""
 
     def collect(self, order: Arrays) -> list[Arrays]:
-        """One rollout of every group, in the order of the groups, each with its `stamp`: segment, rollout, group."""
+        """The next rollout of every group, in the order of the groups, each with its `stamp`: segment, rollout, group.
+
+        Rollout k goes by order max(k - lag, 0) of the segment, so that `lag` rollouts more are under way meanwhile.
+        """
 
     def told(self) -> dict[str, Any]:
         """Keys of result.json: where the groups were, and what was lost on the way."""
@@ -75,6 +76,8 @@ class Groups:
 
     count: int
     make: Callable[[GroupPlan], Collector]
+    staleness: int = 0
+    """Of the weights by which groups act where the algorithm bears it: the lag of off-policy trainings."""
 
 
 class Group:
@@ -96,38 +99,34 @@ class Group:
         self.env = ContextVecEnv(venv, card, RunningStatistics(card.shown), encoder, critic=critic)
         self.scales = scales_of(self.env)
         self._curriculum = venv.get_attr("curriculum", 0)[0] if venv.has_attr("curriculum") else None
-        batch = min(plan.recipe.batch, plan.size * plan.recipe.rollout_steps)
-        recipe = replace(plan.recipe, num_envs=plan.size, batch=batch)
-        self._actor = make_ppo(self.env, card.network, recipe, 0)
-        self._ended = _Ended(self._actor)
-        self._fresh = True
+        self._actor = actor_of(self.env, plan)
+        self._ended = Ended(self._actor.algorithm)
+        self._done, self._round = 0, plan.recipe.num_envs * plan.recipe.rollout_steps
 
     def begin(self, stream: int, index: int) -> None:
         """Start environments and noise anew, as group `index` in the segment of this stream."""
         environments, noise = np.random.SeedSequence([stream, index]).generate_state(2)
         self.env.seed(int(environments) % 2**31)
-        self._actor.noise = torch.Generator().manual_seed(int(noise))
-        self._fresh = True
+        self._actor.begin(int(noise))
+        self._done = 0
 
     def collect(self, order: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """One rollout by the weights of an order, going on where the last one ended."""
         self._follow(order)
-        actor = self._actor
-        if self._fresh:
-            actor._last_obs = self.env.reset()
-            actor._last_episode_starts = np.ones(self.env.num_envs, dtype=bool)
-            self._fresh = False
+        algorithm = self._actor.algorithm
+        if self._done == 0:
+            algorithm._last_obs = self.env.reset()
+            algorithm._last_episode_starts = np.ones(self.env.num_envs, dtype=bool)
+        algorithm.num_timesteps = int(order["segment_began"]) + self._done * self._round
+        self._done += 1
         self._ended.clear()
-        actor.collect_rollouts(self.env, self._ended, actor.rollout_buffer, actor.n_steps)
-        made = {name: getattr(actor.rollout_buffer, name) for name in BUFFERED} | self._ended.arrays()
+        made = self._actor.roll(self._ended) | self._ended.arrays()
         for name, statistics in self.scales.items():
             made |= {f"{name}/{key}": np.array(getattr(statistics, key)) for key in COUNTED}
         return made
 
     def _follow(self, order: Mapping[str, npt.NDArray[Any]]) -> None:
-        with torch.no_grad():
-            for name, weights in self._actor.policy.state_dict().items():
-                weights.copy_(torch.from_numpy(np.array(order[f"policy/{name}"])))
+        write(self._actor.algorithm, order)
         for name, statistics in self.scales.items():
             statistics.mean, statistics.deviation = order[f"{name}/mean"], order[f"{name}/deviation"]
             statistics.frozen = bool(order[f"{name}/frozen"])
@@ -144,45 +143,24 @@ def scales_of(env: ContextVecEnv) -> dict[str, RunningStatistics]:
     return {"statistics": env.statistics} | critic
 
 
-class _Ended(BaseCallback):
-    """Keeps what episodes ended in a rollout, and at which step."""
-
-    def __init__(self, actor: Any) -> None:
-        super().__init__()
-        self._actor = actor
-        self.init_callback(actor)
-
-    def clear(self) -> None:
-        self._actor.ep_info_buffer, self._actor.ep_success_buffer = [], []
-        self._before: list[int] = []
-
-    def _on_step(self) -> bool:
-        self._before.append(len(self._actor.ep_info_buffer))
-        return True
-
-    def arrays(self) -> Arrays:
-        """`episode/<key>` (E,) of what is told of each, and `episode_step` (E,); E may be 0."""
-        episodes: list[dict[str, float]] = self._actor.ep_info_buffer
-        steps = np.searchsorted(self._before, np.arange(len(episodes)), side="right") - 1
-        told = {f"episode/{k}": np.array([e[k] for e in episodes]) for k in (episodes[0] if episodes else ())}
-        return told | {"episode_step": steps}
-
-
 class InProcess:
     """All groups in this process, one after the other: the reference for every other place."""
 
-    def __init__(self, groups: Sequence[Group]) -> None:
-        self._groups, self._segment, self._rollout = groups, 0, 0
+    def __init__(self, groups: Sequence[Group], lag: int = 0) -> None:
+        self._groups, self._lag, self._segment = groups, lag, 0
+        self._orders: list[Arrays] = []
 
     def begin(self, segment: int, stream: int) -> None:
-        self._segment, self._rollout = segment, 0
+        self._segment, self._orders = segment, []
         for index, group in enumerate(self._groups):
             group.begin(stream, index)
 
     def collect(self, order: Arrays) -> list[Arrays]:
-        made = [g.collect(order) | stamp(self._segment, self._rollout, i) for i, g in enumerate(self._groups)]
-        self._rollout += 1
-        return made
+        # what is kept for later is not to change with the learner's weights
+        self._orders.append({k: np.array(v) for k, v in order.items()} if self._lag else order)
+        rollout = len(self._orders) - 1
+        old = self._orders[max(rollout - self._lag, 0)]
+        return [g.collect(old) | stamp(self._segment, rollout, i) for i, g in enumerate(self._groups)]
 
     def told(self) -> dict[str, Any]:
         return {"engine": "local", "workers": 1}

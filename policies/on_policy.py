@@ -67,7 +67,7 @@ class LeanPPO(PPO):
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
-        if self.gather is not None:
+        if self.gather is not None:  # the buffer is empty and will be full
             self.ep_info_buffer.extend(self.gather(rollout_buffer))  # type: ignore[union-attr]
             self.num_timesteps += n_rollout_steps * env.num_envs
             callback.on_rollout_end()

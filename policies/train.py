@@ -35,7 +35,6 @@ from policies.given import Encoders, Given
 from policies.groups import Groups
 from policies.learner import Recipe, make_learner
 from policies.off_policy import OffPolicyConfig
-from policies.on_policy import LeanPPO
 from policies.policy import Policy
 from policies.progress import Meter, Report, silent
 from policies.sight import PRIVILEGED, SIGHT
@@ -169,7 +168,7 @@ class _Run:
         collector = None if groups is None else groups.make(plan_of(groups, card, recipe, given, self.curriculum))
         self.learner = make_learner(self.env, card.network, recipe, seed, self.encoder, given.augment)
         self.gathering: Gathering | None = None
-        if groups is not None and collector is not None and isinstance(self.learner.algorithm, LeanPPO):
+        if groups is not None and collector is not None:
             self.gathering = Gathering(collector, groups.count, self.env, self.learner.algorithm, self.curriculum)
         inputs = given.digests(card) | {"groups": "none" if groups is None else str(groups.count)}
         self.state = TrainState(
@@ -255,9 +254,9 @@ class _Run:
         self.env.seed(stream % (2**31))
         algorithm.action_space.seed(stream % (2**31))
         algorithm._last_obs = None  # makes learn() reset the environments
+        algorithm.num_timesteps = self.state.env_steps
         if self.gathering is not None:
             self.gathering.begin(done, stream)
-        algorithm.num_timesteps = self.state.env_steps
         algorithm.ep_info_buffer = None
         self.learner.segment(done)
         self.env.commit()

@@ -58,6 +58,11 @@ def find(address: str) -> str | None:
     return given
 
 
+def as_asked(address: str, where: str) -> str:
+    """What Ray is told to join: of what it has noted itself, it also finds the token that may be asked for."""
+    return "auto" if address == "auto" and os.environ.get("RAY_ADDRESS", "") in ("", "auto") else where
+
+
 def answers(address: str) -> bool:
     """Whether somebody listens at HOST:PORT; ConfigError when it is no such thing."""
     host, _, port = address.rpartition(":")
@@ -88,7 +93,9 @@ def ray(address: str) -> Seen:
     if where is None:
         return Seen(f"{version}; no cluster is running, so one is started on this machine when it is needed")
     try:
-        done = subprocess.run([sys.executable, "-c", JOIN, where], capture_output=True, text=True, timeout=JOINS_S)
+        done = subprocess.run(
+            [sys.executable, "-c", JOIN, as_asked(address, where)], capture_output=True, text=True, timeout=JOINS_S
+        )
     except subprocess.TimeoutExpired as error:
         raise ConfigError(f"the cluster at {where} did not let this machine join within {JOINS_S:g} s") from error
     if done.returncode != 0:
@@ -100,6 +107,11 @@ def refused(where: str, reason: str) -> str:
     """Why a cluster that answers cannot be used, from what Ray says."""
     if "ersion mismatch" in reason:
         return f"the cluster at {where} has other versions of Ray or Python than this machine: {reason}"
+    if "AuthToken" in reason or "AuthenticationError" in reason:
+        return (
+            f"the cluster at {where} asks for a token: set RAY_AUTH_MODE=token here, and RAY_AUTH_TOKEN_PATH to a copy "
+            "of the first machine's ~/.ray/auth_token"
+        )
     return f"the cluster at {where} answers, but cannot be joined from this machine: {reason}"
 
 

@@ -165,4 +165,5 @@ def test_too_little_shared_memory_and_other_versions_are_told(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="/dev/shm has 0 MiB free"):
         cluster.shared_memory(host(tmp_path))
     assert "other versions" in cluster.refused("h:1", "Version mismatch: The cluster was started with: Ray: 2.9")
+    assert "RAY_AUTH_MODE=token" in cluster.refused("h:1", "RPC error: InvalidAuthToken: missing")
     assert "cannot be joined" in cluster.refused("h:1", "no raylet")

@@ -44,7 +44,7 @@ class ScaleConfig:
     """HOST:PORT of a cluster that this machine is part of; auto: the running one (RAY_ADDRESS, or what `ray start` has
     noted), else one is started on this machine for the time of the stage."""
     workers: int = 0
-    """Worker processes; 0: as many as the cluster has processors."""
+    """Worker processes, at most as many as the cluster has processors; 0: so many."""
     groups: int = 0
     """Into so many groups a training's simulations are cut, each with random streams of its own; the result depends on
     it, and not on `workers`. 0: not at all."""
@@ -92,10 +92,11 @@ def cluster(config: ScaleConfig) -> Iterator[Cluster]:
     folder = None if where is not None else _folder()
     try:
         if folder is None:
-            _join(ray, str(where))
+            _join(ray, config, str(where))
         else:
             _start(ray, config, folder)
-        workers = config.workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        processors = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        workers = min(config.workers or processors, processors)
         address = ray.get_runtime_context().gcs_address
         yield Cluster(address=address, started=folder is not None, workers=workers)
     finally:
@@ -124,9 +125,9 @@ def _ray() -> Any:
         ) from error
 
 
-def _join(ray: Any, where: str) -> None:
+def _join(ray: Any, config: ScaleConfig, where: str) -> None:
     try:
-        ray.init(address=where, **_session())
+        ray.init(address=look.as_asked(config.address, where), **_session())
     except Exception as error:  # Ray raises its own, RuntimeError and ConnectionError, for what is one thing here
         raise ConfigError(f"scale=ray: {look.refused(where, ' '.join(str(error).split()))}") from error
 

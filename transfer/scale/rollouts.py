@@ -1,4 +1,4 @@
-"""Synchronous rollouts over Ray: worker processes hold the groups of a training, the learner has all the rest.
+"""Rollouts over Ray: worker processes hold the groups of a training, the learner has all the rest.
 
 For each rollout the order goes into the object store once, and every worker reads it there; parts come back the same
 way. Both are dictionaries of arrays. Since a group starts anew at each segment, one that is lost with its worker is
@@ -9,6 +9,7 @@ the ledger of policies/gathering.py sees the same part that it would have seen.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,10 @@ from transfer.scale.cluster import ScaleConfig, cluster
 from transfer.scale.world import World
 
 if TYPE_CHECKING:
-    from policies.groups import Arrays, Group, GroupPlan, Groups
+    from policies.groups import Arrays, Group, GroupPlan, Groups, InProcess
+
+
+SILENT = "no answer"
 
 
 class ClusterLost(ConfigError):
@@ -28,16 +32,23 @@ class ClusterLost(ConfigError):
 @contextmanager
 def grouping(config: ScaleConfig, world: World) -> Iterator[Groups | None]:
     """How a training is cut into groups, and the cluster that they run on; None where it is not cut."""
-    from policies.groups import Groups, InProcess
+    from policies.groups import Groups
 
     if config.engine == "local":
-        made = Groups(config.groups, lambda plan: InProcess([world.group(plan) for _ in range(plan.groups)]))
+        made = Groups(config.groups, lambda plan: in_process(plan, world), config.staleness)
         yield made if config.groups else None
         return
     if not config.groups:
         raise ConfigError("scale=ray needs scale.groups=G: into how many parts are the simulations to be cut?")
     with cluster(config) as joined:
-        yield Groups(config.groups, lambda plan: RayCollector(plan, world, config, joined.workers))
+        yield Groups(config.groups, lambda plan: RayCollector(plan, world, config, joined.workers), config.staleness)
+
+
+def in_process(plan: GroupPlan, world: World, nthread: int = 0) -> InProcess:
+    """All groups here."""
+    from policies.groups import InProcess
+
+    return InProcess([world.group(plan, nthread) for _ in range(plan.groups)], plan.lag)
 
 
 class Worker:
@@ -76,7 +87,7 @@ class RayCollector:
     def __init__(self, plan: GroupPlan, world: World, config: ScaleConfig, workers: int) -> None:
         import ray
 
-        self._ray, self._config, self._groups = ray, config, plan.groups
+        self._ray, self._config, self._plan = ray, config, plan
         self._count = min(workers, plan.groups)
         self._made_from = (ray.put(plan), ray.put(world))
         self._worker: Any = ray.remote(Worker)
@@ -84,55 +95,73 @@ class RayCollector:
         self._segment, self._stream = 0, 0
         self._orders: list[Any] = []
         """References to the orders of the segment so far."""
+        self._asked: dict[Any, tuple[int, int]] = {}
+        """Reference to an answer -> the rollout and the group that it is of."""
+        self._parts: dict[tuple[int, int], Arrays] = {}
+        """Rollout and group -> what has come and was not taken yet."""
+        self._ahead = 0
+        """Rollouts of the segment that were asked for."""
         self._next = [0] * plan.groups
-        """Of each group the rollout that its worker has next."""
-        self.replaced, self.repeated = 0, 0
-        """Workers that were, and parts that were asked for again."""
+        """Of each group the rollout that its worker has next, once it has done what it was asked."""
+        self.replaced, self.repeated, self.waited_s = 0, 0, 0.0
+        """Workers that were; parts that were asked for again; and how long the learner has waited."""
 
     def _start(self, processors: int) -> Any:
         options = {"num_cpus": processors, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
         return self._worker.options(**options).remote(*self._made_from)
 
     def begin(self, segment: int, stream: int) -> None:
-        self._segment, self._stream, self._orders = segment, stream, []
-        self._next = [0] * self._groups
+        self._segment, self._stream = segment, stream
+        self._orders, self._ahead = [], 0
+        self._next = [0] * self._plan.groups
 
     def collect(self, order: Arrays) -> list[Arrays]:
         """ClusterLost when nobody answers for twice the time that a worker has, or too many were lost."""
+        rollout, groups = len(self._orders), range(self._plan.groups)
         self._orders.append(self._ray.put(order))
-        asked = {self._ask(group): group for group in range(self._groups)}
-        made: dict[int, Arrays] = {}
-        silent = 0
-        while asked:
-            ready, _ = self._ray.wait(list(asked), num_returns=1, timeout=self._config.timeout_s)
-            lost: dict[int, str] = {}
-            if not ready:
-                silent += 1
-                why = f"no answer within {self._config.timeout_s:g} s"
-                lost = {group % self._count: why for group in asked.values()}
-            for reference in ready:
-                group, silent = asked.pop(reference), 0
-                try:
-                    made[group] = self._ray.get(reference)
-                    self._next[group] = len(self._orders)
-                except self._ray.exceptions.RayTaskError as error:
-                    raise _own(error) from error
-                except self._ray.exceptions.RayError as error:
-                    lost[group % self._count] = _sentence(error)
-                    asked[reference] = group  # to be asked for again with the others of its worker
+        end = min(rollout + self._plan.lag + 1, self._plan.recipe.segment_rollouts)
+        for ahead in range(self._ahead, end):
+            for group in groups:
+                self._ask(ahead, group)
+        self._ahead = end
+        begin, silent = time.monotonic(), 0
+        while any((rollout, group) not in self._parts for group in groups):
+            lost = self._receive()
+            silent = silent + 1 if lost and SILENT in lost.values() else 0
             if silent > 1:
-                raise ClusterLost(f"scale=ray: {lost.popitem()[1]}, twice; is the cluster still there? (ray status)")
+                raise ClusterLost(
+                    f"scale=ray: nobody answered for twice {self._config.timeout_s:g} s (scale.timeout_s); is the "
+                    "cluster still there (`ray status`)? Go on with resume=true."
+                )
             for worker, why in lost.items():
-                asked = self._replaced(worker, why, asked)
-        return [made[group] for group in range(self._groups)]
+                self._replace(worker, why)
+        self.waited_s += time.monotonic() - begin
+        return [self._parts.pop((rollout, group)) for group in groups]
 
-    def _ask(self, group: int) -> Any:
-        first = self._next[group]
+    def _receive(self) -> dict[int, str]:
+        """Wait for an answer; the workers that are lost, and why."""
+        ready, _ = self._ray.wait(list(self._asked), num_returns=1, timeout=self._config.timeout_s)
+        if not ready:
+            return {group % self._count: SILENT for _, group in self._asked.values()}
+        place = self._asked[ready[0]]
+        try:
+            self._parts[place] = self._ray.get(ready[0])
+        except self._ray.exceptions.RayTaskError as error:
+            raise _own(error) from error
+        except self._ray.exceptions.RayError as error:
+            return {place[1] % self._count: " ".join(str(error).split())[:300]}
+        del self._asked[ready[0]]
+        return {}
+
+    def _ask(self, rollout: int, group: int) -> None:
+        """For a part, and where the worker is new for all that comes before it in the segment, which is thrown away."""
+        first, self._next[group] = self._next[group], rollout + 1
+        orders = [self._orders[max(k - self._plan.lag, 0)] for k in range(first, rollout + 1)]
         call = self._workers[group % self._count].collect
-        return call.remote(group, self._segment, self._stream, first, *self._orders[first:])
+        self._asked[call.remote(group, self._segment, self._stream, first, *orders)] = (rollout, group)
 
-    def _replaced(self, worker: int, why: str, asked: dict[Any, int]) -> dict[Any, int]:
-        """What is asked for, once another worker has the groups of a lost one."""
+    def _replace(self, worker: int, why: str) -> None:
+        """Give the groups of a lost worker to a new one, and ask it for what is still missing."""
         self.replaced += 1
         if self.replaced > self._config.replacements:
             raise ClusterLost(
@@ -143,12 +172,13 @@ class RayCollector:
             self._ray.kill(self._workers[worker], no_restart=True)
         # it asks for no processor of its own: the one that was lost may have taken its machine with it
         self._workers[worker] = self._start(processors=0)
-        again = [group for group in asked.values() if group % self._count == worker]
-        for group in range(worker, self._groups, self._count):
+        missing = sorted(place for place in self._asked.values() if place[1] % self._count == worker)
+        self._asked = {r: place for r, place in self._asked.items() if place not in missing}
+        for group in range(worker, self._plan.groups, self._count):
             self._next[group] = 0
-        self.repeated += len(again)
-        kept = {reference: group for reference, group in asked.items() if group not in again}
-        return kept | {self._ask(group): group for group in again}
+        for rollout, group in missing:
+            self._ask(rollout, group)
+        self.repeated += len(missing)
 
     def told(self) -> dict[str, Any]:
         return {
@@ -156,6 +186,7 @@ class RayCollector:
             "workers": self._count,
             "workers_replaced": self.replaced,
             "parts_repeated": self.repeated,
+            "learner_waited_s": round(self.waited_s, 3),
         }
 
     def close(self) -> None:
@@ -169,7 +200,3 @@ def _own(error: Any) -> BaseException:
     """What a worker's code raised: a ConfigError of ours is one here, too."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, ConfigError) else error
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -9,6 +9,7 @@
     terrafirma train task=quadruped_velocity symmetry=equivariant reward={energy: 0.005}
     terrafirma train task=pendulum_swingup action={kind: velocity, kd: [0.5]} recipe=pendulum_swingup_sac
     terrafirma train task=pendulum_swingup sweep=sweep.yaml             # trials with Optuna (docs/policies.md)
+    terrafirma train task=pendubot_swingup scale=ray scale.workers=4    # rollouts over a Ray cluster (docs/scale.md)
 
 Reads   encoders (physics=, vision=), and what robots are drawn from: a posterior, or a prior (dr=NAME).
 Writes  policy/ (safetensors and YAML), curve.jsonl, checkpoints/, tensorboard/ and result.json.

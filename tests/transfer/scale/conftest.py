@@ -8,7 +8,7 @@ import pytest
 
 from transfer.scale.cluster import Cluster, ScaleConfig, cluster
 
-SMALL = ScaleConfig(engine="ray", address="local", workers=2, object_store_mib=100, timeout_s=60.0)
+SMALL = ScaleConfig(engine="ray", address="local", workers=2, object_store_mib=100, timeout_s=250.0)
 
 
 @pytest.fixture(scope="session")

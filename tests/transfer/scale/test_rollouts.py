@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from policies.gathering import Ledger
-from policies.groups import Arrays, Collector, GroupPlan, Groups, InProcess, stamp
+from policies.group_actors import Arrays
+from policies.groups import Collector, GroupPlan, Groups, InProcess, stamp
 from policies.network import NetworkConfig
 from policies.off_policy import OffPolicyConfig
 from policies.policy import PolicyCard
@@ -25,7 +26,7 @@ from sim.model import find_robot
 from sim.randomization import Randomization, Term, Uniform
 from sim.tasks import load_task
 from transfer.scale.cluster import Cluster
-from transfer.scale.rollouts import ClusterLost, RayCollector
+from transfer.scale.rollouts import ClusterLost, RayCollector, in_process
 from transfer.scale.world import World
 from transfer.training import card_of, environments
 
@@ -33,6 +34,17 @@ from .conftest import SMALL
 
 GROUPS = 3
 TINY = TrainConfig(env_steps=6 * 16 * 2 * 2, num_envs=6, rollout_steps=16, segment_rollouts=2, batch=48, epochs=2)
+SAC = OffPolicyConfig(
+    algorithm="sac",
+    env_steps=6 * 4 * 4 * 2,
+    num_envs=6,
+    rollout_steps=4,
+    gradient_steps=2,
+    segment_rollouts=4,
+    batch=32,
+    buffer=1000,
+    learning_starts=50,
+)
 LAW = Randomization(
     name="friction",
     terms=(Term(targets=("joint/shoulder/damping",), law=Uniform(low=0.0, high=0.1)),),
@@ -57,12 +69,12 @@ def card(world: World) -> PolicyCard:
 
 def trained(world: World, out: Path, make: Any, recipe: Any = TINY, **more: Any) -> TrainResult:
     envs = environments(world.task, world.robot, world.law, 0, 0, nthread=1)
-    groups = None if make is None else Groups(GROUPS, make)
+    groups = None if make is None else Groups(GROUPS, make, staleness=2)
     return train(envs, card(world), recipe, out, seed=3, groups=groups, **more)
 
 
 def local(world: World) -> Any:
-    return lambda plan: InProcess([world.group(plan, nthread=1) for _ in range(plan.groups)])
+    return lambda plan: in_process(plan, world, nthread=1)
 
 
 @pytest.fixture(scope="module")
@@ -78,48 +90,81 @@ def same(a: TrainResult, b: TrainResult) -> bool:
     return curves[0] == curves[1] and all(torch.equal(left[k], right[k]) for k in left)
 
 
+class Mortal(InProcess):
+    """Killed in the second segment."""
+
+    def begin(self, segment: int, stream: int) -> None:
+        if segment == 1:
+            raise KeyboardInterrupt
+        super().begin(segment, stream)
+
+
+def mortal(world: World) -> Any:
+    return lambda plan: Mortal([world.group(plan, nthread=1) for _ in range(plan.groups)], plan.lag)
+
+
 class Killing(RayCollector):
-    """Workers that are killed in the middle of the second rollout of each segment."""
+    """A worker is killed in the middle of the second segment, with answers under way."""
 
     def collect(self, order: Arrays) -> list[Arrays]:
-        if len(self._orders) == 1:
-            os.kill(self._ray.get(self._pid(0)), signal.SIGKILL)
+        if self._segment == 1 and len(self._orders) == 1:
+            pid = self._workers[0].__ray_call__.remote(lambda _: os.getpid())
+            os.kill(self._ray.get(pid), signal.SIGKILL)
         return super().collect(order)
 
-    def _pid(self, worker: int) -> Any:
-        return self._workers[worker].__ray_call__.remote(lambda _: os.getpid())
 
-
-def test_a_killed_worker_changes_nothing(
+def test_over_a_cluster_comes_what_comes_in_one_process(
     world: World, reference: TrainResult, small_cluster: Cluster, tmp_path: Path
 ) -> None:
-    made = trained(world, tmp_path, lambda plan: Killing(plan, world, SMALL, small_cluster.workers))
-    assert made.scale["workers_replaced"] == 2 and made.scale["parts_repeated"] >= 2
+    made = trained(world, tmp_path, lambda plan: RayCollector(plan, world, SMALL, 1))
     assert same(made, reference)
-    assert made.scale["env_steps"] == made.env_steps == TINY.env_steps
-    assert made.scale["parts"] == TINY.segments * TINY.segment_rollouts * GROUPS
-    assert small_cluster.workers == made.scale["workers"] == 2
+    assert made.scale["workers"] == 1 and made.scale["workers_replaced"] == 0
 
 
-def test_the_cluster_gives_up_where_workers_keep_dying(world: World, small_cluster: Cluster, tmp_path: Path) -> None:
-    mortal = replace(SMALL, replacements=0)
-    with pytest.raises(ClusterLost, match="workers were lost"):
-        trained(world, tmp_path, lambda plan: Killing(plan, world, mortal, 1))
+@pytest.fixture(scope="module")
+def remembering(world: World, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """SAC, in this process."""
+    return trained(world, tmp_path_factory.mktemp("sac"), local(world), SAC)
+
+
+def test_a_killed_worker_changes_nothing_and_nothing_is_counted_twice(
+    world: World, remembering: TrainResult, small_cluster: Cluster, tmp_path: Path
+) -> None:
+    made = trained(world, tmp_path, lambda plan: Killing(plan, world, SMALL, small_cluster.workers), SAC)
+    assert made.scale["workers"] == small_cluster.workers == 2
+    assert made.scale["workers_replaced"] == 1 and made.scale["parts_repeated"] >= 1
+    assert same(made, remembering)
+    assert made.scale["parts"] == SAC.segments * SAC.segment_rollouts * GROUPS
+    assert made.scale["env_steps"] == made.env_steps == SAC.env_steps
+
+
+def test_sac_in_groups_resumes_exactly_and_its_staleness_counts(
+    world: World, remembering: TrainResult, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        trained(world, tmp_path, mortal(world), SAC)
+    assert same(trained(world, tmp_path, local(world), SAC, resume=True), remembering)
+    fresh = trained(world, tmp_path / "fresh", lambda plan: in_process(replace(plan, lag=0), world, nthread=1), SAC)
+    assert not same(fresh, remembering)
+
+
+def test_a_training_gives_up_where_workers_keep_dying(world: World, small_cluster: Cluster, tmp_path: Path) -> None:
+    class Dead(RayCollector):
+        def _start(self, processors: int) -> Any:
+            worker = super()._start(processors)
+            self._ray.kill(worker)
+            return worker
+
+    mortal = replace(SMALL, replacements=1)
+    with pytest.raises(ClusterLost, match="2 workers were lost"):
+        trained(world, tmp_path, lambda plan: Dead(plan, world, mortal, 1))
 
 
 def test_a_resumed_training_in_groups_gives_the_same_curve(
     world: World, reference: TrainResult, tmp_path: Path
 ) -> None:
-    class Mortal(InProcess):
-        """Killed in the second segment."""
-
-        def begin(self, segment: int, stream: int) -> None:
-            if segment == 1:
-                raise KeyboardInterrupt
-            super().begin(segment, stream)
-
     with pytest.raises(KeyboardInterrupt):
-        trained(world, tmp_path, lambda plan: Mortal([world.group(plan, nthread=1) for _ in range(plan.groups)]))
+        trained(world, tmp_path, mortal(world))
     with pytest.raises(ConfigError, match="another groups"):
         trained(world, tmp_path, None, resume=True)
     assert same(trained(world, tmp_path, local(world), resume=True), reference)
@@ -151,7 +196,7 @@ def test_a_part_is_taken_once_and_in_its_turn() -> None:
     ("changed", "message"),
     [
         ({"recipe": replace(TINY, num_envs=8)}, "cannot be cut"),
-        ({"recipe": OffPolicyConfig(algorithm="sac")}, "recipe.algorithm=sac"),
+        ({"recipe": replace(TINY, algorithm="recurrent_ppo")}, "recurrent_ppo"),
         ({"encoders": "finetuned"}, "encoders=finetuned"),
         ({"advise": lambda inputs: np.zeros((1, 1), np.float32)}, "teacher"),
         ({"law": replace(LAW, curriculum=Adr())}, "judges episodes"),
