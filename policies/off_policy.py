@@ -8,7 +8,7 @@ by. Each checkpoint writes what its segment has added to the buffer, so that res
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from sb3_contrib import TQC
 from sb3_contrib.tqc.policies import TQCPolicy
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import RolloutReturn
 from stable_baselines3.common.utils import ConstantSchedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
@@ -120,6 +121,33 @@ class HalvedTQC(_Halved, TQCPolicy):
         super().__init__(*args, **kwargs)
 
 
+class _Gathered:
+    """Transitions may come from elsewhere."""
+
+    gather: Callable[[Any], list[dict[str, float]]] | None = None
+    """Adds to the buffer in the place of the environments, and tells of the episodes that ended
+    (policies/gathering.py)."""
+
+    def collect_rollouts(
+        self, env: Any, callback: Any, train_freq: Any, replay_buffer: Any, *args: Any, **more: Any
+    ) -> Any:
+        """As Stable-Baselines3 does it, but for where transitions come from."""
+        if self.gather is None:
+            return super().collect_rollouts(env, callback, train_freq, replay_buffer, *args, **more)  # type: ignore[misc]
+        self.ep_info_buffer.extend(self.gather(replay_buffer))  # type: ignore[attr-defined]
+        steps = train_freq.frequency * env.num_envs
+        self.num_timesteps: int = self.num_timesteps + steps
+        return RolloutReturn(steps, 0, continue_training=True)
+
+
+class GatheredSAC(_Gathered, SAC):
+    """SAC whose transitions may come from groups."""
+
+
+class GatheredTQC(_Gathered, TQC):
+    """TQC whose transitions may come from groups."""
+
+
 class OffPolicyLearner:
     """SAC or TQC as policies/train.py drives it."""
 
@@ -134,7 +162,7 @@ class OffPolicyLearner:
         quantiles: dict[str, Any] = (
             {"top_quantiles_to_drop_per_net": config.dropped_quantiles} if config.algorithm == "tqc" else {}
         )
-        kind, policy = (TQC, HalvedTQC) if config.algorithm == "tqc" else (SAC, HalvedSAC)
+        kind, policy = (GatheredTQC, HalvedTQC) if config.algorithm == "tqc" else (GatheredSAC, HalvedSAC)
         self.algorithm: Any = kind(
             policy,  # type: ignore[arg-type]
             env,

@@ -9,6 +9,7 @@ learning rate of their own for trained encoders, and a pull towards a teacher.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,10 @@ class LeanPPO(PPO):
     mirror: Mirror | None = None
     """Of observations; with it half of the samples of each minibatch are mirrored."""
     mirror_action: Mirror | None = None
+    noise: torch.Generator | None = None
+    """Of actions; the global one where there is none."""
+    gather: Callable[[RolloutBuffer], list[dict[str, float]]] | None = None
+    """Fills the buffer in the place of `env`, and tells of the episodes that ended (policies/gathering.py)."""
 
     def augment(self, observation: Reflection, action: Reflection) -> None:
         """Learn from the mirror image of every other sample."""
@@ -62,11 +67,16 @@ class LeanPPO(PPO):
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
+        if self.gather is not None:  # the buffer is empty and will be full
+            self.ep_info_buffer.extend(self.gather(rollout_buffer))  # type: ignore[union-attr]
+            self.num_timesteps += n_rollout_steps * env.num_envs
+            callback.on_rollout_end()
+            return True
         for _ in range(n_rollout_steps):
             observed = self._last_obs
             assert observed is not None
             mean, log_std, values = self.policy.assess(_tensors(observed))
-            noise = torch.randn_like(mean)
+            noise = torch.randn(mean.shape, generator=self.noise)
             actions = (mean + log_std.exp() * noise).numpy()
             new, rewards, dones, infos = env.step(np.clip(actions, -1.0, 1.0))
             self.num_timesteps += env.num_envs

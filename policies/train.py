@@ -30,7 +30,9 @@ from policies.checkpoint import TrainState
 from policies.context_env import Advise, ContextVecEnv
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.vision import VisionEncoder
+from policies.gathering import Gathering, plan_of
 from policies.given import Encoders, Given
+from policies.groups import Groups
 from policies.learner import Recipe, make_learner
 from policies.off_policy import OffPolicyConfig
 from policies.policy import Policy
@@ -63,6 +65,8 @@ class TrainResult:
     """One row a segment: segment, env_steps, train_return, seconds; with an evaluation also success and return."""
     env_steps: int
     env_steps_per_s: float
+    scale: dict[str, Any]
+    """Where rollouts in groups were, and what was lost; empty without groups."""
 
 
 def train(
@@ -82,6 +86,7 @@ def train(
     augment: Symmetry | None = None,
     guard: ActorGuardConfig | None = None,
     home: MakeEnv | None = None,
+    groups: Groups | None = None,
     evaluate: Evaluate | None = None,
     report: Report = silent,
 ) -> TrainResult:
@@ -91,9 +96,9 @@ def train(
     load_critic() reads beside it; `guard` keeps the actor near it, and may want the environments of its `home`. The
     environments give pictures, which `vision` then reads, or `sight`; where they give privileged signals, the
     critic sees them. `encoders` says whether copies of them are trained along; `advise` is what recipe.kl_weight
-    pulls towards; with `augment` samples are mirrored. ConfigError when its network differs from `card.network`,
-    when `resume` finds a run with other settings, or when `out` holds a training that was not to be resumed. Ctrl-C
-    and kill leave the last checkpoint whole.
+    pulls towards; with `augment` samples are mirrored; `groups` cuts rollouts into parts. ConfigError when its network
+    differs from `card.network`, when `resume` finds a run with other settings, or when `out` holds a training that was
+    not to be resumed. Ctrl-C and kill leave the last checkpoint whole.
     """
     if start_from is not None and encoder is None:
         encoder = start_from.encoder
@@ -102,7 +107,7 @@ def train(
     card = card.with_encoder(None if encoder is None else encoder.card)
     card = card.with_vision(None if vision is None else vision.card)
     given = Given(encoder, vision, encoders, start_from, start_critic, advise, augment, guard, home)
-    run = _Run(make_env, card, recipe, Path(out), seed, given)
+    run = _Run(make_env, card, recipe, Path(out), seed, given, groups)
     if resume:
         run.restore()
     elif checkpoint.latest(run.out) is not None:
@@ -119,12 +124,15 @@ def train(
         rate = meter.rate(run.state.env_steps) if run.state.env_steps > before else 0.0
     finally:
         writer.close()
-        run.env.close()
+        run.close()
     policy = run.best_policy()
     policy.save(run.out / "policy")
     if critic := run.critic():
         tensors.save(run.out / "policy" / CRITIC, critic)
-    return TrainResult(policy=policy, curve=tuple(run.curve), env_steps=run.state.env_steps, env_steps_per_s=rate)
+    told = {} if run.gathering is None else run.gathering.told()
+    return TrainResult(
+        policy=policy, curve=tuple(run.curve), env_steps=run.state.env_steps, env_steps_per_s=rate, scale=told
+    )
 
 
 def load_critic(folder: Path) -> dict[str, Tensor] | None:
@@ -136,7 +144,16 @@ def load_critic(folder: Path) -> dict[str, Tensor] | None:
 class _Run:
     """One training: learner, environments, counters and curve."""
 
-    def __init__(self, make_env: MakeEnv, card: PolicyCard, recipe: Recipe, out: Path, seed: int, given: Given) -> None:
+    def __init__(
+        self,
+        make_env: MakeEnv,
+        card: PolicyCard,
+        recipe: Recipe,
+        out: Path,
+        seed: int,
+        given: Given,
+        groups: Groups | None = None,
+    ) -> None:
         self.card, self.recipe, self.out = card, recipe, out
         trained = given.encoders != "frozen"
         self.encoder = copy.deepcopy(given.encoder) if trained else given.encoder
@@ -148,9 +165,14 @@ class _Run:
             self.scales["privileged"] = self.env.critic_statistics
         self.curriculum = self.env.get_attr("curriculum", 0)[0] if self.env.has_attr("curriculum") else None
         """What the environments draw their parameters by, where that changes with what the policy can do."""
+        collector = None if groups is None else groups.make(plan_of(groups, card, recipe, given, self.curriculum))
         self.learner = make_learner(self.env, card.network, recipe, seed, self.encoder, given.augment)
+        self.gathering: Gathering | None = None
+        if groups is not None and collector is not None:
+            self.gathering = Gathering(collector, groups.count, self.env, self.learner.algorithm, self.curriculum)
+        inputs = given.digests(card) | {"groups": "none" if groups is None else str(groups.count)}
         self.state = TrainState(
-            segment=0, env_steps=0, seed=seed, recipe=config.to_plain(asdict(recipe)), inputs=given.digests(card)
+            segment=0, env_steps=0, seed=seed, recipe=config.to_plain(asdict(recipe)), inputs=inputs
         )
         self.curve: list[dict[str, float]] = []
         if given.start_from is not None:
@@ -233,6 +255,8 @@ class _Run:
         algorithm.action_space.seed(stream % (2**31))
         algorithm._last_obs = None  # makes learn() reset the environments
         algorithm.num_timesteps = self.state.env_steps
+        if self.gathering is not None:
+            self.gathering.begin(done, stream)
         algorithm.ep_info_buffer = None
         self.learner.segment(done)
         self.env.commit()
@@ -256,6 +280,12 @@ class _Run:
         checkpoint.save(self.out, state, self.learner, self.scales, self.best, curriculum)
         self.state = state
         return row
+
+    def close(self) -> None:
+        """Let go of all simulations."""
+        self.env.close()
+        if self.gathering is not None:
+            self.gathering.collector.close()
 
     def _mean_episode(self) -> dict[str, float]:
         """Means over the newest episodes that ended in the segment: return, steps, and each reward term's sum."""

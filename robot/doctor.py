@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robot import config
-from robot.checks import Host, Seen, graphics, ports, realtime, recording, software
+from robot.checks import Host, Seen, cluster, graphics, ports, realtime, recording, software
 from robot.checks.software import installed
 from robot.config import ConfigError
 from robot.driver import Driver, DriverError, driver_options, open_driver
@@ -37,6 +37,7 @@ class DoctorOptions(Options):
     camera: str | None = None
     wiggle: bool = False
     scale: Literal["ray", "submitit", "joblib"] | None = None
+    address: str = "auto"
 
 
 def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
@@ -57,7 +58,8 @@ def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
             motors come right in calibration.yaml. camera=C is a source as run's video= takes it, with or without the
             name of the robot's camera before it: 0, side:0, /dev/video2, clip.mp4. With dr=NAME or posterior=FILE it
             looks at that randomization instead: what each term does to the robot in a rollout.
-            scale=ray|submitit|joblib asks whether rollouts and sweeps can be spread with that.
+            scale=ray|submitit|joblib asks whether rollouts and sweeps can be spread with that; address=HOST:PORT
+            names the Ray cluster, which is joined for a moment (else the one that runs, if any).
     Ends with 0 when everything asked for works, 2 when something is missing, 5 when driver or camera do not answer.
     What works, and would work better, is a note, with the command that makes it so.
     """
@@ -79,7 +81,7 @@ def doctor(options: DoctorOptions, extra: Mapping[str, str]) -> Outcome:
     if options.camera:
         examination.camera(options.camera)
     if options.scale:
-        examination.engine(options.scale)
+        examination.engine(options.scale, options.address)
     summary = "\n".join(_line(check) for check in examination.checks)
     return Outcome(run.finish({"checks": examination.checks}, ("checks",)), examination.exit_code, summary)
 
@@ -131,9 +133,14 @@ class _Examination:
             seen = Seen(f"could not be looked at ({type(error).__name__}: {error})")
         self.checks.append({"name": name, "ok": True, "detail": seen.detail, "fix": seen.fix})
 
-    def engine(self, name: str) -> None:
+    def engine(self, name: str, address: str) -> None:
         """Whether rollouts and sweeps can be spread with an engine."""
         module, extra = ENGINES[name]
+        if name == "ray":
+            self.check("scale ray", lambda: cluster.ray(address), cluster.mend(address))
+            more = "give the machine or container more (docker run --shm-size=1g)"
+            self.check("shared memory", lambda: cluster.shared_memory(Host(Path())), more)
+            return
 
         def look() -> str:
             if not installed(module):

@@ -1,7 +1,7 @@
 """Where YAML files are found by name: the project's configs, a person's own folders, and those of plug-ins.
 
-Each is a folder with the groups as subfolders: `robot/`, `dr/`, `recipe/`, `network/`, `encoder/`, `stress/`. A
-person's are `--config-dir DIR`, what the variable TERRAFIRMA_CONFIG_DIR lists, and ./configs. A name is one file: two
+Each is a folder with the groups as subfolders: `robot/`, `dr/`, `recipe/`, `network/`, `encoder/`, `stress/`, `scale/`.
+A person's are `--config-dir DIR`, what the variable TERRAFIRMA_CONFIG_DIR lists, and ./configs. A name is one file: two
 of the same name and different contents are refused, so that nobody has to remember which folder comes first.
 """
 

@@ -120,6 +120,9 @@ Settings = Adr | Adversarial | Ramp
 class Curriculum:
     """Draws parameters for nsim simulations; this one as the terms say, whatever the policy does."""
 
+    judges = False
+    """Whether it goes by how episodes end."""
+
     def __init__(self, randomization: Randomization, nsim: int) -> None:
         self.randomization = randomization
         self._n = nsim
@@ -158,6 +161,8 @@ class Curriculum:
 
 class AdrCurriculum(Curriculum):
     """Bounds that move; see Adr. A bound is a share of the law's range: 0 its low end, 1 its high end."""
+
+    judges = True
 
     def __init__(self, randomization: Randomization, settings: Adr, nsim: int) -> None:
         super().__init__(randomization, nsim)
@@ -236,6 +241,8 @@ class AdrCurriculum(Curriculum):
 
 class AdversarialCurriculum(Curriculum):
     """The worst comes again; see Adversarial."""
+
+    judges = True
 
     def __init__(self, randomization: Randomization, settings: Adversarial, nsim: int) -> None:
         super().__init__(randomization, nsim)

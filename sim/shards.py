@@ -1,11 +1,13 @@
 """The data set of images on disk: `dataset.yaml`, and shards `shard-00000.parquet` of a fixed number of samples.
 
 A shard holds pictures and labels of consecutive samples; it is written whole or not at all, so what exists is done.
+Once all are there, `manifest.json` lists each with its hash; a set without one is not finished.
 Any parquet reader reads the labels without the pictures. read() and load() turn rows into Samples.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from robot.config import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CARD = "dataset.yaml"
+CARD, MANIFEST = "dataset.yaml", "manifest.json"
 ENCODINGS = ("jpeg", "png", "raw")
 """Of the pictures: JPEG of quality 95 without loss of colour resolution; PNG; or the bytes as they are, compressed by
 parquet. The last two lose nothing; JPEG is by far the fastest and smallest."""
@@ -89,13 +91,13 @@ def rows_of(folder: Path, shard: int) -> int:
 
 
 def clear(folder: Path) -> None:
-    """Remove what an interrupted writer left behind."""
-    for path in folder.glob(".shard-*.tmp"):
-        path.unlink()
+    """Remove what an interrupted writer left behind, and the manifest of what is about to change."""
+    for path in (*folder.glob(".shard-*.tmp"), folder / MANIFEST):
+        path.unlink(missing_ok=True)
 
 
-def write(folder: Path, shard: int, columns: Mapping[str, Any], images: Mapping[str, Any], image: str) -> Path:
-    """Write a shard, whole or not at all, and return its file. `images`: rgb, depth, segmentation (n, h, w, ...)."""
+def packed(columns: Mapping[str, Any], images: Mapping[str, Any], image: str) -> npt.NDArray[np.uint8]:
+    """(bytes,) a shard's file, the same from the same samples. `images`: rgb, depth, segmentation (n, h, w, ...)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -107,16 +109,43 @@ def write(folder: Path, shard: int, columns: Mapping[str, Any], images: Mapping[
     squeezed = dict.fromkeys(table, "zstd") | {"depth": "lz4", "segmentation": "lz4"}
     squeezed["rgb"] = "lz4" if image == "raw" else "none"
     lists = {name: f"{name}.list.element" for name, array in table.items() if pa.types.is_nested(array.type)}
-    with files.replacing(path_of(folder, shard), sync=False) as temporary:  # resuming checks it, and can make it anew
-        pq.write_table(
-            pa.table(table),
-            temporary,
-            compression={lists.get(n, n): c for n, c in squeezed.items()},
-            use_dictionary=["event"],
-            row_group_size=ROW_GROUP,
-            write_statistics=["index"],
-        )
-    return path_of(folder, shard)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table(table),
+        sink,
+        compression={lists.get(n, n): c for n, c in squeezed.items()},
+        use_dictionary=["event"],
+        row_group_size=ROW_GROUP,
+        write_statistics=["index"],
+    )
+    return np.frombuffer(sink.getvalue(), np.uint8)
+
+
+def put(folder: Path, shard: int, data: npt.NDArray[np.uint8]) -> Path:
+    """Write a shard's bytes, whole or not at all, and return its file."""
+    path = path_of(folder, shard)
+    with files.replacing(path, sync=False) as temporary:  # resuming checks it, and can make it anew
+        temporary.write_bytes(data.data)
+    return path
+
+
+def seal(folder: Path, shards: int) -> None:
+    """Write the manifest: each of the `shards` that there are, with its rows and hash."""
+    rows = [
+        {"file": path_of(folder, i).name, "rows": rows_of(folder, i), "sha256": files.sha256(path_of(folder, i))}
+        for i in range(shards)
+    ]
+    files.write_json(folder / MANIFEST, {"shards": rows})
+
+
+def damaged(folder: Path) -> list[str]:
+    """Shards that are not as the manifest says, or not there; ConfigError for a set that is not finished."""
+    if not (folder / MANIFEST).is_file():
+        raise ConfigError(f"{folder}: no {MANIFEST} in it, so it is not finished; go on with resume=true.")
+    listed = json.loads((folder / MANIFEST).read_text())["shards"]
+    there = {path.name for path in folder.glob("shard-*.parquet")}
+    wrong = {s["file"] for s in listed if s["file"] in there and files.sha256(folder / s["file"]) != s["sha256"]}
+    return sorted(wrong | (there ^ {s["file"] for s in listed}))
 
 
 def _column(values: npt.NDArray[Any]) -> pa.Array:

@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -240,17 +240,23 @@ class Done:
     """Rare events that this robot can have."""
 
 
+Elsewhere = Callable[[Job, Sequence[int]], Iterator[tuple[int, npt.NDArray[np.uint8]]]]
+"""Gives (number, bytes of its file) of each of a job's shards with these numbers, as they get done."""
+
+
 def synthesize(
     folder: Path,
     job: Job,
     workers: int = 0,
     resume: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
+    elsewhere: Elsewhere | None = None,
 ) -> Done:
     """Make a data set, or what is missing of one; `report(done, total)` hears of progress in images.
 
-    `workers` 0: one process a core; 1: this process. Killed at any moment and resumed, it has neither gaps nor
-    duplicates, and the same samples. ConfigError when the folder holds another job's samples.
+    `workers` 0: one process a core; 1: this process; `elsewhere` makes the shards in the place of both, and this
+    process alone writes. Killed at any moment and resumed, it has neither gaps nor duplicates, and the same samples.
+    ConfigError when the folder holds another job's samples.
     """
     job = replace(job, renderer=choose(job.renderer))
     first = Synthesizer(job)
@@ -259,9 +265,11 @@ def synthesize(
     start, done = time.monotonic(), job.n - sum(job.rows(s) for s in missing)
     total = done
     report(total, job.n)
-    for shard in _in_processes(folder, missing, workers or os.cpu_count() or 1, first):
+    local = _in_processes(folder, missing, workers or os.cpu_count() or 1, first)
+    for shard in local if elsewhere is None else _taken_in(folder, elsewhere(job, missing)):
         total += job.rows(shard)
         report(total, job.n)
+    shards.seal(folder, job.shards)
     seconds = max(time.monotonic() - start, 1e-9)
     return Done(job.n, job.n - done, (job.n - done) / seconds, tuple(first.events))
 
@@ -285,6 +293,13 @@ def _claim(folder: Path, job: Job, layout: Layout, resume: bool) -> None:
             spare.unlink()  # of a longer data set
     folder.mkdir(parents=True, exist_ok=True)
     config.save(path, card)
+
+
+def _taken_in(folder: Path, made: Iterator[tuple[int, npt.NDArray[np.uint8]]]) -> Iterator[int]:
+    """Numbers of shards once they are written."""
+    for shard, data in made:
+        shards.put(folder, shard, data)
+        yield shard
 
 
 def _in_processes(folder: Path, missing: list[int], workers: int, first: Synthesizer) -> Any:
@@ -341,8 +356,23 @@ def _make(folder: str, shard: int) -> int:
 
 def finish(folder: Path, shard: int, made_by: Synthesizer) -> Path:
     """Make a shard and write it; returns its file."""
-    columns, images = made_by.make(shard)
-    return shards.write(folder, shard, columns, images, made_by.job.image)
+    return shards.put(folder, shard, packed(made_by, shard))
 
 
-__all__ = ["Done", "Job", "Sample", "Synthesizer", "finish", "load", "one_gl_thread", "synthesize"]
+def packed(made_by: Synthesizer, shard: int) -> npt.NDArray[np.uint8]:
+    """Make a shard; the bytes of its file."""
+    return shards.packed(*made_by.make(shard), made_by.job.image)
+
+
+__all__ = [
+    "Done",
+    "Elsewhere",
+    "Job",
+    "Sample",
+    "Synthesizer",
+    "finish",
+    "load",
+    "one_gl_thread",
+    "packed",
+    "synthesize",
+]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import mujoco
 import numpy as np
@@ -33,7 +33,7 @@ from transfer.series import Series, series_of
 from transfer.settings import Told, ask, candidates
 from transfer.shooting import Estimate, Shooting
 from transfer.shots import Shots
-from transfer.uncertainty import Profile, bootstrap, intervals, profile_delay
+from transfer.uncertainty import Draws, Equations, Profile, bootstrap, intervals, profile_delay
 from transfer.unknowns import Unknown, default_unknowns, physical
 
 Array = npt.NDArray[np.float64]
@@ -95,6 +95,18 @@ class Identification:
     converged: bool
 
 
+class Elsewhere(Protocol):
+    """What other processes do of an identification, with the results of this one."""
+
+    def follow(self, search: Search, starts: Array, scale: Array) -> list[tuple[float, Estimate]]:
+        """Cost and end of Search.follow() from each of the starts (n, P)."""
+        ...
+
+    def solve(self, equations: Equations, draws: Draws) -> Array:
+        """As uncertainty.solve()."""
+        ...
+
+
 def identify(
     logs: Sequence[EpisodeLog],
     model: Model,
@@ -104,18 +116,14 @@ def identify(
     name: str = "posterior",
     nthread: int = 0,
     report: Report = silent,
+    elsewhere: Elsewhere | None = None,
 ) -> Identification:
     """Fit `unknowns` (default: all of unknowns.default_unknowns) to the episodes; deterministic.
 
-    DataRefused when the episodes give no window.
+    `elsewhere` follows the starts and solves the bootstrap's draws. DataRefused when the episodes give no window.
     """
-    effort = effort or Effort()
-    spec = model.spec
-    series = [series_of(log, spec, metric_for(spec).fit) for log in logs]
-    _refuse_floating(model)
-    by_row = stamped_by_row(logs, spec)
-    unknowns = tuple(unknowns) if unknowns is not None else default_unknowns(model, by_row)
-    fit = _Fit(model, series, unknowns, by_row, effort, nthread, report).run()
+    search = Search(logs, model, unknowns, effort or Effort(), nthread, report)
+    fit, series, spec = search.run(elsewhere), search.series, model.spec
     joints = spec.joint_names
     return Identification(
         posterior=posterior.randomization(fit, name, spec.name, joints),
@@ -152,34 +160,39 @@ def _refuse_floating(model: Model) -> None:
             )
 
 
-class _Fit:
+class Search:
     """One search: coarse over a share of the windows, then what is discrete, then fine over all of them."""
 
     def __init__(
         self,
+        logs: Sequence[EpisodeLog],
         model: Model,
-        series: Sequence[Series],
-        unknowns: tuple[Unknown, ...],
-        by_row: bool,
+        unknowns: Sequence[Unknown] | None,
         effort: Effort,
-        nthread: int,
-        report: Report,
+        nthread: int = 0,
+        report: Report = silent,
     ) -> None:
-        self.model, self.series, self.unknowns, self.by_row, self.effort = model, series, unknowns, by_row, effort
+        """As identify(), which runs it."""
+        spec = model.spec
+        self.logs, self.model, self.effort = logs, model, effort
+        self.series = [series_of(log, spec, metric_for(spec).fit) for log in logs]
+        _refuse_floating(model)
+        self.by_row = stamped_by_row(logs, spec)
+        self.unknowns = tuple(unknowns) if unknowns is not None else default_unknowns(model, self.by_row)
         self.protocol, self.nthread = protocol_for(model.spec), nthread
-        self.shots = windows(series, self.protocol, effort.windows)
+        self.shots = windows(self.series, self.protocol, effort.windows)
         share = self.protocol.coarse_share
         self.sparse = every(self.shots, share) if len(self.shots) >= 10 * share else self.shots
         self.choices = candidates(model)
-        self.tries = 3 * (len(SHIFTS) if by_row else 0) + ASKED * effort.search * (len(self.choices) > 1)
+        self.tries = 3 * (len(SHIFTS) if self.by_row else 0) + ASKED * effort.search * (len(self.choices) > 1)
         total = effort.search + TRIED * (effort.starts - 1) + self.tries + effort.finish + 1
         self.counter = _Counter(Meter("identify", total, "iterations", report))
+        self.coarse = Shooting(self.model, self.sparse, self.unknowns, self.protocol.coarse_s, nthread=self.nthread)
 
-    def run(self) -> posterior.Fit:
-        effort, counter, protocol = self.effort, self.counter, self.protocol
-        coarse = Shooting(self.model, self.sparse, self.unknowns, protocol.coarse_s, nthread=self.nthread)
+    def run(self, elsewhere: Elsewhere | None = None) -> posterior.Fit:
+        effort, counter, protocol, coarse = self.effort, self.counter, self.protocol, self.coarse
         objective = self._objective(self.sparse)
-        begin = self._begin(coarse, objective)
+        begin = self._begin(elsewhere)
         found = minimize(coarse, objective, begin, effort.search, report=counter)
         counter.done = effort.search + TRIED * (effort.starts - 1)
         told, found = self._ask(coarse, objective, found)
@@ -197,7 +210,8 @@ class _Fit:
         counter.meter(counter.meter.total, rms_rad=rms)
         normal = objective.normal(found.at, found.slopes, found.scale)
         spread = covariance(objective, normal)
-        drawn = bootstrap(objective, normal, found.at, effort.bootstrap, np.random.default_rng(0))
+        solver = elsewhere.solve if elsewhere is not None and effort.bootstrap else None
+        drawn = bootstrap(objective, normal, found.at, effort.bootstrap, np.random.default_rng(0), solver)
         profiled = profile_delay(fine, objective, normal, found.at, found.scale, spread) if effort.profile else None
         return posterior.Fit(
             unknowns=self.unknowns,
@@ -215,19 +229,26 @@ class _Fit:
             converged=found.converged,
         )
 
-    def _begin(self, coarse: Shooting, objective: Objective) -> Estimate:
+    def _begin(self, elsewhere: Elsewhere | None) -> Estimate:
         """Where the search begins: the prior's middle, or a draw from which a few iterations lead further."""
         middle = Estimate.prior(self.unknowns, self.sparse)
         if self.effort.starts < 2:
             return middle
         rng, sd = np.random.default_rng(0), np.array([u.sd for u in self.unknowns])
-        starts = [middle]
-        starts += [
-            replace(middle, x=middle.x + SPREAD * sd * rng.normal(size=len(sd))) for _ in range(1, self.effort.starts)
-        ]
-        scale = objective.scale(coarse.errors(middle))
-        tried = [minimize(coarse, objective, s, TRIED, scale=scale, report=self.counter) for s in starts]
-        return min(tried, key=lambda fit: fit.cost).at
+        starts = [middle.x]
+        starts += [middle.x + SPREAD * sd * rng.normal(size=len(sd)) for _ in range(1, self.effort.starts)]
+        scale = self._objective(self.sparse).scale(self.coarse.errors(middle))
+        if elsewhere is not None:
+            tried = elsewhere.follow(self, np.array(starts), scale)
+        else:
+            tried = [self.follow(start, scale) for start in starts]
+        return min(tried, key=lambda end: end[0])[1]
+
+    def follow(self, start: Array, scale: Array) -> tuple[float, Estimate]:
+        """Cost and end of a few coarse iterations from the coordinates `start` (P,); errors are in units of `scale`."""
+        begin = replace(Estimate.prior(self.unknowns, self.sparse), x=start)
+        found = minimize(self.coarse, self._objective(self.sparse), begin, TRIED, scale=scale, report=self.counter)
+        return found.cost, found.at
 
     def _objective(self, shots: Shots) -> Objective:
         return Objective(shots, self.unknowns, self.protocol.zero_sd_rad, self.protocol.start_sd)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robot import config, folders
-from sim.model import find_robot
+from sim.model import RobotConfig, find_robot
 from sim.mujoco_arena import MujocoArena, MujocoArenaConfig
 from sim.published_arena import PublishedArena, PublishedArenaConfig
 from sim.randomization import NOMINAL, Randomization
@@ -29,12 +29,15 @@ def load_suite(name: str) -> Suite:
 
 
 def arena_of(
-    chosen: PublishedArenaConfig | MujocoArenaConfig, task: Task, law: Randomization | None = None
+    chosen: PublishedArenaConfig | MujocoArenaConfig,
+    task: Task,
+    law: Randomization | None = None,
+    robot: RobotConfig | None = None,
 ) -> PublishedArena | MujocoArena:
-    """Where a suite's runs take place."""
+    """Where a suite's runs take place; `robot` is the task's, found by its name where it is not given."""
     if isinstance(chosen, PublishedArenaConfig):
         return PublishedArena(chosen, task)
-    return MujocoArena(chosen, task, find_robot(task.robot), law or NOMINAL)
+    return MujocoArena(chosen, task, robot or find_robot(task.robot), law or NOMINAL)
 
 
 def take_suite_file(words: Sequence[str]) -> tuple[list[str], dict[str, Any] | None]:

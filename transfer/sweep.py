@@ -11,14 +11,17 @@
 Each trial is a whole training in trials/<number>/seed-<k>, with checkpoints of its own; what was suggested and what
 came of it stands in study.db (SQLite). A process holds a lock on the trial it works at, so one that was killed leaves a
 trial that the next takes up where it was. Run the same command with resume=true in several shells, and they share the
-work.
+work; with scale=ray the workers of a cluster do, on hosts that see the run directory under the same path.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import json
+import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,18 +30,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from policies.progress import Meter
 from robot import config, files
 from robot.config import ConfigError
 from robot.result import Run
 from transfer.choices import existing
+from transfer.progress import terminal
 from transfer.report import sweep_page
+from transfer.scale.cluster import ScaleConfig
+from transfer.scale.fan import arriving, at_hand
 
 if TYPE_CHECKING:
     import optuna
 
     from transfer.stages.train import Config
 
-STUDY, TABLE, LOCK = "study.db", "sweep.html", "lock"
+STUDY, TABLE, LOCK, BUSY = "study.db", "sweep.html", "lock", "busy"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,17 +111,31 @@ class SweepConfig:
 def run_sweep(cfg: Config, run: Run) -> dict[str, Any]:
     """All trials that are left; keys of result.json, those of the best trial's policy among them."""
     settings = config.load(SweepConfig, run.input(existing(cfg.sweep, "sweep", "train --help")))
+    known = config.to_plain(cfg).keys() - {"out", "sweep", "seed", "resume", "scale"}
     for name in settings.space:
-        if name.split(".")[0] in ("out", "sweep", "seed", "resume") or name.split(".")[0] not in config.to_plain(cfg):
+        if name.split(".")[0] not in known:
             raise ConfigError(f"{cfg.sweep}: space names '{name}', which is no key of train that can be varied.")
     if (run.out / STUDY).exists() and not cfg.resume:
         raise ConfigError(f"{run.out} already holds a sweep; go on with resume=true, or give another out=.")
     study = _study(run.out)
-    while (held := _take(study, settings, run.out, cfg.seed)) is not None:
-        trial, lock = held
-        with lock:
-            _work(cfg, settings, study, trial, run.out)
-        write_table(run.out, study, settings)
+    held: list[tuple[Any, Any]] = []
+
+    def tasks() -> Iterator[dict[str, Any]]:
+        while (taken := _take(study, settings, run.out, cfg.seed)) is not None:
+            held.append(taken)
+            yield _task(cfg, settings, taken[0], run.out)
+
+    before = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+    meter = Meter("sweep", settings.trials, "trials", terminal(), done=before)
+    shared = {"folder": str(Path.cwd()), "study": str(run.out / STUDY)}
+    with at_hand(cfg.scale):
+        # no trial is suggested before there is somebody to train it: it would know less of the others
+        for done, (i, found) in enumerate(arriving(train_trial, tasks(), cfg.scale, shared, queued=1), 1):
+            trial, lock = held[i]
+            with lock:
+                _tell(study, trial, settings, found)
+            write_table(run.out, study, settings)
+            meter(before + done)
     return _result(run.out, study, settings)
 
 
@@ -154,36 +175,66 @@ def _take(study: Any, settings: SweepConfig, out: Path, seed: int) -> tuple[Any,
         return trial, _try_lock(_folder(out, trial.number) / LOCK)
 
 
-def _work(cfg: Config, settings: SweepConfig, study: Any, trial: Any, out: Path) -> None:
-    """Train what a trial suggests, and tell what came of it; a setting that cannot be trained is told as failed."""
-    import optuna
-
-    from transfer.cli import execute, load_stage
-
+def _task(cfg: Config, settings: SweepConfig, trial: Any, out: Path) -> dict[str, Any]:
+    """The trainings that a trial suggests, as plain data; a setting that cannot even be read is told as an error."""
     values = {name: law.suggest(trial, name) for name, law in settings.space.items()}
-    results = []
+    folder = _folder(out, trial.number)
+    task: dict[str, Any] = {"folder": str(folder), "trainings": []}
     try:
         for k in range(settings.seeds):
-            folder = _folder(out, trial.number) / f"seed-{cfg.seed + k}"
-            found = folder / "result.json"
-            if not found.exists():
-                data = with_values(cfg, values | {"out": str(folder), "seed": cfg.seed + k, "resume": True})
-                execute("train", load_stage("train"), data)
-            results.append(json.loads(found.read_text()))
+            own = {"out": str(folder / f"seed-{cfg.seed + k}"), "seed": cfg.seed + k, "resume": True}
+            task["trainings"].append(config.to_plain(with_values(cfg, values | own)))
     except ConfigError as error:
-        trial.set_user_attr("error", str(error))
+        task["error"] = str(error)
+    return task
+
+
+def train_trial(shared: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
+    """A worker's task: all trainings of a trial, each from where another worker has left it; what came of them.
+
+    ConfigError where the run directory is not seen; a setting that cannot be trained is an `error` of the result.
+    """
+    from transfer.cli import execute, load_stage
+
+    if "error" in task:
+        return {"error": task["error"]}
+    with contextlib.suppress(OSError):  # of a host without the folder the next sentence tells
+        os.chdir(shared["folder"])  # what paths of the command line are relative to
+    if not Path(shared["study"]).is_file():
+        raise ConfigError(
+            f"host {socket.gethostname()} does not see {shared['study']}; start the sweep, with out=, in a folder that "
+            "all hosts of the cluster share."
+        )
+    stage, results = load_stage("train"), []
+    with _locked(Path(task["folder"]) / BUSY):  # a worker that was given up for dead may still be at it
+        try:
+            for data in task["trainings"]:
+                found = Path(data["out"]) / "result.json"
+                if not found.exists():
+                    execute("train", stage, config.convert(stage.Config, data, "terrafirma train"))
+                results.append(json.loads(found.read_text()))
+        except ConfigError as error:
+            return {"error": str(error)}
+    means = {key: float(np.mean([r[key]["mean"] for r in results])) for key in ("success", "return")}
+    return means | {"seconds": float(sum(r["seconds"] for r in results)), "policies": [r["policy"] for r in results]}
+
+
+def _tell(study: Any, trial: Any, settings: SweepConfig, found: Mapping[str, Any]) -> None:
+    """What came of a trial, to the study."""
+    import optuna
+
+    for key, value in found.items():
+        trial.set_user_attr(key, value)
+    if "error" in found:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return
-    for key in ("success", "return"):
-        trial.set_user_attr(key, float(np.mean([r[key]["mean"] for r in results])))
-    trial.set_user_attr("seconds", float(sum(r["seconds"] for r in results)))
-    trial.set_user_attr("policies", [r["policy"] for r in results])
-    study.tell(trial, trial.user_attrs[settings.metric])
+    else:
+        study.tell(trial, found[settings.metric])
 
 
 def with_values(cfg: Config, values: Mapping[str, Any]) -> Config:
-    """A training's configuration with other values at some dotted keys, and without the sweep."""
-    data = config.to_plain(cfg) | {"sweep": None}
+    """A training's configuration with other values at some dotted keys, without the sweep, and by one process."""
+    alone = cfg.scale if cfg.scale.engine == "local" else ScaleConfig()
+    data = config.to_plain(cfg) | {"sweep": None, "scale": config.to_plain(alone)}
     for name, value in values.items():
         *path, last = name.split(".")
         place = data

@@ -63,6 +63,7 @@ def environments(
     sight: SightErrors | None = None,
     privileged: bool = False,
     episode_s: float = 0.0,
+    nthread: int = 0,
 ) -> Callable[[int], VecEnv]:
     """Number of simulations -> training environments whose parameters are drawn from `law`.
 
@@ -75,7 +76,16 @@ def environments(
         from sim.sb3 import SB3VecEnv
 
         core = BatchedEnv(
-            task, robot, law, num_envs, history=history, seed=seed, stagger=True, sight=sight, privileged=privileged
+            task,
+            robot,
+            law,
+            num_envs,
+            history=history,
+            seed=seed,
+            stagger=True,
+            sight=sight,
+            privileged=privileged,
+            nthread=nthread,
         )
         return SB3VecEnv(core)
 

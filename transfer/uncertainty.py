@@ -8,7 +8,7 @@ then takes the likelihood of real rollouts, not of the quadratic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +37,39 @@ class Profile:
     """(n,) less the least of them; 1.92 is where a 95 % interval ends."""
 
 
-def bootstrap(objective: Objective, normal: Normal, at: Estimate, n: int, rng: np.random.Generator) -> Array:
+@dataclass(frozen=True, slots=True)
+class Equations:
+    """The normal equations at the optimum, by cluster, of which draws are made."""
+
+    hessians: Array
+    """(C, N, N) without priors."""
+    gradients: Array
+    """(C, N) without priors."""
+    pull: Array
+    """(N,) the priors' share of the gradient."""
+    precision: Array
+    """(N,) of the priors."""
+    x: Array
+    """(P,) the estimate; the unknowns are the first P of N."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """What chance decides of n bootstrap draws."""
+
+    times: npt.NDArray[np.int64]
+    """(n, C) how often each cluster is drawn."""
+    beliefs: Array
+    """(n, N) how far the priors' middles are moved, in their standard deviations."""
+
+
+Solver = Callable[[Equations, Draws], Array]
+"""(n, P) estimates of the unknowns' coordinates."""
+
+
+def bootstrap(
+    objective: Objective, normal: Normal, at: Estimate, n: int, rng: np.random.Generator, solver: Solver | None = None
+) -> Array:
     """(n, P) estimates of the unknowns' coordinates from draws of episodes with replacement.
 
     Of fewer than five episodes, pieces of about two seconds are drawn instead. The priors' middles are drawn from the
@@ -48,13 +80,23 @@ def bootstrap(objective: Objective, normal: Normal, at: Estimate, n: int, rng: n
     hessians, gradients = np.zeros((count, size, size)), np.zeros((count, size))
     np.add.at(hessians, clusters, normal.pieces)
     np.add.at(gradients, clusters, normal.scores)
-    pull = normal.gradient - normal.scores.sum(axis=0)  # of the priors
-    out = np.empty((n, len(at.x)))
+    pull = normal.gradient - normal.scores.sum(axis=0)
+    times, beliefs = np.empty((n, count), np.int64), np.empty((n, size))
     for i in range(n):
-        times = np.bincount(rng.integers(count, size=count), minlength=count)
-        hessian = np.tensordot(times, hessians, 1) + np.diag(objective.precision)
-        belief = pull - np.sqrt(objective.precision) * rng.normal(size=size)
-        out[i] = at.x - np.linalg.solve(hessian, times @ gradients + belief)[: len(at.x)]
+        times[i] = np.bincount(rng.integers(count, size=count), minlength=count)
+        beliefs[i] = rng.normal(size=size)
+    equations = Equations(hessians, gradients, pull, objective.precision, at.x)
+    return (solver or solve)(equations, Draws(times, beliefs))
+
+
+def solve(equations: Equations, draws: Draws) -> Array:
+    """(n, P) one Gauss-Newton step of each draw; each depends on itself alone."""
+    out = np.empty((len(draws.times), len(equations.x)))
+    for i, (times, belief) in enumerate(zip(draws.times, draws.beliefs, strict=True)):
+        hessian = np.tensordot(times, equations.hessians, 1) + np.diag(equations.precision)
+        moved = equations.pull - np.sqrt(equations.precision) * belief
+        step = np.linalg.solve(hessian, times @ equations.gradients + moved)
+        out[i] = equations.x - step[: len(equations.x)]
     return out
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from robot.config import ConfigError
 
-GROUPS = ("robot", "task", "network", "dr", "encoder", "recipe", "stress")
+GROUPS = ("robot", "task", "network", "dr", "encoder", "recipe", "stress", "scale")
 ALIAS = {"model": "model_", "encoder": "encoder_", "stress": "stress_"}
 """configs/model/ holds files that a path points to, and configs/encoder/ and configs/stress/ are choices of one stage
 each; Hydra would take `model=`, `encoder=` and `stress=` for a choice among them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from robot import cli
 from robot.checks import Host, Seen, graphics, ports, realtime, recording, software
+from robot.config import ConfigError
 
 SUBJECTS = (software, graphics, realtime, recording, ports)
 
@@ -114,11 +116,54 @@ def test_a_packages_lack_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch,
 def test_an_engine_that_is_missing_fails_what_asked_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from robot import doctor
+    from robot.checks import cluster
 
-    monkeypatch.setattr(doctor, "installed", lambda module: False)
+    monkeypatch.setattr(cluster, "installed", lambda module: False)
     assert cli.main(["doctor", "scale=ray", f"out={tmp_path}"]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert "FAIL  scale ray: the package 'ray' is not installed. Mend: pip install 'terrafirma[scale]'" in lines
     assert all(line.startswith(("ok  ", "note", "FAIL")) for line in lines[:-1])
     assert cli.main(["doctor", "scale=rey", f"out={tmp_path}"]) == 2
+
+
+def test_a_cluster_that_is_asked_for_must_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from robot.checks import cluster
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        monkeypatch.setattr(cluster, "installed", lambda module: True)
+        monkeypatch.setattr(cluster.metadata, "version", lambda package: "2.60.0")
+        assert cli.main(["doctor", "scale=ray", f"address={address}", f"out={tmp_path}"]) == 2
+        [told] = [line for line in capsys.readouterr().out.splitlines() if "scale ray" in line]
+        assert f"{address}: no Ray cluster answers there" in told and f"`ray start --address={address}` on this" in told
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConfigError, match="RAY_ADDRESS"):
+            cluster.find("auto")
+    with pytest.raises(ConfigError, match="HOST:PORT"):
+        cluster.find("somewhere")
+
+
+def test_a_stale_note_of_a_cluster_is_not_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robot.checks import cluster
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster, "CURRENT", tmp_path / "ray_current_cluster")
+    assert cluster.find("auto") is None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray_current_cluster").write_text(address + "\n")
+        assert cluster.find("auto") == address
+    assert cluster.find("auto") is None
+
+
+def test_too_little_shared_memory_and_other_versions_are_told(tmp_path: Path) -> None:
+    from robot.checks import cluster
+
+    with pytest.raises(ConfigError, match="/dev/shm has 0 MiB free"):
+        cluster.shared_memory(host(tmp_path))
+    assert "other versions" in cluster.refused("h:1", "Version mismatch: The cluster was started with: Ray: 2.9")
+    assert "RAY_AUTH_MODE=token" in cluster.refused("h:1", "RPC error: InvalidAuthToken: missing")
+    assert "cannot be joined" in cluster.refused("h:1", "no raylet")

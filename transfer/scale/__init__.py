@@ -1,1 +1,1 @@
-"""The stages on more than one machine: what Ray and torchrun need from us, and nothing that they do themselves."""
+"""Beyond one process: rollouts, and what else can be spread, on the engines that exist."""

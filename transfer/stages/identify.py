@@ -6,6 +6,7 @@
     terrafirma identify robot=so101 logs=runs/logs unknowns=[joint/*/damping,timing/command/delay]
     terrafirma identify robot=so101 logs=runs/logs residual=true
     terrafirma identify robot=simple_pendulum logs=runs/logs design=true design_s=10
+    terrafirma identify robot=so101 logs=runs/logs starts=16 bootstrap=500 scale=ray   # by a cluster (docs/scale.md)
 
 Reads   a data set, and with test= a second one that the fit does not see.
 Writes  posterior.yaml (a Randomization: train on it, or evaluate it), identification.html and result.json; with design=
@@ -15,7 +16,8 @@ Costs   at most a minute on two cores for a minute of log; models= and residual=
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import functools
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +31,14 @@ from sim.model import Model, RobotConfig
 from transfer.choices import existing
 from transfer.cli import Common
 from transfer.progress import terminal
+from transfer.scale.cluster import ScaleConfig
+from transfer.scale.fan import at_hand
 
 if TYPE_CHECKING:
     from sim.randomization import Randomization
     from transfer.identify import Effort
     from transfer.model_selection import Selection
+    from transfer.scale.fits import ByWorkers
     from transfer.unknowns import Unknown
 
 VOLATILE = ("posterior", "page", "excitation")
@@ -58,9 +63,16 @@ class Config(Common):
     """Whether the next excitation is proposed."""
     design_s: float = 10.0
     """Its length [s]."""
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    """Who follows the starts, solves the bootstrap and fits the candidates of models=."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
+    with at_hand(cfg.scale):
+        return _identified(cfg, run)
+
+
+def _identified(cfg: Config, run: Run) -> dict[str, Any]:
     from transfer.dataset import load_dataset
     from transfer.identify import identify
     from transfer.prediction import evaluate
@@ -68,9 +80,10 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
 
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
     effort, model = _effort(cfg), Model(cfg.robot)
-    selection = _selection(cfg, logs) if cfg.models else None
+    workers = _workers(cfg)
+    selection = _selection(cfg, logs, workers) if cfg.models else None
     unknowns = _unknowns(cfg, logs, selection.chosen if selection is not None else "")
-    fit = identify(logs, model, unknowns, effort=effort, report=terminal())
+    fit = identify(logs, model, unknowns, effort=effort, report=terminal(), elsewhere=workers)
     law, more = fit.posterior, dict[str, Any]()
     scored = logs if cfg.test is None else load_dataset(run.input(existing(cfg.test, "test", "ingest")), cfg.robot.spec)
     if cfg.residual:
@@ -110,6 +123,13 @@ def _effort(cfg: Config) -> Effort:
     return replace(effort, starts=cfg.starts, bootstrap=cfg.bootstrap, profile=not cfg.quick)
 
 
+def _workers(cfg: Config) -> ByWorkers | None:
+    """None for this process."""
+    from transfer.scale.fits import ByWorkers
+
+    return None if cfg.scale.engine == "local" else ByWorkers(cfg.scale, terminal())
+
+
 def _words(value: tuple[str, ...] | str) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
@@ -128,7 +148,7 @@ def _unknowns(cfg: Config, logs: list[EpisodeLog], chosen: str) -> tuple[Unknown
     return unknowns_of(Model(cfg.robot), chosen, by_row) if chosen else None
 
 
-def _selection(cfg: Config, logs: list[EpisodeLog]) -> Selection:
+def _selection(cfg: Config, logs: list[EpisodeLog], workers: ByWorkers | None) -> Selection:
     from transfer.friction_models import unknowns_of
     from transfer.identify import identify, stamped_by_row
     from transfer.model_selection import select
@@ -137,13 +157,14 @@ def _selection(cfg: Config, logs: list[EpisodeLog]) -> Selection:
     for name in _words(cfg.models):
         unknowns_of(Model(cfg.robot), name, by_row)  # a wrong name is told before the first fit
 
+    effort = replace(_effort(cfg), bootstrap=0, profile=False)
+
     def fit(some: Any, name: str) -> Randomization:
         unknowns = unknowns_of(Model(cfg.robot), name, by_row)
-        return identify(
-            some, Model(cfg.robot), unknowns, effort=replace(_effort(cfg), bootstrap=0, profile=False)
-        ).posterior
+        return identify(some, Model(cfg.robot), unknowns, effort=effort).posterior
 
-    return select(logs, lambda: Model(cfg.robot), _words(cfg.models), fit)
+    fits = None if workers is None else functools.partial(workers.fits, logs, cfg.robot, effort)
+    return select(logs, lambda: Model(cfg.robot), _words(cfg.models), fit, fits)
 
 
 def _residual(cfg: Config, logs: list[EpisodeLog], law: Randomization) -> tuple[Randomization, dict[str, Any]]:

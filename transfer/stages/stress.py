@@ -5,6 +5,7 @@
     terrafirma stress bundle=runs/export/bundle task=pendubot_swingup stress=default posterior=posterior.yaml
     terrafirma stress bundle=runs/export/bundle task=pendubot_swingup stress=mine.yaml search.runs=0
     terrafirma stress bundle=runs/export/bundle task=pendubot_swingup replay=runs/stress/worst.yaml
+    terrafirma stress bundle=runs/export/bundle task=quadruped_velocity scale=ray   # by a cluster (docs/scale.md)
 
 Reads   a policy or a bundle; a suite (configs/stress, or a YAML file of your own), by default that of the task; and
         what robots are drawn from: a posterior, or a prior (dr=NAME), for suites in MuJoCo.
@@ -33,6 +34,9 @@ from sim.randomization import Randomization
 from sim.tasks import Task
 from transfer.choices import TaskChoice, existing, parameters, same_task
 from transfer.cli import Common, GateRefused
+from transfer.scale.cluster import ScaleConfig
+from transfer.scale.episodes import PIECE, InPieces, told
+from transfer.scale.fan import at_hand
 from transfer.stress import OVERALL, Plan, Suite, plan, refused, score
 from transfer.subjects import subject_of
 from transfer.suites import arena_of
@@ -52,9 +56,23 @@ class Config(Common):
     search: SearchConfig = field(default_factory=SearchConfig)
     replay: Path | None = None
     """A worst.yaml, which is run again instead of a suite."""
+    piece: int = 0
+    """Runs that are simulated as one batch; 0: all of them, and 64 with scale=ray. The result depends on it, not on
+    who simulates."""
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    """Who simulates."""
+
+    def __post_init__(self) -> None:
+        if self.piece < 0:
+            raise ConfigError(f"piece is {self.piece}; it must be at least 0, which is all runs in one batch.")
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
+    with at_hand(cfg.scale):
+        return _stressed(cfg, run)
+
+
+def _stressed(cfg: Config, run: Run) -> dict[str, Any]:
     task = cfg.task.load()
     subject, digest = subject_of(cfg.policy, cfg.bundle, task.name, run)
     if cfg.replay is not None:
@@ -64,13 +82,28 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     law = law_of(cfg, task, run)
     arena = arena_of(suite.arena, task, law)
     made = plan(suite, arena, cfg.seed, (law, arena.model) if law and isinstance(arena, MujocoArena) else None)
-    outcome = arena.run(subject, made.runs)
+    runner = in_pieces(cfg, arena, task, law)
+    outcome = runner.run(subject, made.runs)
     keys = score(made, outcome.success, suite.counted)
-    keys |= {"suite": suite.name, "runs": len(made.runs), "policy_sha256": digest}
+    keys |= {"suite": suite.name, "runs": len(made.runs), "piece": piece_of(cfg), "policy_sha256": digest}
     keys["thresholds"] = {OVERALL: suite.min_overall, **suite.min}
     keys["refused"] = refused(suite, keys)
-    found = worst_of(cfg, suite, arena, subject, made, task)
+    found = worst_of(cfg, suite, arena, runner, subject, made, task)
     return keys | write(run.out, suite.name, keys, found, arena, subject)
+
+
+def piece_of(cfg: Config) -> int:
+    """Runs in a piece; 0: all."""
+    return cfg.piece or (0 if cfg.scale.engine == "local" else PIECE)
+
+
+def in_pieces(cfg: Config, arena: PublishedArena | MujocoArena, task: Task, law: Randomization | None) -> Arena:
+    """The arena, its runs cut where they are to be."""
+    piece = piece_of(cfg)
+    if not piece:
+        return arena
+    shared = told(arena.config, task, find_robot(task.robot), law, cfg.policy, cfg.bundle)
+    return InPieces(arena, piece, cfg.scale, shared)
 
 
 def gate(cfg: Config, keys: dict[str, Any], path: Path) -> None:
@@ -91,15 +124,24 @@ def law_of(cfg: Config, task: Task, run: Run) -> Randomization | None:
 
 
 def worst_of(
-    cfg: Config, suite: Suite, arena: PublishedArena | MujocoArena, subject: Subject, made: Plan, task: Task
+    cfg: Config,
+    suite: Suite,
+    arena: PublishedArena | MujocoArena,
+    runner: Arena,
+    subject: Subject,
+    made: Plan,
+    task: Task,
 ) -> tuple[WorstCase, Outcome, int] | None:
-    """The worst case, its run with a trace, and how many runs the search took; None without a search."""
+    """The worst case, its run with a trace, and how many runs the search took; None without a search.
+
+    `runner` is the arena, with its runs in pieces perhaps.
+    """
     settings = replace(cfg.search, runs=32, population=16) if cfg.quick and cfg.search.runs else cfg.search
     if not settings.runs:
         return None
     base = arena.base if isinstance(arena, MujocoArena) else {}
     space = Space(arena, made.rows, suite.pushes, base, cfg.seed)
-    perturbation, size, _, runs = search(arena, subject, space, settings, np.random.default_rng(cfg.seed))
+    perturbation, size, _, runs = search(runner, subject, space, settings, np.random.default_rng(cfg.seed))
     outcome = arena.run(subject, [perturbation], trace=True)
     worst = WorstCase(
         task=task.name,

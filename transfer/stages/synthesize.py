@@ -2,10 +2,12 @@
 
     terrafirma synthesize robot=so101 camera=front n=5000 dr=so101_appearance size=[128,128]
     terrafirma synthesize robot=simple_pendulum camera=side n=20000 renderer=ray events.occlusion=0.2
+    terrafirma synthesize robot=so101 camera=front n=100000 scale=ray scale.address=auto  # by a cluster
 
 Reads   nothing but configs: the robot, and what is drawn for each image (dr=NAME).
 Writes  dataset/ (dataset.yaml; shards in parquet with pictures, depth, segmentation, keypoints, states, parameters and
-        events), sheet.png to look at, and result.json. `sim.synthesize.load(folder)` reads it.
+        events; manifest.json with the hash of each, when all are there), sheet.png to look at, and result.json.
+        `sim.synthesize.load(folder)` reads it.
 Costs   about 2 ms an image and core at 128 x 128. Killed at any moment, it goes on with resume=true.
 """
 
@@ -25,6 +27,9 @@ from sim.synthesize import Job, synthesize
 from transfer.choices import TaskChoice
 from transfer.cli import Common
 from transfer.progress import terminal
+from transfer.scale.cluster import ScaleConfig
+from transfer.scale.fan import at_hand
+from transfer.scale.images import by_workers
 
 VOLATILE = ("dataset", "sheet", "images_per_s", "made")
 QUICK = 64
@@ -60,7 +65,8 @@ class Config(Common):
     shard: int = 128
     """Samples in a file, and what a killed run loses at most of each worker."""
     workers: int = 0
-    """Processes; 0: one a core."""
+    """Processes on this machine; 0: one a core. With scale=ray, scale.workers counts."""
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
@@ -72,7 +78,9 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
             meters.append(Meter(f"images of {cfg.robot.spec.name}", total, "images", terminal(), done=made))
         meters[0](made)
 
-    done = synthesize(folder, job, cfg.workers, cfg.resume, report)
+    with at_hand(cfg.scale):
+        elsewhere = None if cfg.scale.engine == "local" else by_workers(cfg.scale)
+        done = synthesize(folder, job, cfg.workers, cfg.resume, report, elsewhere)
     sheet, layout = run.out / "sheet.png", shards.layout_of(folder)
     contact_sheet.save(sheet, itertools.islice(shards.load(folder), 40 * SHEET), layout, SHEET)
     left_out = sorted(name for name, share in cfg.events.items() if share > 0.0 and name not in done.events)

@@ -9,6 +9,7 @@
     terrafirma train task=quadruped_velocity symmetry=equivariant reward={energy: 0.005}
     terrafirma train task=pendulum_swingup action={kind: velocity, kd: [0.5]} recipe=pendulum_swingup_sac
     terrafirma train task=pendulum_swingup sweep=sweep.yaml             # trials with Optuna (docs/policies.md)
+    terrafirma train task=pendubot_swingup scale=ray scale.workers=4    # rollouts over a Ray cluster (docs/scale.md)
 
 Reads   encoders (physics=, vision=), and what robots are drawn from: a posterior, or a prior (dr=NAME).
 Writes  policy/ (safetensors and YAML), curve.jsonl, checkpoints/, tensorboard/ and result.json.
@@ -42,10 +43,11 @@ from sim.vecenv import BatchedEnv
 from transfer.choices import TaskChoice, existing
 from transfer.cli import Common
 from transfer.progress import terminal
+from transfer.scale.cluster import ScaleConfig
 from transfer.setting import Setting, prepare
 from transfer.shaping import as_made
 
-VOLATILE = ("policy", "env_steps_per_s", "trials", "best", "table", "storage")
+VOLATILE = ("policy", "env_steps_per_s", "scale", "trials", "best", "table", "storage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,8 @@ class Config(Common):
     """A policy whose network, encoder included, is trained from a random start: the from-scratch baseline."""
     sweep: Path | None = None
     """A YAML file (transfer/sweep.py) that says which keys are varied: trials in place of one training."""
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    """What rollouts are spread over."""
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     torch.set_num_threads(1)  # networks this small are slower on two
     setting = prepare(cfg, run)
     by_teacher = cfg.teacher is not None and not cfg.recipe.get("kl_weight")
-    policy, env_steps, rate = (_taught if by_teacher else _trained)(cfg, run, setting)
+    policy, env_steps, rate, scale = (_taught if by_teacher else _trained)(cfg, run, setting)
     if cfg.encoders == "frozen":
         for name, folder in (("encoder", cfg.physics), ("vision", cfg.vision)):
             if folder is not None:  # with its heads, by which fine-tuning adapts it to recordings
@@ -113,15 +117,18 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         "return": mean_ci(stats.returns),
         "env_steps": env_steps,
         "env_steps_per_s": rate,
+        **({"scale": scale} if scale else {}),
     }
 
 
-def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
-    """A policy by trial and error, the environment steps it took, and their rate [1/s]."""
+def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float, dict[str, Any]]:
+    """A policy by trial and error, the environment steps it took, their rate [1/s], and what they were spread over."""
     from policies.advice import advisor
     from policies.learner import recipe_of
     from policies.policy import Policy
     from policies.train import load_critic, train
+    from transfer.scale.rollouts import grouping
+    from transfer.scale.world import World
     from transfer.training import environments
 
     recipe = recipe_of(cfg.recipe, "terrafirma train")
@@ -130,34 +137,30 @@ def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
         teacher = Policy.load(run.input(existing(cfg.teacher, "teacher", "train")))
     told = setting.card.privileged or (teacher is not None and teacher.card.privileged)
     asymmetric = recipe.asymmetric and recipe.algorithm != "recurrent_ppo" and setting.task.privileged_names
-    make = environments(
-        setting.task,
-        cfg.robot,
-        setting.law,
-        setting.history,
-        cfg.seed,
-        setting.sight,
-        privileged=bool(told or asymmetric),
-        episode_s=recipe.episode_s,
-    )
-    result = train(
-        make,
-        setting.card,
-        shrunk(recipe) if cfg.quick else recipe,
-        run.out,
-        seed=cfg.seed,
-        resume=cfg.resume,
-        encoder=setting.encoder,
-        vision=setting.vision,
-        encoders=cfg.encoders,
-        start_from=setting.start,
-        start_critic=None if cfg.start is None else load_critic(cfg.start),
-        advise=None if teacher is None else advisor(teacher, setting.card),
-        augment=setting.augment,
-        evaluate=_ranking(cfg, recipe.select, setting),
-        report=terminal(),
-    )
-    return result.policy, result.env_steps, result.env_steps_per_s
+    privileged = bool(told or asymmetric)
+    task = replace(setting.task, explore_s=recipe.episode_s or setting.task.explore_s)
+    world = World(task=task, robot=cfg.robot, law=setting.law, history=setting.history, privileged=privileged)
+    make = environments(task, cfg.robot, setting.law, setting.history, cfg.seed, setting.sight, privileged)
+    with grouping(cfg.scale, world) as groups:
+        result = train(
+            make,
+            setting.card,
+            shrunk(recipe) if cfg.quick else recipe,
+            run.out,
+            seed=cfg.seed,
+            resume=cfg.resume,
+            encoder=setting.encoder,
+            vision=setting.vision,
+            encoders=cfg.encoders,
+            start_from=setting.start,
+            start_critic=None if cfg.start is None else load_critic(cfg.start),
+            advise=None if teacher is None else advisor(teacher, setting.card),
+            augment=setting.augment,
+            groups=groups,
+            evaluate=_ranking(cfg, recipe.select, setting),
+            report=terminal(),
+        )
+    return result.policy, result.env_steps, result.env_steps_per_s, result.scale
 
 
 def _ranking(cfg: Config, select: str, setting: Setting) -> Callable[[Any], tuple[float, float]]:
@@ -174,7 +177,7 @@ def _ranking(cfg: Config, select: str, setting: Setting) -> Callable[[Any], tupl
     return stress_scorer(setting.task, suite.shrunk() if cfg.quick else suite)
 
 
-def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
+def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float, dict[str, Any]]:
     """A policy that learned from a teacher, the environment steps it took, and their rate [1/s]."""
     from policies.distill import DistillConfig, distill
     from policies.policy import Policy
@@ -183,6 +186,8 @@ def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
     teacher = Policy.load(run.input(existing(cfg.teacher, "teacher", "train")))
     if teacher.observation.cameras or (setting.vision is not None and setting.sight is None):
         raise ConfigError("teacher= needs a teacher without cameras, and a student that is trained without pictures.")
+    if cfg.scale.engine != "local":
+        raise ConfigError(f"scale={cfg.scale.engine}: a student learns from its teacher in one process; leave it out.")
     if cfg.start is not None:
         raise ConfigError("start= with teacher= goes on by trial and error: give recipe.kl_weight, or leave it out.")
     if cfg.encoders != "frozen" or setting.augment is not None:
@@ -216,7 +221,7 @@ def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
     policy.save(run.out / "policy")
     repeat = round(setting.task.control_period_s / lesson.control_period_s)
     steps = settings.num_envs * settings.rounds * settings.steps * repeat
-    return policy, steps, steps / (time.monotonic() - begin)
+    return policy, steps, steps / (time.monotonic() - begin), {}
 
 
 def shrunk(recipe: Any) -> Any:
