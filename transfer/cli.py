@@ -21,6 +21,7 @@ from robot.result import Run
 from transfer import hydra_front
 from transfer import words as grammar
 from transfer.composing import compose, defaults_of
+from transfer.scale import torchrun
 
 STAGES = {
     "doctor": "with dr=NAME: what each term of a randomization does to a robot",
@@ -86,7 +87,9 @@ def main(argv: list[str]) -> int:
         print(config.dump_yaml(defaults_of(stage)).rstrip())
         return 0
     if not any(word.startswith("-") for word in words):
-        print(execute(stage, module, _convert(stage, module, words)))
+        path = execute(stage, module, _convert(stage, module, words))
+        if not torchrun.follows():
+            print(path)
         return 0
     asked = hydra_front.asked(stage, words)
     taken = _take_files(stage, asked.words)
@@ -144,9 +147,13 @@ def execute(stage: str, module: Any, cfg: Any) -> Path:
     A stage's `gate(cfg, keys, path)` may raise GateRefused once all has been written.
     """
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    run = Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget, settings=cfg)
-    keys = module.run(cfg, run)
-    path = run.finish(keys, getattr(module, "VOLATILE", ()))
+    with torchrun.met(stage, cfg) as cfg:
+        writes = not torchrun.follows()
+        run = Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget, settings=cfg if writes else None)
+        keys = module.run(cfg, run)
+        if not writes:
+            return run.out
+        path = run.finish(keys, getattr(module, "VOLATILE", ()))
     if hasattr(module, "gate"):
         module.gate(cfg, keys, path)
     return path
