@@ -44,8 +44,7 @@ class Run:
     ) -> None:
         """Make the folder (default `runs/<stage>/<timestamp>`) and write config.yaml into it."""
         self.stage, self.seed, self.budget = stage, seed, budget
-        stamp = datetime.now(timezone.utc).strftime("%Y-%m-%d_%Hh%Mm%S.%f")[:-3]
-        self.out = Path(out) if out is not None else Path("runs") / stage / stamp
+        self.out = Path(out) if out is not None else _fresh(Path("runs") / stage)
         self.out.mkdir(parents=True, exist_ok=True)
         self.inputs: dict[str, str] = {}
         self._start, self._cpu = time.monotonic(), _cpu_seconds()
@@ -94,6 +93,17 @@ class Run:
         path = self.out / "result.json"
         files.write_json(path, config.to_plain(result))
         return path
+
+
+def _fresh(parent: Path) -> Path:
+    """A new folder, named by the time; of several processes that start in one millisecond each makes its own."""
+    while True:
+        folder = parent / datetime.now(timezone.utc).strftime("%Y-%m-%d_%Hh%Mm%S.%f")[:-3]
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            time.sleep(1e-3)
 
 
 @functools.cache

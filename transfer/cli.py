@@ -21,7 +21,7 @@ from robot.result import Run
 from transfer import hydra_front
 from transfer import words as grammar
 from transfer.composing import compose, defaults_of
-from transfer.scale import torchrun
+from transfer.scale import one_folder, torchrun
 
 STAGES = {
     "doctor": "with dr=NAME: what each term of a randomization does to a robot",
@@ -138,7 +138,8 @@ def _run_job(stage: str, replaced: dict[str, Any], data: dict[str, Any], folder:
     """One job of a --multirun, in its folder."""
     module = load_stage(stage)
     cfg = config.convert(module.Config, data | replaced, source=f"terrafirma {stage}")
-    return execute(stage, module, cfg if cfg.out is not None else replace(cfg, out=folder))
+    cfg = cfg if cfg.out is not None else replace(cfg, out=folder)
+    return one_folder.job(stage, cfg, functools.partial(execute, stage, module))
 
 
 def execute(stage: str, module: Any, cfg: Any) -> Path:
@@ -148,12 +149,15 @@ def execute(stage: str, module: Any, cfg: Any) -> Path:
     """
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     with torchrun.met(stage, cfg) as cfg:
-        writes = not torchrun.follows()
-        run = Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget, settings=cfg if writes else None)
-        keys = module.run(cfg, run)
-        if not writes:
-            return run.out
-        path = run.finish(keys, getattr(module, "VOLATILE", ()))
+        if torchrun.follows():
+            module.run(cfg, Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget))
+            return cfg.out
+        with one_folder.held(stage, cfg) as claim:
+            run = Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget, settings=cfg)
+            keys = module.run(cfg, run)
+            if claim is not None:
+                claim.check()
+            path = run.finish(keys, getattr(module, "VOLATILE", ()))
     if hasattr(module, "gate"):
         module.gate(cfg, keys, path)
     return path
