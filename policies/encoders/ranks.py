@@ -8,7 +8,10 @@ buckets have nothing to overlap with, and which knows no loss that couples the s
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +20,16 @@ from datetime import timedelta
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from robot.config import ConfigError
 
 PATIENCE = timedelta(hours=2)
 """Longest wait for the others, who may be waiting for rank 0 to make the data. A process that ends, or a host that
 torchrun misses, is noticed at once."""
+
+MEETING = timedelta(minutes=10)
+"""Longest wait for the others to begin."""
 
 
 class Parted(ConfigError):
@@ -152,13 +159,40 @@ def here() -> Ranks:
 def joined() -> Iterator[Ranks]:
     """Meet the others that torchrun has started, for as long as the block runs."""
     try:
-        dist.init_process_group("gloo", timeout=PATIENCE)
+        store, rank, count = next(rendezvous("env://", timeout=MEETING))
+        name = _meeting(store, rank, count)
+        met = dist.PrefixStore(name, store)
+        dist.init_process_group("gloo", store=met, rank=rank, world_size=count, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"the processes of torchrun do not find each other ({_first_line(error)}).") from error
     try:
         yield here()
     finally:
         dist.destroy_process_group()
+
+
+def _meeting(store: dist.Store, rank: int, count: int) -> str:
+    """A name that the processes of this start, and no others, have in common.
+
+    torchrun keeps its store when it starts processes again, and hosts may count their starts differently; without a
+    name of their own the new ones would look for the old ones at the addresses that these have left. So each says who
+    it is; rank 0 repeats whom it has heard of until all of these have found themselves in it.
+    """
+    me, end = uuid.uuid4().hex, time.monotonic() + MEETING.total_seconds()
+    store.set(f"hello/{rank}", me)
+    hellos = [f"hello/{r}" for r in range(count)]
+    while time.monotonic() < end:
+        if rank == 0 and store.check(hellos):
+            store.set("heard", ",".join(store.get(hello).decode() for hello in hellos))
+        heard = store.get("heard").decode() if store.check(["heard"]) else ""
+        known = heard.split(",")
+        if len(known) == count and known[rank] == me:
+            name = hashlib.sha256(heard.encode()).hexdigest()
+            store.set(f"{name}/{rank}", me)
+            if store.check([f"{name}/{r}" for r in range(count)]):
+                return name
+        time.sleep(0.02)
+    raise RuntimeError(f"waited {MEETING} for all {count} of them")
 
 
 def restarted() -> bool:
