@@ -16,6 +16,7 @@ from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.probes import earlier_actions
 from policies.encoders.ranks import ALONE, Ranks
 from policies.encoders.windows import WindowData
+from robot.config import ConfigError
 
 _MAX_LOSS = 25.0
 """Squared errors are flattened here, so that one impact or wrap does not dominate a batch."""
@@ -35,6 +36,8 @@ class Batches:
     ) -> None:
         """`lost` is the share of rows that every second window lacks. Of several processes each draws the same global
         batch and takes its share of it."""
+        if size < ranks.count:
+            raise ConfigError(f"encoder.batch is {size}, of which {ranks.count} processes cannot each have a window.")
         self._ranks, self.size = ranks, size
         self._arrays = [torch.from_numpy(a) for a in (data.history, data.mask, data.observation)]
         self._arrays += [earlier_actions(data), torch.from_numpy(data.action), torch.from_numpy(data.future)]

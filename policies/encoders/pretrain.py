@@ -70,7 +70,7 @@ def pretrain(
 
     With `resume` a run that stopped on the way goes on from its checkpoint in `out`, given the same data and settings.
     ConfigError when the checkpoint there is of another encoder. The processes of torchrun all call this, with the same
-    data and settings; rank 0 writes.
+    data and settings; rank 0 writes, and the checkpoint stays until the caller removes it.
     """
     ranks = here()
     torch.manual_seed(seed)
@@ -92,7 +92,8 @@ def pretrain(
     encoder.card = replace(encoder.card, scores=probes)
     encoder.save(out)
     heads.save(out)
-    (out / checkpoint.FILE).unlink(missing_ok=True)
+    if not ranks.elastic:  # whoever is killed after this goes on from here, too
+        (out / checkpoint.FILE).unlink(missing_ok=True)
     return PretrainResult(encoder=encoder, heads=heads, probes=probes, curve=tuple(curve), losses=losses)
 
 

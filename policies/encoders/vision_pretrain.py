@@ -73,7 +73,7 @@ def pretrain_vision(
     """Train an encoder, probe it and write its folder to `out`; the checkpoint lies in `out` until it is done.
 
     With `resume` it goes on from that checkpoint, if there is one. The processes of torchrun all call this, with the
-    same data and settings; rank 0 writes.
+    same data and settings; rank 0 writes, and the checkpoint stays until the caller removes it.
     """
     ranks = here()
     torch.manual_seed(seed)
@@ -102,7 +102,8 @@ def pretrain_vision(
     encoder.save(out)
     if training.heads is not None:
         training.heads.save(out)
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    if not ranks.elastic:
+        (out / CHECKPOINT).unlink(missing_ok=True)
     return VisionResult(encoder=encoder, probes=probes, curve=curve, losses=losses)
 
 

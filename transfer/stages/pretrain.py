@@ -40,6 +40,7 @@ from transfer.cli import Common
 from transfer.progress import terminal
 
 VOLATILE = ("encoder",)
+WINDOWS, IMAGES = ".windows", "images"
 KINDS = ("physics", "vision", "recordings")
 DEMO_IMAGES, DEMO_UPDATES = 6144, 600
 DEMO: dict[str, Any] = {"simulations": 256, "grounding": 300, "updates": 1500}
@@ -85,7 +86,18 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         rows = ({"update": update, "loss": loss} for update, loss in enumerate(result.losses, 1))
         for name, lines in (("curve.jsonl", result.curve), ("losses.jsonl", rows)):
             files.write_text(run.out / name, "".join(json.dumps(row) + "\n" for row in lines))
+        _clear(run.out)
     return {"encoder": str(run.out / "encoder"), "probes": result.probes}
+
+
+def _clear(out: Path) -> None:
+    """Remove what an interrupted run would go on from: the data, which the seed makes again, and checkpoints."""
+    from policies.encoders import checkpoint, vision_pretrain
+
+    for folder in (WINDOWS, IMAGES):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for name in (checkpoint.FILE, vision_pretrain.CHECKPOINT):
+        (out / "encoder" / name).unlink(missing_ok=True)
 
 
 def _report() -> Report:
@@ -113,7 +125,7 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bo
         encoder = replace(encoder, **DEMO)
     task = task or (cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name))
     prior = parameters(cfg.robot, None, cfg.dr)
-    kept = run.out / "windows"
+    kept = run.out / WINDOWS
 
     def made() -> WindowData:
         return simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
@@ -128,7 +140,6 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bo
         subject, held_out = examine_physics.Subject(task, cfg.robot, prior), encoder.held_out
         found = examine_physics.examine(out, data, subject, held_out=held_out, seed=cfg.seed, budget=cfg.budget)
         encoder_card.write(out, found)
-    shutil.rmtree(kept, ignore_errors=True)  # the seed makes them again
     return result
 
 
@@ -149,17 +160,14 @@ def _recordings(cfg: Config, run: Run) -> Any:
         encoder = replace(encoder, **QUICK)
     law = randomization.load(run.input(existing(cfg.posterior, "posterior", "identify")))
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
-    kept = run.out / "windows"
+    kept = run.out / WINDOWS
 
     def made() -> WindowData:
         return innovation_windows(logs, Model(cfg.robot), law, encoder, seed=cfg.seed)
 
     data = shared(kept, here(), cfg, WindowData, made)
     card, out = card_of(cfg.robot.spec, encoder), run.out / "encoder"
-    result = pretrain(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=_report())
-    if here().leads:
-        shutil.rmtree(kept, ignore_errors=True)
-    return result
+    return pretrain(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=_report())
 
 
 def _vision(cfg: Config, run: Run, examined: bool = True) -> Any:
@@ -179,7 +187,7 @@ def _vision(cfg: Config, run: Run, examined: bool = True) -> Any:
     if cfg.demo:
         encoder = replace(encoder, images=DEMO_IMAGES, updates=DEMO_UPDATES)
     prior, card = parameters(cfg.robot, None, cfg.dr), vision_card(cfg.robot, encoder)
-    folder, meters = run.out / "images", list[Meter]()
+    folder, meters = run.out / IMAGES, list[Meter]()
 
     def report(made: int, total: int) -> None:
         if not meters:  # the first report tells what an earlier run has left
@@ -202,7 +210,6 @@ def _vision(cfg: Config, run: Run, examined: bool = True) -> Any:
     if examined:
         subject = examine_vision.Subject(cfg.robot, prior, encoder)
         encoder_card.write(out, examine_vision.examine(out, data, subject, seed=cfg.seed, budget=cfg.budget))
-    shutil.rmtree(folder)  # the seed makes them again
     return result
 
 
@@ -222,6 +229,7 @@ def _study(cfg: Config, kind: str, run: Run) -> dict[str, Any]:
                 _physics(own, Run("pretrain", out, seed=seed), task, examined=False)
             else:
                 _vision(own, Run("pretrain", out, seed=seed), examined=False)
+            _clear(out)
         return out / "encoder"
 
     prior = parameters(cfg.robot, None, cfg.dr)
