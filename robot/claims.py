@@ -169,23 +169,32 @@ def _dead(holder: Holder, age_s: float) -> bool:
 
 def _read(path: Path) -> tuple[Holder, float] | None:
     """Who holds a claim, and how long ago it was touched [s]; None where there is none."""
+    found = _open(path)
+    if found is None:
+        return None
     beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}.now")
+    beside.touch()
+    try:
+        return found[0], max(beside.stat().st_mtime - found[1], 0.0)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _open(path: Path) -> tuple[Holder, float] | None:
+    """Who holds a claim, and when it was touched by the file server's clock; None where there is none."""
     try:
         with path.open("rb") as file:  # opening asks the server anew, a path's age may be a remembered one
             data, touched = file.read(), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return None
-    beside.touch()
-    age_s = max(beside.stat().st_mtime - touched, 0.0)
-    beside.unlink()
     try:
-        return Holder(**json.loads(data)), age_s
+        return Holder(**json.loads(data)), touched
     except (ValueError, TypeError):
-        return UNREADABLE, age_s
+        return UNREADABLE, touched
 
 
 def _is(path: Path, token: str) -> bool:
-    found = _read(path)
+    found = _open(path)
     return found is not None and found[0].token == token
 
 

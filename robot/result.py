@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from robot import config, files
+from robot import claims, config, files
 
 Budget = Literal["full", "quick", "demo"]
 
@@ -29,7 +29,7 @@ KG_CO2_PER_KWH = 0.4
 """Assumed intensity of the grid [kg/kWh]; the world's average is near it."""
 
 _PACKAGES = ("numpy", "onnxruntime", "mcap", "torch", "mujoco", "gymnasium", "stable-baselines3", "onnx", "scipy")
-PAPERS = ("config.yaml", "result.json", "lineage.json", "screening.html", "lineage.html")
+PAPERS = ("config.yaml", "result.json", "lineage.json", "screening.html", "lineage.html", claims.FILE)
 VOLATILE = ("seconds", "versions")
 """Keys that may differ between two runs of the same seed, in every stage."""
 _MEASURED = ("versions", "code", "machine", "finished", "cpu_seconds", "energy_kwh_estimate", "co2_kg_estimate")
