@@ -46,7 +46,9 @@ def restore(named: dict[str, Tensor], parts: dict[str, nn.Module], optimizer: to
 
 
 def read(path: Path, resume: bool, ranks: Ranks) -> dict[str, Tensor] | None:
-    """The checkpoint to go on from, None for a fresh start; every process gets the one that rank 0 reads."""
+    """The checkpoint to go on from, None for a fresh start; every process gets the one that rank 0 reads, if any of
+    them is to go on: hosts count for themselves how often torchrun has started their processes."""
+    resume = ranks.any(resume)
     mine = path.read_bytes() if resume and ranks.leads and path.is_file() else None
     data = ranks.told(mine)
     return None if data is None else tensors.parsed(data, path)
