@@ -14,17 +14,23 @@ from robot import files
 from robot.config import ConfigError
 
 
-def save(path: Path, named: Mapping[str, Tensor]) -> None:
-    """Write tensors under their names."""
-    files.write_bytes(path, dump({name: t.detach().cpu().contiguous() for name, t in named.items()}))
+def save(path: Path, named: Mapping[str, Tensor], sync: bool = True) -> None:
+    """Write tensors under their names; without `sync` a power cut may take them, and the end of the process not."""
+    files.write_bytes(path, dump({name: t.detach().cpu().contiguous() for name, t in named.items()}), sync)
 
 
 def load(path: Path) -> dict[str, Tensor]:
     """Read tensors; ConfigError when the file is missing or damaged."""
     try:
-        return parse(Path(path).read_bytes())
+        return parsed(Path(path).read_bytes(), path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def parsed(data: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file `path` that has been read; ConfigError when it is damaged."""
+    try:
+        return parse(data)
     except SafetensorError as error:
         raise ConfigError(f"{path}: not a whole safetensors file ({error}).") from error
 

@@ -54,9 +54,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         new.replace(path)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write `data` to `path`, whole or not at all; `sync` as for replacing()."""
+    with replacing(path, sync) as temporary:
         temporary.write_bytes(data)
 
 

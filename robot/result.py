@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from robot import config, files
+from robot import claims, config, files
 
 Budget = Literal["full", "quick", "demo"]
 
@@ -29,7 +29,7 @@ KG_CO2_PER_KWH = 0.4
 """Assumed intensity of the grid [kg/kWh]; the world's average is near it."""
 
 _PACKAGES = ("numpy", "onnxruntime", "mcap", "torch", "mujoco", "gymnasium", "stable-baselines3", "onnx", "scipy")
-PAPERS = ("config.yaml", "result.json", "lineage.json", "screening.html", "lineage.html")
+PAPERS = ("config.yaml", "result.json", "lineage.json", "screening.html", "lineage.html", claims.FILE)
 VOLATILE = ("seconds", "versions")
 """Keys that may differ between two runs of the same seed, in every stage."""
 _MEASURED = ("versions", "code", "machine", "finished", "cpu_seconds", "energy_kwh_estimate", "co2_kg_estimate")
@@ -44,8 +44,7 @@ class Run:
     ) -> None:
         """Make the folder (default `runs/<stage>/<timestamp>`) and write config.yaml into it."""
         self.stage, self.seed, self.budget = stage, seed, budget
-        stamp = datetime.now(timezone.utc).strftime("%Y-%m-%d_%Hh%Mm%S.%f")[:-3]
-        self.out = Path(out) if out is not None else Path("runs") / stage / stamp
+        self.out = Path(out) if out is not None else _fresh(Path("runs") / stage)
         self.out.mkdir(parents=True, exist_ok=True)
         self.inputs: dict[str, str] = {}
         self._start, self._cpu = time.monotonic(), _cpu_seconds()
@@ -94,6 +93,17 @@ class Run:
         path = self.out / "result.json"
         files.write_json(path, config.to_plain(result))
         return path
+
+
+def _fresh(parent: Path) -> Path:
+    """A new folder, named by the time; of several processes that start in one millisecond each makes its own."""
+    while True:
+        folder = parent / datetime.now(timezone.utc).strftime("%Y-%m-%d_%Hh%Mm%S.%f")[:-3]
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            time.sleep(1e-3)
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from robot.result import Run
 from transfer import hydra_front
 from transfer import words as grammar
 from transfer.composing import compose, defaults_of
+from transfer.scale import one_folder, torchrun
 
 STAGES = {
     "doctor": "with dr=NAME: what each term of a randomization does to a robot",
@@ -86,7 +87,9 @@ def main(argv: list[str]) -> int:
         print(config.dump_yaml(defaults_of(stage)).rstrip())
         return 0
     if not any(word.startswith("-") for word in words):
-        print(execute(stage, module, _convert(stage, module, words)))
+        path = execute(stage, module, _convert(stage, module, words))
+        if not torchrun.follows():
+            print(path)
         return 0
     asked = hydra_front.asked(stage, words)
     taken = _take_files(stage, asked.words)
@@ -135,7 +138,8 @@ def _run_job(stage: str, replaced: dict[str, Any], data: dict[str, Any], folder:
     """One job of a --multirun, in its folder."""
     module = load_stage(stage)
     cfg = config.convert(module.Config, data | replaced, source=f"terrafirma {stage}")
-    return execute(stage, module, cfg if cfg.out is not None else replace(cfg, out=folder))
+    cfg = cfg if cfg.out is not None else replace(cfg, out=folder)
+    return one_folder.job(stage, cfg, functools.partial(execute, stage, module))
 
 
 def execute(stage: str, module: Any, cfg: Any) -> Path:
@@ -144,9 +148,16 @@ def execute(stage: str, module: Any, cfg: Any) -> Path:
     A stage's `gate(cfg, keys, path)` may raise GateRefused once all has been written.
     """
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    run = Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget, settings=cfg)
-    keys = module.run(cfg, run)
-    path = run.finish(keys, getattr(module, "VOLATILE", ()))
+    with torchrun.met(stage, cfg) as cfg:
+        if torchrun.follows():
+            module.run(cfg, Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget))
+            return cfg.out
+        with one_folder.held(stage, cfg) as claim:
+            run = Run(stage, cfg.out, seed=cfg.seed, budget=cfg.budget, settings=cfg)
+            keys = module.run(cfg, run)
+            if claim is not None:
+                claim.check()
+            path = run.finish(keys, getattr(module, "VOLATILE", ()))
     if hasattr(module, "gate"):
         module.gate(cfg, keys, path)
     return path

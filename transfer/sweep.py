@@ -9,21 +9,21 @@
       network.hidden: {kind: choice, values: [[64, 64], [128, 128]]}
 
 Each trial is a whole training in trials/<number>/seed-<k>, with checkpoints of its own; what was suggested and what
-came of it stands in study.db (SQLite). A process holds a lock on the trial it works at, so one that was killed leaves a
-trial that the next takes up where it was. Run the same command with resume=true in several shells, and they share the
-work; with scale=ray the workers of a cluster do, on hosts that see the run directory under the same path.
+came of it stands in study.db (SQLite). A process claims the trial it works at (robot/claims.py), so one that was killed
+leaves a trial that the next takes up where it was. Run the same command with resume=true in several shells, or on
+several hosts whose file system SQLite can lock, and they share the work; with scale=ray the workers of a cluster do, on
+hosts that see the run directory under the same path.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import json
+import math
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from policies.progress import Meter
-from robot import config, files
+from robot import claims, config, files
 from robot.config import ConfigError
 from robot.result import Run
 from transfer.choices import existing
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
     from transfer.stages.train import Config
 
-STUDY, TABLE, LOCK, BUSY = "study.db", "sweep.html", "lock", "busy"
+STUDY, TABLE, BUSY = "study.db", "sweep.html", "busy"
+PATIENCE_S = 600.0
+"""Longest wait for the others, who hold the study while they think about their next trial."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +150,7 @@ def _study(out: Path) -> Any:
     storage = optuna.storages.RDBStorage(
         f"sqlite:///{(out / STUDY).resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
     )
-    with _locked(out / LOCK):
+    with claims.claim(out, "terrafirma train sweep=", PATIENCE_S):
         return optuna.create_study(storage=storage, study_name="sweep", direction="maximize", load_if_exists=True)
 
 
@@ -156,11 +158,11 @@ def _take(study: Any, settings: SweepConfig, out: Path, seed: int) -> tuple[Any,
     """A trial to work at, with its lock: one that a killed process left, else a new one; None when all are taken."""
     import optuna
 
-    with _locked(out / LOCK):
+    with claims.claim(out, "terrafirma train sweep=", PATIENCE_S):
         trials = study.get_trials(deepcopy=False)
         for frozen in trials:
             if frozen.state == optuna.trial.TrialState.RUNNING:
-                lock = _try_lock(_folder(out, frozen.number) / LOCK)
+                lock = _try(out, frozen.number)
                 if lock is not None:
                     return optuna.trial.Trial(study, frozen._trial_id), lock
         if len(trials) >= settings.trials:
@@ -172,7 +174,7 @@ def _take(study: Any, settings: SweepConfig, out: Path, seed: int) -> tuple[Any,
         trial = study.ask()
         for name, law in settings.space.items():
             law.suggest(trial, name)
-        return trial, _try_lock(_folder(out, trial.number) / LOCK)
+        return trial, _try(out, trial.number)
 
 
 def _task(cfg: Config, settings: SweepConfig, trial: Any, out: Path) -> dict[str, Any]:
@@ -206,7 +208,8 @@ def train_trial(shared: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str,
             "all hosts of the cluster share."
         )
     stage, results = load_stage("train"), []
-    with _locked(Path(task["folder"]) / BUSY):  # a worker that was given up for dead may still be at it
+    # a worker that was given up for dead may still be at it
+    with claims.claim(Path(task["folder"]) / BUSY, "terrafirma train sweep=", math.inf):
         try:
             for data in task["trainings"]:
                 found = Path(data["out"]) / "result.json"
@@ -280,33 +283,5 @@ def _folder(out: Path, number: int) -> Path:
     return out / "trials" / f"{number:04d}"
 
 
-class _Lock:
-    """A file that one process at a time holds; it lets go when it ends, however it ends."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def __enter__(self) -> _Lock:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-
-def _try_lock(path: Path) -> _Lock | None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return _Lock(file)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait until nobody else holds the file."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _try(out: Path, number: int) -> claims.Claim | None:
+    return claims.try_claim(_folder(out, number), f"trial {number}")

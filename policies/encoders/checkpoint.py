@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from policies import tensors
+from policies.encoders.ranks import Ranks
 from robot.config import ConfigError
 
 FILE = "pretraining.safetensors"
@@ -41,3 +43,12 @@ def restore(named: dict[str, Tensor], parts: dict[str, nn.Module], optimizer: to
             states.setdefault(int(i), {})[key] = tensor
     whole = optimizer.state_dict()
     optimizer.load_state_dict({**whole, "state": states})
+
+
+def read(path: Path, resume: bool, ranks: Ranks) -> dict[str, Tensor] | None:
+    """The checkpoint to go on from, None for a fresh start; every process gets the one that rank 0 reads, if any of
+    them is to go on: hosts count for themselves how often torchrun has started their processes."""
+    resume = ranks.any(resume)
+    mine = path.read_bytes() if resume and ranks.leads and path.is_file() else None
+    data = ranks.told(mine)
+    return None if data is None else tensors.parsed(data, path)

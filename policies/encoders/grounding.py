@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from policies.encoders.evidence import Evidence
 from policies.encoders.foreseen import Foreseen
+from policies.encoders.ranks import ALONE, Ranks
 from policies.encoders.windows import WindowData
 
 FREEDOM = 6.0
@@ -72,14 +73,17 @@ class Grounding(nn.Module):
         late = foreseen.delay_slopes @ self.spread()
         return torch.block_diag(self.spread(), late.square().sum()[None, None])
 
-    def loss(self, evidence: Evidence, history: Tensor, mask: Tensor, parameters: Tensor) -> Tensor:
-        """Gaussian negative log likelihood of the outcomes, a mean over real stretches."""
+    def loss(
+        self, evidence: Evidence, history: Tensor, mask: Tensor, parameters: Tensor, ranks: Ranks = ALONE
+    ) -> Tensor:
+        """Gaussian negative log likelihood of the outcomes, a mean over the real stretches of all processes' windows:
+        these losses are to be added up."""
         seen = evidence.stretches(history, mask)
         foretold = evidence.foretell(seen._replace(inputs=seen.inputs.float()))
         expected = foretold.mean + (foretold.slopes * self.latents(parameters)[:, None, None]).sum(dim=-1)
         residual = evidence.stretches.results(seen.outcomes).float() - expected
         losses = 0.5 * (foretold.log_variance + residual.square() * torch.exp(-foretold.log_variance)).mean(dim=2)
-        return (losses * seen.real).sum() / seen.real.sum().clamp(min=1.0)
+        return (losses * seen.real).sum() / ranks.total(seen.real.sum()).clamp(min=1.0)
 
     def surprise(self, evidence: Evidence, history: Tensor, mask: Tensor, parameters: Tensor) -> Tensor:
         """Negative log likelihood of the true latents under what the windows tell, a mean over windows and latents.

@@ -14,7 +14,9 @@ from torch.nn import functional
 from policies.encoders.heads import Heads
 from policies.encoders.physics import PhysicsEncoder
 from policies.encoders.probes import earlier_actions
+from policies.encoders.ranks import ALONE, Ranks
 from policies.encoders.windows import WindowData
+from robot.config import ConfigError
 
 _MAX_LOSS = 25.0
 """Squared errors are flattened here, so that one impact or wrap does not dominate a batch."""
@@ -24,13 +26,24 @@ _TEMPERATURE = 0.1
 class Batches:
     """Random batches of windows as tensors; the second half of a batch are windows of the same robots as the first."""
 
-    def __init__(self, data: WindowData, size: int, generator: torch.Generator, lost: float = 0.0) -> None:
-        """`lost` is the share of rows that every second window lacks."""
+    def __init__(
+        self,
+        data: WindowData,
+        size: int,
+        generator: torch.Generator,
+        lost: float = 0.0,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """`lost` is the share of rows that every second window lacks. Of several processes each draws the same global
+        batch and takes its share of it."""
+        if size < ranks.count:
+            raise ConfigError(f"encoder.batch is {size}, of which {ranks.count} processes cannot each have a window.")
+        self._ranks, self.size = ranks, size
         self._arrays = [torch.from_numpy(a) for a in (data.history, data.mask, data.observation)]
         self._arrays += [earlier_actions(data), torch.from_numpy(data.action), torch.from_numpy(data.future)]
         self._arrays += [torch.zeros(len(data), 0) if data.base is None else torch.from_numpy(data.base)]
         self._arrays.append(torch.from_numpy(data.parameters.astype(np.float32)))
-        self._size, self._count, self._generator, self._lost = size, len(data), generator, lost
+        self._count, self._generator, self._lost = len(data), generator, lost
         self.rows = torch.zeros(0, dtype=torch.long)
         """Of the windows in the newest batch."""
         # windows in the order of their robots: a partner is drawn from the same stretch
@@ -41,16 +54,17 @@ class Batches:
 
     def draw(self) -> list[Tensor]:
         """history, mask, observation, earlier actions, actions, future, base (empty without one), parameters."""
-        half = torch.randint(self._count, ((self._size + 1) // 2,), generator=self._generator)
-        share = torch.rand(self._size // 2, generator=self._generator)
+        half = torch.randint(self._count, ((self.size + 1) // 2,), generator=self._generator)
+        share = torch.rand(self.size // 2, generator=self._generator)
         partners = self._first[half[: len(share)]] + (share * self._counts[half[: len(share)]]).long()
-        rows = self._order[torch.cat([half, partners])]
+        own = self._ranks.own(self.size)
+        rows = self._order[torch.cat([half, partners])][own]
         self.rows = rows
         batch = [array[rows] for array in self._arrays]
         if self._lost > 0.0:
-            dice = torch.rand(batch[1].shape, generator=self._generator)
+            dice = torch.rand(self.size, batch[1].shape[1], generator=self._generator)
             dice[::2] = 1.0
-            batch[1] = batch[1] * (dice >= self._lost)
+            batch[1] = batch[1] * (dice[own] >= self._lost)
             batch[0] = batch[0] * batch[1].unsqueeze(-1)
         return batch
 

@@ -34,6 +34,10 @@ class Team:
         self._memory = torch.zeros(count, sum(w.numel() for w in weights)).share_memory_()
         self._barrier = torch.multiprocessing.get_context("spawn").Barrier(count)
 
+    def parts_of(self, rank: int) -> range:
+        """Which of the batch's `count` parts are a process's."""
+        return range(rank, rank + 1)
+
     def average(self, rank: int, weights: Sequence[Tensor]) -> None:
         """Put the mean over all processes into the weights' gradients; ConfigError when another process has ended."""
         if self.count == 1:

@@ -44,7 +44,14 @@ class ImageData:
 
     def split(self, held_out: float, rng: np.random.Generator) -> tuple[ImageData, ImageData]:
         """(train, test) with a share `held_out` of the groups in the test; groups stay whole."""
+        train, test = self.split_rows(held_out, rng)
+        return self.take(train), self.take(test)
+
+    def split_rows(
+        self, held_out: float, rng: np.random.Generator
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The rows of split(), for whom a copy of all pictures would be too much."""
         groups = np.unique(self.group)
         test = rng.choice(groups, max(1, round(held_out * len(groups))), replace=False)
         kept = np.isin(self.group, test)
-        return self.take(~kept), self.take(kept)
+        return np.flatnonzero(~kept), np.flatnonzero(kept)

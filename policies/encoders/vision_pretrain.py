@@ -3,7 +3,8 @@
 A batch is shifted at random and changed in its looks; the eyes learn where the keypoints are (by their coordinates,
 and by looking near them), the whole network the state with its uncertainty. Where two samples of a group follow each
 other, they show one state in two appearances, and their features have to agree. Killed at any moment it goes on from
-its checkpoint, to the same result.
+its checkpoint, to the same result. A batch has encoder.processes parts, each normalized by itself: who works them, the
+processes of together.py, those of torchrun on several hosts, or one of these after the other, changes nothing.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from policies import tensors
 from policies.encoders.augment import random_shift, strong
-from policies.encoders.checkpoint import collect, restore
+from policies.encoders.checkpoint import collect, read, restore
 from policies.encoders.eye import Eye
+from policies.encoders.ranks import Crew, here
 from policies.encoders.together import Team, helpers
 from policies.encoders.vision import Seen, VisionCard, VisionConfig, VisionEncoder
 from policies.encoders.vision_data import ImageData
 from policies.encoders.vision_heads import MapHeads
-from policies.encoders.vision_probes import ERRORS, errors, probe
+from policies.encoders.vision_probes import ERRORS, MOST, errors, probe
 from policies.progress import Meter, Report, silent
 from robot.config import ConfigError
 
@@ -50,9 +53,11 @@ class VisionResult:
 
     encoder: VisionEncoder
     probes: dict[str, dict[str, float]]
-    """Probe name -> {score, baseline}; more is better."""
+    """Probe name -> {score, baseline}; more is better. Rank 0 alone has them."""
     curve: tuple[dict[str, float], ...]
     """One row a validation: update, train_loss, and the errors on held-out pictures."""
+    losses: tuple[float, ...] = ()
+    """Of every update, over the first part of its batch."""
 
 
 def pretrain_vision(
@@ -67,28 +72,39 @@ def pretrain_vision(
 ) -> VisionResult:
     """Train an encoder, probe it and write its folder to `out`; the checkpoint lies in `out` until it is done.
 
-    With `resume` it goes on from that checkpoint, if there is one.
+    With `resume` it goes on from that checkpoint, if there is one. The processes of torchrun all call this, with the
+    same data and settings; rank 0 writes, and the checkpoint stays until the caller removes it.
     """
+    ranks = here()
     torch.manual_seed(seed)
-    train, test = data.split(config.held_out, np.random.default_rng(seed))
+    rows, held = data.split_rows(config.held_out, np.random.default_rng(seed))
     encoder = VisionEncoder(card)
     if config.backbone is not None:
         start_from(encoder, config.backbone)
-    batches = Batches(train, config, seed)
+    batches = Batches(data, config, seed, rows)
     training = Training(encoder, config, batches)
-    if resume and (out / CHECKPOINT).is_file():
-        training.load(tensors.load(out / CHECKPOINT), out / CHECKPOINT)
-    team = Team(config.processes, training.weights)
-    with helpers(team, assist, card, config, batches, training.snapshot()):
-        training.run(team, test, out / CHECKPOINT, report)
+    named = read(out / CHECKPOINT, resume, ranks)
+    if named is not None:
+        training.load(named, out / CHECKPOINT)
+    test = data.take(held) if ranks.leads else None
+    if ranks.elastic:
+        training.run(Crew(ranks, config.processes), ranks.rank, test, out / CHECKPOINT, report, every_step=True)
+    else:
+        team = Team(config.processes, training.weights)
+        with helpers(team, assist, card, config, batches, training.snapshot()):
+            training.run(team, 0, test, out / CHECKPOINT, report)
+    curve, losses = tuple(training.curve), tuple(training.losses)
+    if test is None:
+        return VisionResult(encoder=encoder, probes={}, curve=curve, losses=losses)
     encoder.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as load() makes it
-    probes = probe(encoder, train, test)
+    probes = probe(encoder, data.take(rows[:MOST]), test)
     encoder.card = replace(card, scores=probes)
     encoder.save(out)
     if training.heads is not None:
         training.heads.save(out)
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    return VisionResult(encoder=encoder, probes=probes, curve=tuple(training.curve))
+    if not ranks.elastic:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    return VisionResult(encoder=encoder, probes=probes, curve=curve, losses=losses)
 
 
 def assist(
@@ -124,22 +140,23 @@ def start_from(encoder: VisionEncoder, path: Path) -> None:
 class Batches:
     """Random batches of samples as tensors; both samples of a pair follow each other."""
 
-    def __init__(self, data: ImageData, config: VisionConfig, seed: int) -> None:
+    def __init__(self, data: ImageData, config: VisionConfig, seed: int, rows: npt.NDArray[np.intp]) -> None:
+        """`rows` of the data are for training; no other is read, and none before it is drawn."""
         self._seed, self._shift, self._strong = seed, config.shift, config.strong
-        pictures = data.images if data.maps is None else np.concatenate([data.images, data.maps], axis=2)
-        self._images = torch.from_numpy(pictures)
+        self._images = torch.from_numpy(data.images)
+        self._maps = None if data.maps is None else torch.from_numpy(data.maps)
         self._state, self._keypoints = torch.from_numpy(data.state), torch.from_numpy(data.keypoints)
         self.with_maps = data.maps is not None
-        self.together = 2 if len(data) > 1 and data.group[0] == data.group[1] else 1
-        self._starts = torch.arange(0, len(data) - self.together + 1, self.together)
+        self.together = 2 if len(rows) > 1 and data.group[rows[0]] == data.group[rows[1]] else 1
+        self._starts = torch.from_numpy(rows[: len(rows) // self.together * self.together : self.together])
         self._count = config.batch // self.together
 
-    def draw(self, update: int, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, update: int, part: int) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures (B, cameras, 3 or with maps 5, h, w) uint8, state (B, S), keypoints (B, K, 2).
 
-        They follow from the seed, the update and the process, so that nothing must be kept to go on.
+        They follow from the seed, the update and the part, so that nothing must be kept to go on.
         """
-        number = np.random.SeedSequence([self._seed, update, rank]).generate_state(1)[0]
+        number = np.random.SeedSequence([self._seed, update, part]).generate_state(1)[0]
         generator = torch.Generator().manual_seed(int(number))
         rows = self._starts[torch.randint(len(self._starts), (self._count,), generator=generator)]
         rows = (rows[:, None] + torch.arange(self.together)).flatten()
@@ -147,6 +164,8 @@ class Batches:
         pictures, places = [], []
         for camera in range(self._images.shape[1]):
             image, place = self._images[rows, camera], points[:, camera]
+            if self._maps is not None:
+                image = torch.cat([image, self._maps[rows, camera]], dim=1)
             if self._shift:
                 image, place = random_shift(image, place, generator, self._shift)
             if self._strong:
@@ -167,17 +186,32 @@ class Training:
         self.weights = [p for part in self._parts.values() for p in part.parameters()]
         self._optimizer = torch.optim.AdamW(self.weights, betas=(0.9, 0.99), weight_decay=DECAY)
         self._halved = torch.cpu._is_avx512_bf16_supported()
+        self._norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
         self.curve: list[dict[str, float]] = []
+        self.losses: list[float] = []
         self.done = 0
 
-    def run(self, team: Team, test: ImageData, checkpoint: Path, report: Report) -> None:
-        """All updates that are missing, with validations, checkpoints and reports."""
+    def run(
+        self,
+        team: Team | Crew,
+        rank: int,
+        test: ImageData | None,
+        checkpoint: Path,
+        report: Report,
+        every_step: bool = False,
+    ) -> None:
+        """All updates that are missing; with pictures to `test` on also validations, checkpoints, at validations or at
+        every step, and reports."""
         config = self.config
         meter = Meter("pretrain", config.updates, "updates", report, done=self.done)
         every = max(config.updates // VALIDATIONS, 1)
         while self.done < config.updates:
-            loss = self.update(team, 0)
+            self.losses.append(loss := self.update(team, rank))
+            if test is None:
+                continue
             if self.done % every and self.done != config.updates:
+                if every_step:
+                    tensors.save(checkpoint, self.snapshot(), sync=False)
                 if self.done % REPORTED == 0:
                     meter(self.done, train_loss=loss)
                 continue
@@ -186,20 +220,30 @@ class Training:
             tensors.save(checkpoint, self.snapshot())
             meter(self.done, **{k: v for k, v in row.items() if k != "update"})
 
-    def update(self, team: Team, rank: int) -> float:
-        """One step on the mean gradient of all processes; returns this one's loss."""
+    def update(self, team: Team | Crew, rank: int) -> float:
+        """One step on the mean gradient of all parts of the batch; returns the loss of this process's first."""
         share = self.done / self.config.updates
         rate = self.config.learning_rate * (0.51 + 0.49 * math.cos(math.pi * share))
         for group in self._optimizer.param_groups:
             group["lr"] = rate * min(1.0, (self.done + 1) / WARM_UP)
         self.encoder.train()
-        loss = self.loss(*self.batches.draw(self.done, rank))
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        told = [self._part(part) for part in team.parts_of(rank)]
         team.average(rank, self.weights)
         torch.nn.utils.clip_grad_norm_(self.weights, 5.0)
         self._optimizer.step()
         self.done += 1
+        return told[0]
+
+    def _part(self, part: int) -> float:
+        """Add the gradient of one part of the batch; returns its loss. The first one alone is what the statistics for
+        later use are taken from, whoever works the others."""
+        for norm in self._norms:
+            norm.track_running_stats = part == 0
+        loss = self.loss(*self.batches.draw(self.done, part))
+        loss.backward()
+        for norm in self._norms:
+            norm.track_running_stats = True
         return float(loss.detach())
 
     def loss(self, images: Tensor, state: Tensor, keypoints: Tensor) -> Tensor:
@@ -228,12 +272,13 @@ class Training:
         """Everything from which load() goes on, as copies."""
         rows = torch.tensor([list(row.values()) for row in self.curve], dtype=torch.float64)
         named = collect(self._parts, self._optimizer) | {"done": torch.tensor(self.done), "curve": rows}
+        named["losses"] = torch.tensor(self.losses, dtype=torch.float64)
         return {name: tensor.clone() for name, tensor in named.items()}
 
     def load(self, named: dict[str, Tensor], where: Path) -> None:
         """Go on from a snapshot; ConfigError when it is of another network."""
         restore(named, self._parts, self._optimizer, where)
-        self.done = int(named["done"])
+        self.done, self.losses = int(named["done"]), named["losses"].tolist()
         names = ("update", "train_loss", *ERRORS)
         self.curve = [dict(zip(names, row.tolist(), strict=True)) for row in named["curve"]]
 

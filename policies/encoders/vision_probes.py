@@ -13,6 +13,8 @@ from policies.encoders.vision_data import ImageData
 Array = npt.NDArray[np.float64]
 ERRORS = ("keypoint_error", "joint_error")
 AT_ONCE = 256
+MOST = 4096
+"""Most samples of training that the probes read."""
 COARSE = 8
 """Side of the picture that the baseline of the probes reads [pixel]."""
 
@@ -51,10 +53,10 @@ def joint_errors(told: npt.NDArray[np.float32], state: npt.NDArray[np.float32], 
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def probe(encoder: VisionEncoder, train: ImageData, test: ImageData, most: int = 4096) -> dict[str, dict[str, float]]:
+def probe(encoder: VisionEncoder, train: ImageData, test: ImageData) -> dict[str, dict[str, float]]:
     """Probe name -> {score, baseline}: R^2 of each component of the state, read linearly from the features, against
-    as much from the picture itself at 8 x 8 pixels. At most `most` samples are read from `train`."""
-    some = train.take(np.arange(min(len(train), most)))
+    as much from the picture itself at 8 x 8 pixels. At most MOST samples are read from `train`."""
+    some = train.take(np.arange(min(len(train), MOST)))
     inputs = [(_features(encoder, d), d.state.astype(np.float64)) for d in (some, test)]
     raw = [(_coarse(d), d.state.astype(np.float64)) for d in (some, test)]
     mine, base = (linear_r2(pair[0], pair[1]) for pair in (inputs, raw))

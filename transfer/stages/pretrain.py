@@ -3,14 +3,18 @@
     terrafirma pretrain encoder=physics robot=simple_pendulum
     terrafirma pretrain encoder=vision robot=simple_pendulum
     terrafirma pretrain encoder=vision robot=simple_pendulum study=data_efficiency
+    torchrun --nproc-per-node=2 --max-restarts=3 --no-python terrafirma pretrain encoder=physics out=runs/physics
     terrafirma pretrain encoder=recordings robot=double_pendulum_c1 logs=runs/logs posterior=posterior.yaml
 
 Reads   nothing but configs: the robot, its prior (dr=NAME) and the encoder's size. What pictures vary in is by default
         <robot>_handheld or <robot>_appearance, where there is one; physics varies by <robot>_default. An encoder of
         recordings reads a data set and the simulator identified on it (evaluate logs= encoder= uses it).
-Writes  encoder/ (safetensors, encoder.yaml, and card.html to look at), curve.jsonl, and result.json with the scores.
+Writes  encoder/ (safetensors, encoder.yaml, and card.html to look at), curve.jsonl, losses.jsonl with the loss of each
+        update, and result.json with the scores.
 Costs   for the pendulum two minutes of processor time for physics and five for pictures, on which two processes work.
-        Killed at any moment, it goes on with resume=true. A study trains some forty encoders more.
+        Killed at any moment, it goes on with resume=true. A study trains some forty encoders more. The processes of
+        torchrun, on one host or several that share out=, train on the batches of one process, to the same result, and
+        a process that is killed is started again at the step where it was (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from policies.progress import Meter
+from policies.progress import Meter, Report, silent
 from robot import files
 from robot.config import ConfigError
 from robot.observation import Observation
@@ -36,6 +40,7 @@ from transfer.cli import Common
 from transfer.progress import terminal
 
 VOLATILE = ("encoder",)
+WINDOWS, IMAGES = ".windows", "images"
 KINDS = ("physics", "vision", "recordings")
 DEMO_IMAGES, DEMO_UPDATES = 6144, 600
 DEMO: dict[str, Any] = {"simulations": 256, "grounding": 300, "updates": 1500}
@@ -72,19 +77,45 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         )
     if cfg.study is not None:
         return _study(cfg, kind, run)
-    made_of: dict[str, Callable[[Config, Run], tuple[Any, Any]]]
+    from policies.encoders.ranks import here
+
+    made_of: dict[str, Callable[[Config, Run], Any]]
     made_of = {"physics": _physics, "vision": _vision, "recordings": _recordings}
-    curve, probes = made_of[kind](cfg, run)
-    files.write_text(run.out / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in curve))
-    return {"encoder": str(run.out / "encoder"), "probes": probes}
+    result = made_of[kind](cfg, run)
+    if here().leads:
+        rows = ({"update": update, "loss": loss} for update, loss in enumerate(result.losses, 1))
+        for name, lines in (("curve.jsonl", result.curve), ("losses.jsonl", rows)):
+            files.write_text(run.out / name, "".join(json.dumps(row) + "\n" for row in lines))
+        _clear(run.out)
+    return {"encoder": str(run.out / "encoder"), "probes": result.probes}
 
 
-def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bool = True) -> tuple[Any, Any]:
+def _clear(out: Path) -> None:
+    """Remove what an interrupted run would go on from: the data, which the seed makes again, and checkpoints."""
+    from policies.encoders import checkpoint, vision_pretrain
+
+    for folder in (WINDOWS, IMAGES):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for name in (checkpoint.FILE, vision_pretrain.CHECKPOINT):
+        (out / "encoder" / name).unlink(missing_ok=True)
+
+
+def _report() -> Report:
+    """Of the processes of torchrun the first one reports."""
+    from policies.encoders.ranks import here
+
+    return terminal() if here().leads else silent
+
+
+def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bool = True) -> Any:
     from policies.encoders.physics import EncoderCard, EncoderConfig
     from policies.encoders.pretrain import pretrain
+    from policies.encoders.ranks import here
+    from policies.encoders.windows import WindowData
     from robot import config
     from transfer import examine_physics
     from transfer.report import encoder_card
+    from transfer.scale.mapped import shared
     from transfer.windows import simulated_windows
 
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
@@ -94,70 +125,92 @@ def _physics(cfg: Config, run: Run, task: tasks.Task | None = None, examined: bo
         encoder = replace(encoder, **DEMO)
     task = task or (cfg.task.load() if cfg.task else task_of(cfg.robot.spec.name))
     prior = parameters(cfg.robot, None, cfg.dr)
-    data = simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
+    kept = run.out / WINDOWS
+
+    def made() -> WindowData:
+        return simulated_windows(task, cfg.robot, prior, encoder, seed=cfg.seed)
+
+    data = shared(kept, here(), cfg, WindowData, made)
     observation = Observation(cfg.robot.spec, replace(task.observation, history=encoder.history), task.action)
     card, out = EncoderCard.of(observation, encoder, task.control_period_s), run.out / "encoder"
-    result = pretrain(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=terminal())
+    result = pretrain(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=_report())
+    if not here().leads:
+        return result
     if examined:
         subject, held_out = examine_physics.Subject(task, cfg.robot, prior), encoder.held_out
         found = examine_physics.examine(out, data, subject, held_out=held_out, seed=cfg.seed, budget=cfg.budget)
         encoder_card.write(out, found)
-    return result.curve, result.probes
+    return result
 
 
-def _recordings(cfg: Config, run: Run) -> tuple[Any, Any]:
+def _recordings(cfg: Config, run: Run) -> Any:
     """Windows along recordings around the simulator that was identified on them, and their encoder."""
     from policies.encoders.physics import EncoderConfig
     from policies.encoders.pretrain import pretrain
+    from policies.encoders.ranks import here
+    from policies.encoders.windows import WindowData
     from robot import config
     from sim import randomization
     from transfer.dataset import load_dataset
     from transfer.innovations import card_of, innovation_windows
+    from transfer.scale.mapped import shared
 
     encoder = config.convert(EncoderConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:
         encoder = replace(encoder, **QUICK)
     law = randomization.load(run.input(existing(cfg.posterior, "posterior", "identify")))
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
-    data = innovation_windows(logs, Model(cfg.robot), law, encoder, seed=cfg.seed)
+    kept = run.out / WINDOWS
+
+    def made() -> WindowData:
+        return innovation_windows(logs, Model(cfg.robot), law, encoder, seed=cfg.seed)
+
+    data = shared(kept, here(), cfg, WindowData, made)
     card, out = card_of(cfg.robot.spec, encoder), run.out / "encoder"
-    result = pretrain(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=terminal())
-    return result.curve, result.probes
+    return pretrain(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=_report())
 
 
-def _vision(cfg: Config, run: Run, examined: bool = True) -> tuple[Any, Any]:
+def _vision(cfg: Config, run: Run, examined: bool = True) -> Any:
+    from policies.encoders.ranks import here
     from policies.encoders.vision import VisionConfig
+    from policies.encoders.vision_data import ImageData
     from policies.encoders.vision_pretrain import pretrain_vision
     from robot import config
     from transfer import examine_vision
     from transfer.images import simulated_images, vision_card
     from transfer.report import encoder_card
+    from transfer.scale.mapped import shared
 
     encoder = config.convert(VisionConfig, cfg.encoder, "terrafirma pretrain", "encoder")
     if cfg.quick:  # of so little, another process would be most of the work
-        encoder = replace(encoder, images=256, updates=10, batch=16, processes=1)
+        encoder = replace(encoder, images=256, updates=10, batch=16, processes=here().count)
     if cfg.demo:
         encoder = replace(encoder, images=DEMO_IMAGES, updates=DEMO_UPDATES)
     prior, card = parameters(cfg.robot, None, cfg.dr), vision_card(cfg.robot, encoder)
-    folder, meters = run.out / "images", list[Meter]()
+    folder, meters = run.out / IMAGES, list[Meter]()
 
     def report(made: int, total: int) -> None:
         if not meters:  # the first report tells what an earlier run has left
             meters.append(Meter(f"images of {cfg.robot.spec.name}", total, "images", terminal(), done=made))
         meters[0](made)
 
-    if not cfg.resume:
+    if not cfg.resume and here().leads:
         shutil.rmtree(folder, ignore_errors=True)
     workers = 1 if cfg.quick else 0
-    data = simulated_images(folder, cfg.robot, prior, card, encoder, seed=cfg.seed, workers=workers, report=report)
+
+    def made() -> ImageData:
+        return simulated_images(folder, cfg.robot, prior, card, encoder, seed=cfg.seed, workers=workers, report=report)
+
+    data = shared(folder / "mapped", here(), cfg, ImageData, made)
     out = run.out / "encoder"
     card = replace(card, lineage={"randomization": prior.name, "images": str(encoder.images)})
-    result = pretrain_vision(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=terminal())
+    result = pretrain_vision(data, card, encoder, out, seed=cfg.seed, resume=cfg.resume, report=_report())
+    if not here().leads:
+        return result
     if examined:
         subject = examine_vision.Subject(cfg.robot, prior, encoder)
         encoder_card.write(out, examine_vision.examine(out, data, subject, seed=cfg.seed, budget=cfg.budget))
-    shutil.rmtree(folder)  # the seed makes them again
-    return result.curve, result.probes
+    return result
 
 
 def _study(cfg: Config, kind: str, run: Run) -> dict[str, Any]:
@@ -176,6 +229,7 @@ def _study(cfg: Config, kind: str, run: Run) -> dict[str, Any]:
                 _physics(own, Run("pretrain", out, seed=seed), task, examined=False)
             else:
                 _vision(own, Run("pretrain", out, seed=seed), examined=False)
+            _clear(out)
         return out / "encoder"
 
     prior = parameters(cfg.robot, None, cfg.dr)
