@@ -1,0 +1,145 @@
+"""Is the physics of backend=warp that of backend=cpu: the same environments, seeds and actions on both.
+
+    python tests/benchmarks/warp_parity.py [out.json] [tasks=a,b] [n=16] [crowd=64] [device=cuda|cpu]
+
+Every task runs under its robot's prior, with all that surrounds the physics switched on (delays, friction, forces from
+outside, draws at reset), from the same starts under the same random actions. MuJoCo computes in float64 and MuJoCo
+Warp in float32, so joint angles drift apart: by rounding alone where nothing touches, and without bound once a contact
+comes a step later. Hence two tables: the largest difference of any joint of any of `n` simulations after 1, 10 and 50
+control steps, beside the tolerance of TOLERANCE; and for robots with contacts, of a `crowd` of simulations after 1 s, a
+two-sample Kolmogorov-Smirnov test of each quantity of QUANTITIES between the backends, beside the same test between
+two seeds on the cpu. Exit 1 when a tolerance is exceeded or a p-value is below 0.001.
+
+With device=cpu (the default where there is no CUDA device) kernels are compiled first, about five minutes for all
+tasks, once; then it takes about ten minutes on a core. Prints markdown tables, writes JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import ks_2samp
+
+from robot.config import ConfigError, shipped
+from sim import randomization, tasks
+from sim.engine import Backend
+from sim.model import find_robot
+from sim.randomization import NOMINAL
+from sim.vecenv import BatchedEnv
+from sim.warp import cuda_device
+
+Array = npt.NDArray[np.float64]
+TASKS = ("pendulum_swingup", "pendubot_swingup", "acrobot_swingup", "arm_reach", "arm_push", "quadruped_velocity")
+CONTACT = ("arm_push", "arm_lift", "quadruped_velocity")
+AFTER = (1, 10, 50)
+"""Control steps after which joint angles are compared."""
+TOLERANCE = {"joint": (1e-5, 1e-4, 1e-3), "contact": (1e-4, 1e-2, np.inf)}
+"""[rad] at AFTER: without contacts, and with them."""
+CROWD_S = 1.0
+LEAST_P = 1e-3
+
+
+def environment(name: str, n: int, seed: int, backend: Backend) -> BatchedEnv:
+    """n simulations of a task under its robot's prior, which run on when they end."""
+    task = tasks.load_task(name)
+    prior = shipped() / "dr" / f"{task.robot}_default.yaml"
+    law = randomization.load(prior) if prior.exists() else NOMINAL
+    return BatchedEnv(task, find_robot(task.robot), law, n, seed=seed, autoreset=False, nthread=1, backend=backend)
+
+
+def actions(env: BatchedEnv, steps: int, seed: int) -> npt.NDArray[np.float32]:
+    """(steps, n, width): each held for ten steps, as a policy's would rather than white noise."""
+    rng = np.random.default_rng(seed)
+    held = rng.uniform(-0.7, 0.7, (-(-steps // 10), env.num_envs, env.observation.action_size))
+    return np.repeat(held, 10, axis=0)[:steps].astype(np.float32)
+
+
+def differences(name: str, n: int, backend: Backend) -> dict[str, Any]:
+    """Largest difference of a joint's angle between the backends at AFTER [rad], and of the returns."""
+    pair = [environment(name, n, 0, b) for b in ("cpu", backend)]
+    for env in pair:
+        env.reset()
+    found, start = [], time.perf_counter()
+    for k, action in enumerate(actions(pair[0], max(AFTER), 0), 1):
+        for env in pair:
+            env.step(action)
+        if k in AFTER:
+            found.append(float(np.abs(pair[0].state.position - pair[1].state.position).max()))
+    limits = TOLERANCE["contact" if name in CONTACT else "joint"]
+    return {
+        "task": name, "simulations": n, "difference_rad": found, "tolerance_rad": [min(x, 1e9) for x in limits],
+        "ok": all(d <= t for d, t in zip(found, limits, strict=True)), "seconds": time.perf_counter() - start,
+    }  # fmt: skip
+
+
+def quantities(env: BatchedEnv) -> dict[str, Array]:
+    """(n,) what a policy's task depends on, at the end of a crowd's run."""
+    state, free = env.state, env.model.mj.jnt_type[0] == 0
+    found = {
+        "mean joint angle": state.position.mean(axis=1),
+        "joint speed": np.abs(state.velocity).mean(axis=1),
+        "effort": np.abs(state.effort).mean(axis=1),
+    }
+    first = 0 if free else int(env.model.mj.nq - 7)
+    found["body height"] = state.qpos[:, first + 2].copy()
+    found["body travel"] = np.linalg.norm(state.qpos[:, first : first + 2], axis=1)
+    return found
+
+
+def crowd(name: str, n: int, seed: int, backend: Backend) -> dict[str, Array]:
+    """Quantities of n simulations after CROWD_S."""
+    env = environment(name, n, seed, backend)
+    env.reset()
+    for action in actions(env, round(CROWD_S / env.task.control_period_s), seed):
+        env.step(action)
+    return quantities(env)
+
+
+def compare_crowds(name: str, n: int, backend: Backend) -> dict[str, Any]:
+    """Kolmogorov-Smirnov p-values: between the backends with unlike seeds, and between two seeds on the cpu."""
+    here, elsewhere, other = crowd(name, n, 1, "cpu"), crowd(name, n, 2, backend), crowd(name, n, 3, "cpu")
+    p = {q: float(ks_2samp(here[q], elsewhere[q]).pvalue) for q in here}
+    chance = {q: float(ks_2samp(here[q], other[q]).pvalue) for q in here}
+    return {"task": name, "simulations": n, "p": p, "p_of_two_seeds": chance, "ok": min(p.values()) >= LEAST_P}
+
+
+def table(result: dict[str, Any]) -> str:
+    """Both tables in markdown."""
+    head = " | ".join(f"after {k}" for k in AFTER)
+    lines = [f"| task | {head} control steps [rad] |", "|---|" + "---|" * len(AFTER)]
+    for one in result["paths"]:
+        lines.append(f"| `{one['task']}` | " + " | ".join(f"{d:.1e}" for d in one["difference_rad"]) + " |")
+    lines += ["", "| task | quantity | p, cpu against warp | p, cpu against cpu |", "|---|---|---|---|"]
+    for one in result["crowds"]:
+        lines += [f"| `{one['task']}` | {q} | {p:.2f} | {one['p_of_two_seeds'][q]:.2f} |" for q, p in one["p"].items()]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> int:
+    given = dict(word.split("=", 1) for word in arguments if "=" in word)
+    out = next((Path(word) for word in arguments if "=" not in word), Path("warp_parity.json"))
+    try:
+        device, backend = (cuda_device(), "warp") if given.get("device") != "cpu" else ("cpu", "warp_on_cpu")
+    except ConfigError:
+        device, backend = "cpu", "warp_on_cpu"
+    names = given.get("tasks", ",".join(TASKS)).split(",")
+    result: dict[str, Any] = {"device": device, "paths": [], "crowds": []}
+    for name in names:
+        result["paths"].append(differences(name, int(given.get("n", 16)), backend))  # type: ignore[arg-type]
+        print(result["paths"][-1], file=sys.stderr, flush=True)
+        if name in CONTACT:
+            result["crowds"].append(compare_crowds(name, int(given.get("crowd", 64)), backend))  # type: ignore[arg-type]
+            print(result["crowds"][-1], file=sys.stderr, flush=True)
+        out.write_text(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+    return 0 if all(one["ok"] for one in (*result["paths"], *result["crowds"])) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
