@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sim.engine import Backend
 from sim.evaluate import rollout_success
 from sim.model import RobotConfig
 from sim.randomization import Randomization
@@ -62,6 +63,7 @@ def environments(
     seed: int,
     sight: SightErrors | None = None,
     privileged: bool = False,
+    backend: Backend = "cpu",
 ) -> Callable[[int], VecEnv]:
     """Number of simulations -> training environments whose parameters are drawn from `law`.
 
@@ -73,8 +75,9 @@ def environments(
         from sim.sb3 import SB3VecEnv
 
         core = BatchedEnv(
-            task, robot, law, num_envs, history=history, seed=seed, stagger=True, sight=sight, privileged=privileged
-        )
+            task, robot, law, num_envs, history=history, seed=seed, stagger=True, sight=sight, privileged=privileged,
+            backend=backend,
+        )  # fmt: skip
         return SB3VecEnv(core)
 
     return make

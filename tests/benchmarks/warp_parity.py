@@ -5,10 +5,10 @@
 Every task runs under its robot's prior, with all that surrounds the physics switched on (delays, friction, forces from
 outside, draws at reset), from the same starts under the same random actions. MuJoCo computes in float64 and MuJoCo
 Warp in float32, so joint angles drift apart: by rounding alone where nothing touches, and without bound once a contact
-comes a step later. Hence two tables: the largest difference of any joint of any of `n` simulations after 1, 10 and 50
-control steps, beside the tolerance of TOLERANCE; and for robots with contacts, of a `crowd` of simulations after 1 s, a
-two-sample Kolmogorov-Smirnov test of each quantity of QUANTITIES between the backends, beside the same test between
-two seeds on the cpu. Exit 1 when a tolerance is exceeded or a p-value is below 0.001.
+comes, or a servo counts an encoder step, a physics step later. Hence two tables: the largest difference of any joint
+of any of `n` simulations after 1, 10 and 50 control steps, within TOLERANCE; and for robots with contacts, of a `crowd`
+of simulations after 1 s, a two-sample Kolmogorov-Smirnov test of each of quantities() between the backends, beside the
+same test between two seeds on the cpu. Exit 1 when a tolerance is exceeded or a p-value is below 0.001.
 
 With device=cpu (the default where there is no CUDA device) kernels are compiled first, about five minutes for all
 tasks, once; then it takes about ten minutes on a core. Prints markdown tables, writes JSON.
@@ -36,11 +36,13 @@ from sim.warp import cuda_device
 
 Array = npt.NDArray[np.float64]
 TASKS = ("pendulum_swingup", "pendubot_swingup", "acrobot_swingup", "arm_reach", "arm_push", "quadruped_velocity")
-CONTACT = ("arm_push", "arm_lift", "quadruped_velocity")
+ABRUPT = ("arm_reach", "arm_push", "arm_lift", "quadruped_velocity")
+"""With contacts, or servos that count encoder steps: where rounding decides on which side of a step a number falls."""
+CROWDS = ("arm_push", "quadruped_velocity")
 AFTER = (1, 10, 50)
 """Control steps after which joint angles are compared."""
-TOLERANCE = {"joint": (1e-5, 1e-4, 1e-3), "contact": (1e-4, 1e-2, np.inf)}
-"""[rad] at AFTER: without contacts, and with them."""
+TOLERANCE = {"smooth": (1e-5, 1e-4, 1e-3), "abrupt": (1e-4, 1e-2, np.inf)}
+"""[rad] at AFTER, of tasks without and with what is ABRUPT."""
 CROWD_S = 1.0
 LEAST_P = 1e-3
 
@@ -71,7 +73,7 @@ def differences(name: str, n: int, backend: Backend) -> dict[str, Any]:
             env.step(action)
         if k in AFTER:
             found.append(float(np.abs(pair[0].state.position - pair[1].state.position).max()))
-    limits = TOLERANCE["contact" if name in CONTACT else "joint"]
+    limits = TOLERANCE["abrupt" if name in ABRUPT else "smooth"]
     return {
         "task": name, "simulations": n, "difference_rad": found, "tolerance_rad": [min(x, 1e9) for x in limits],
         "ok": all(d <= t for d, t in zip(found, limits, strict=True)), "seconds": time.perf_counter() - start,
@@ -133,7 +135,7 @@ def main(arguments: list[str]) -> int:
     for name in names:
         result["paths"].append(differences(name, int(given.get("n", 16)), backend))  # type: ignore[arg-type]
         print(result["paths"][-1], file=sys.stderr, flush=True)
-        if name in CONTACT:
+        if name in CROWDS:
             result["crowds"].append(compare_crowds(name, int(given.get("crowd", 64)), backend))  # type: ignore[arg-type]
             print(result["crowds"][-1], file=sys.stderr, flush=True)
         out.write_text(json.dumps(result, indent=1) + "\n")

@@ -83,6 +83,8 @@ class Config(Common):
     dr: Randomization | None = None
     like: Path | None = None
     """A policy whose network, encoder included, is trained from a random start: the from-scratch baseline."""
+    backend: Literal["cpu", "warp"] = "cpu"
+    """Where the training's physics runs: on the cores, or by MuJoCo Warp on a GPU. Scores are always of the cores."""
     sweep: Path | None = None
     """A YAML file (transfer/sweep.py) that says which keys are varied: trials in place of one training."""
 
@@ -131,8 +133,9 @@ def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
     told = setting.card.privileged or (teacher is not None and teacher.card.privileged)
     asymmetric = recipe.asymmetric and recipe.algorithm != "recurrent_ppo" and setting.task.privileged_names
     make = environments(
-        setting.task, cfg.robot, setting.law, setting.history, cfg.seed, setting.sight, bool(told or asymmetric)
-    )
+        setting.task, cfg.robot, setting.law, setting.history, cfg.seed, setting.sight, bool(told or asymmetric),
+        cfg.backend,
+    )  # fmt: skip
     result = train(
         make,
         setting.card,
@@ -192,6 +195,7 @@ def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float]:
         seed=cfg.seed,
         sight=setting.sight,
         privileged=bool(teacher.card.privileged),
+        backend=cfg.backend,
     )
     begin = time.monotonic()
     policy = distill(
