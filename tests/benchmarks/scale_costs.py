@@ -204,7 +204,7 @@ def train(task: str, small: bool) -> dict[str, Any]:
 
     made = Training(task, stock=False, seed=0, quick=small)
     algorithm, env, parts = made._learner.algorithm, made._learner._env, Parts()
-    core = env.venv.core if hasattr(env, "venv") else env.core
+    core = env.venv.core  # type: ignore[attr-defined]  # of sim.sb3.SB3VecEnv
     for owner, name, part in (
         (core.plant, "step", "simulation"), (env, "step_wait", "environment"), (env, "reset", "environment"),
         (algorithm.policy, "assess", "inference"), (algorithm.policy, "predict_values", "inference"),
