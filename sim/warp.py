@@ -33,14 +33,18 @@ STATE = ("qpos", "qvel", "act", "qacc_warmstart")
 """What a physics step changes and the host sees."""
 INPUTS = (*STATE, "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
 """What the host may write."""
-LIMITED = {"actuator_forcelimited": "actuator_forcerange", "actuator_ctrllimited": "actuator_ctrlrange"}
-"""Flags that MuJoCo Warp keeps the same in all simulations -> the range that takes their part in one without limit."""
+UNLIMITED = (-1e30, 1e30)
+SWITCHES: dict[str, tuple[str, Any]] = {
+    "actuator_forcelimited": ("actuator_forcerange", UNLIMITED),
+    "actuator_ctrllimited": ("actuator_ctrlrange", UNLIMITED),
+    "actuator_biastype": ("actuator_biasprm", 0.0),
+}
+"""What MuJoCo Warp has on for all simulations or for none -> the field, and its value, that are as good as off."""
 FLAGS = {"opt.density": "has_fluid", "opt.viscosity": "has_fluid", "opt.wind": "has_fluid",
          "tendon_stiffness": "has_tendon_stiffness", "tendon_damping": "has_tendon_damping"}  # fmt: skip
 """Field -> the switch that MuJoCo Warp leaves off where the field is 0 in the model as compiled."""
 FORCES = {"cfrc_ext", "cfrc_int", "cacc"}
 """Outputs that MuJoCo Warp computes only when asked."""
-UNLIMITED = 1e30
 LARGEST = float(mujoco.mjMAXVAL)
 CONTACTS = 48
 """Room for contacts in each simulation: four times what a legged robot has when it lies on the ground."""
@@ -78,8 +82,10 @@ class WarpBatch(Batch):
         """ConfigError when package or device is missing, or MuJoCo Warp lacks something that the model has."""
         super().__init__(model, nsim, nthread)
         self._warp, self._engine = _packages()
-        if model.nhistory:
-            raise ConfigError("backend=warp does not simulate delays that the MJCF itself declares; use backend=cpu.")
+        lacking = {"delays that the MJCF itself declares": model.nhistory, "plugins of MuJoCo": model.nplugin}
+        for what, count in lacking.items():
+            if count:
+                raise ConfigError(f"backend=warp does not simulate {what}; use backend=cpu.")
         self._device = "cpu" if on_cpu else "cuda:0"
         if not on_cpu:
             cuda_device()
@@ -253,7 +259,7 @@ class WarpBatch(Batch):
 
     def _send_field(self, field: str, values: npt.NDArray[Any]) -> None:
         """A model field of all simulations."""
-        if not values.size or field == "actuator_length0":
+        if not values.size:
             return
         owner, name = self._place(field)
         have = getattr(owner, name, None)
@@ -263,14 +269,14 @@ class WarpBatch(Batch):
             self._send_shared(field, values, have)
             return
         values = values + self._more[field] if field in self._more else values
-        limited = next((flag for flag, limits in LIMITED.items() if limits == field), None)
-        if limited is not None and limited in self._expanded:
-            free = ~np.asarray(super().expand(limited)).astype(bool)
-            values = np.where(free[..., None], (-UNLIMITED, UNLIMITED), values)
+        switch, off = next(((s, off) for s, (part, off) in SWITCHES.items() if part == field), ("", 0.0))
+        if switch in self._expanded:
+            values = np.where(np.asarray(super().expand(switch))[..., None] == 0, off, values)
         template = have.numpy()
         rows = np.ascontiguousarray(values.reshape(self.nsim, *template.shape[1:]), dtype=template.dtype)
-        if field in FLAGS and rows.any():
+        if field in FLAGS and rows.any() and not getattr(self._on_device, FLAGS[field]):
             setattr(self._on_device, FLAGS[field], True)
+            self._graph = None
         if len(template) == self.nsim and self.nsim > 1:
             have.assign(rows)
         else:  # of its own for each simulation from now on
@@ -279,15 +285,17 @@ class WarpBatch(Batch):
 
     def _send_shared(self, field: str, values: npt.NDArray[Any], have: Any) -> None:
         """A model field of which MuJoCo Warp has one for all simulations."""
-        if field in LIMITED:
-            values = np.atleast_2d(values.astype(bool).any(axis=0))
-            if LIMITED[field] not in self._written:
-                self._send_field(LIMITED[field], np.asarray(super().expand(LIMITED[field])))
-        if not np.array_equal(values, np.broadcast_to(values[:1], values.shape)):
+        one, template = values.max(axis=0), have.numpy()
+        alike = values == one
+        if field in SWITCHES:
+            part = SWITCHES[field][0]
+            alike |= values == 0
+            if part not in self._written:
+                self._send_field(part, np.asarray(super().expand(part)))
+        if not np.all(alike):
             raise _fixed(field)
-        template = have.numpy()
-        if not np.array_equal(template, values[0]):
-            have.assign(values[0].astype(template.dtype))
+        if not np.array_equal(template, one):
+            have.assign(one.astype(template.dtype))
 
 
 def _batched(kind: type) -> set[str]:

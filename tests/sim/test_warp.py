@@ -24,8 +24,9 @@ needs_warp = pytest.mark.skipif(WITHOUT, reason="MuJoCo Warp is not installed (e
 
 
 def has_cuda() -> bool:
+    """Without asking warp where there is no device's file: importing it takes seconds."""
     try:
-        return not WITHOUT and bool(warp.cuda_device())
+        return not WITHOUT and any(Path("/dev").glob("nvidia[0-9]*")) and bool(warp.cuda_device())
     except ConfigError:
         return False
 
@@ -131,11 +132,26 @@ def test_a_field_that_cannot_differ_between_simulations_is_refused_by_name(plant
     assert isinstance(batch, WarpBatch)
     kinds = batch.expand("actuator_biastype")
     before = kinds.copy()
-    kinds[0, 0] += 1
+    kinds[...], kinds[0, 0] = 1, 2  # 0, no bias at all, would be as good as one of nothing
     with pytest.raises(ConfigError, match="one 'actuator_biastype' for all simulations"):
         batch.step()
     batch.expand("actuator_biastype")[...] = before
     batch.step()
+
+
+@needs_warp
+def test_what_is_on_in_some_simulations_is_as_good_as_off_in_the_others(plant: Plant) -> None:
+    """MuJoCo Warp has one flag for all; those without a limit get a range that is none."""
+    plant.set({})
+    plant.set({"actuator/shoulder/torque_limit": np.array([0.3])}, np.array([1]))
+    batch, row = plant.batch, int(plant.model.ctrl_index[0])
+    assert isinstance(batch, WarpBatch)
+    batch._send()
+    native = bool(plant.model.mj.actuator_forcelimited[row])
+    assert batch._host("actuator_forcelimited")[row]
+    ranges = batch._host("actuator_forcerange")[:, row]
+    np.testing.assert_allclose(ranges[1], [-0.3, 0.3], rtol=1e-6)
+    assert native or (ranges[[0, 2], 1] > 1e20).all()
 
 
 @pytest.mark.skipif(not has_cuda(), reason="no CUDA device")
