@@ -29,7 +29,7 @@ from robot.config import ConfigError
 
 Array = npt.NDArray[np.float64]
 PACKAGES = ("warp", "mujoco_warp")
-STATE = ("qpos", "qvel", "act", "qacc_warmstart")
+STATE = ("time", "qpos", "qvel", "act", "qacc_warmstart")
 """What a physics step changes and the host sees."""
 INPUTS = (*STATE, "ctrl", "qfrc_applied", "xfrc_applied", "mocap_pos", "mocap_quat")
 """What the host may write."""
@@ -47,7 +47,7 @@ FORCES = {"cfrc_ext", "cfrc_int", "cacc"}
 """Outputs that MuJoCo Warp computes only when asked."""
 LARGEST = float(mujoco.mjMAXVAL)
 CONTACTS = 48
-"""Room for contacts in each simulation: four times what a legged robot has when it lies on the ground."""
+"""Room for contacts in a simulation; more of them is an error, never a contact less."""
 
 
 def _packages() -> tuple[Any, Any]:
@@ -66,8 +66,8 @@ def cuda_device() -> str:
     warp.init()
     if not warp.get_cuda_device_count():
         raise ConfigError(
-            "backend=warp needs a CUDA device, and warp finds none here: use backend=cpu; to check that physics is the "
-            "same, slowly, device=cpu."
+            "backend=warp needs a CUDA device, and warp finds none here; use backend=cpu, or in bench device=cpu, a slow "
+            "check of the same kernels."
         )
     return str(warp.get_cuda_devices()[0].name)
 
@@ -111,7 +111,7 @@ class WarpBatch(Batch):
 
     def bind(self, name: str) -> Array:
         """A live (nsim, ...) array over an MjData field; of an output read-only."""
-        if name in INPUTS or name == "time":
+        if name in INPUTS:
             mirror: Array = super().bind(name)
             return mirror
         if name not in self._outputs:
@@ -223,7 +223,6 @@ class WarpBatch(Batch):
             if name in self._mirrors:
                 self._sent[name] = values = np.array(self._of_device(name))
                 self._mirrors[name][...] = values
-        super().bind("time")[...] = self._of_device("time")
         for name, values in self._outputs.items():
             values[...] = self._of_device(name)
         if self._of_device("overflow").any():
