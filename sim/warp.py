@@ -66,8 +66,8 @@ def cuda_device() -> str:
     warp.init()
     if not warp.get_cuda_device_count():
         raise ConfigError(
-            "backend=warp needs a CUDA device, and warp finds none here; use backend=cpu, or in bench device=cpu, a slow "
-            "check of the same kernels."
+            "backend=warp needs a CUDA device, and warp finds none here; use backend=cpu, or in bench device=cpu, a "
+            "slow check of the same kernels."
         )
     return str(warp.get_cuda_devices()[0].name)
 
