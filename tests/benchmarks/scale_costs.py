@@ -7,7 +7,8 @@ both have in common (starting Python, building models) stands apart. Processor t
 ran in (getrusage), so a busy machine changes it little. Bytes are the sizes of what a worker needs and of what it
 leaves. Training is measured from within, by process time: simulation (MuJoCo), environment (observations, rewards,
 draws), inference (the policy acting), buffer, and update, which is what a synchronous learner does alone. Prints a
-markdown table, and writes JSON that scale_model.py reads. About fifteen minutes of one core; small=true takes four, for
+markdown table, and writes JSON that scale_model.py reads; merge=true keeps what the JSON has of other stages, and with
+only= alone prints its tables. About fifteen minutes of one core; small=true takes four, for
 trying it.
 """
 
@@ -120,13 +121,11 @@ def pretrain(b: Bench) -> Row:
 
 
 def identify(b: Bench) -> Row:
-    few, many = (10, 30) if b.small else (20, 120)
+    few, many = (1, 2) if b.small else (1, 4)
     words = ("robot=simple_pendulum", f"logs={b.folder / 'logs'}")
-    cpu, start, out = b.slope("identify", "bootstrap", few, many, 100, *words)
-    sends = 100 * size(out / "posterior.yaml")
-    return Row(stage="identify", unit="100 bootstrap fits", cpu_s=cpu, start_cpu_s=start,
-               receives=size(b.folder / "logs"), sends=sends, messages=100,
-               tasks="starts, models, bootstrap draws")  # fmt: skip
+    cpu, start, out = b.slope("identify", "starts", few, many, 1, *words)
+    return Row(stage="identify", unit="start", cpu_s=cpu, start_cpu_s=start, receives=size(b.folder / "logs"),
+               sends=size(out / "posterior.yaml"), messages=1, tasks="starts, models, bootstrap draws")  # fmt: skip
 
 
 def finetune(b: Bench) -> Row:
@@ -264,13 +263,17 @@ def main(arguments: list[str]) -> int:
     out = next((Path(word) for word in arguments if "=" not in word), Path("scale_costs.json"))
     small, only = given.get("small") == "true", given.get("only", ",".join([*STAGES, "train"])).split(",")
     result: dict[str, Any] = {"machine": platform.platform(), "small": small, "rows": [], "train": []}
+    if given.get("merge") == "true" and out.exists():
+        result = json.loads(out.read_text())
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name), small)
-        result["worker_start_cpu_s"] = run([WORKER], bench.folder)
+        if only != [""]:
+            result["worker_start_cpu_s"] = run([WORKER], bench.folder)
         if set(only) & {"identify", "finetune", "evaluate", "stress", "export"}:
             bench.prepare()
         for stage in (s for s in STAGES if s in only):
-            result["rows"].append(asdict(STAGES[stage](bench)))
+            kept = [r for r in result["rows"] if r["stage"] != stage]
+            result["rows"] = sorted([*kept, asdict(STAGES[stage](bench))], key=lambda r: list(STAGES).index(r["stage"]))
             out.write_text(json.dumps(result, indent=1) + "\n")
     if "train" in only:
         result["train"] = [train(task, small) for task in TASKS]

@@ -69,7 +69,7 @@ JOBS = (
     Job("pretrain", 3, "3,000 updates, batch 128"),
     Job("train/pendulum_swingup", 0.32, "320,000 steps"),
     Job("train/quadruped_velocity", 12, "12 x 10^6 steps"),
-    Job("identify", 10, "1,000 bootstrap fits"),
+    Job("identify", 64, "64 starts"),
     Job("finetune", 6, "6 candidates"),
     Job("evaluate", 100, "100,000 episodes"),
     Job("stress", 100, "100 suites"),
