@@ -1,6 +1,6 @@
 """What each stage costs: processor time, and the bytes and messages that a worker elsewhere would receive and send.
 
-    python tests/benchmarks/scale_costs.py [out.json] [only=synthesize,train] [small=true]
+    python -m tests.benchmarks.scale_costs [out.json] [only=synthesize,train] [small=true]
 
 Each stage runs in its real form, on one thread, at two amounts of work; the cost of a unit is the difference, and what
 both have in common (starting Python, building models) stands apart. Processor time is that of the processes the stage
@@ -248,6 +248,18 @@ def table(result: dict[str, Any]) -> str:
             f"| `{t['task']}` | {shares} | {total:.0f} | {amount(t['bytes_per_step'])} | {amount(t['policy_bytes'])} |"
         )
     return "\n".join(lines)
+
+
+def fill(page: Path, **tables: str) -> None:
+    """Put tables between their marks in a page: `<!-- NAME -->` and `<!-- /NAME -->`."""
+    text = page.read_text()
+    for name, table in tables.items():
+        begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, found, rest = text.partition(begin)
+        if not found or end not in rest:
+            raise SystemExit(f"{page} has no {begin} with its {end}")
+        text = f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+    page.write_text(text)
 
 
 def amount(count: float) -> str:

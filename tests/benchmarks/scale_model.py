@@ -1,11 +1,12 @@
 """How long each stage takes on N machines, where its bottleneck is, and what that costs: a model from measured costs.
 
-    python tests/benchmarks/scale_model.py costs.json [measured.json] [figure=docs/scale.svg] [json=model.json]
-           [task=pendulum_swingup] [cores=2] [nodes=10,100,1000] [price_vcpu_hour=0.04] ...
+    python -m tests.benchmarks.scale_model costs.json [measured.json] [figure=docs/scale.svg] [json=model.json]
+           [page=docs/scale.md] [task=pendulum_swingup] [cores=2] [nodes=10,100,1000] [price_vcpu_hour=0.04] ...
 
 Reads what scale_costs.py wrote. `measured.json` holds rows {"workers": W, "env_steps_per_s": r} of trainings of `task`
 on one machine of `cores` cores; the model's rate stands beside each. Every field of Network and Prices can be given as
-key=value. Prints markdown tables (seconds and bottleneck, bill, comparison), draws the figure. A second of one core.
+key=value. Prints markdown tables (seconds and bottleneck, bill, comparison), puts them into the page, and draws the
+figure. A second of one core.
 
 The model. Work falls into pieces, of which W = N x cores workers take one at a time.
   pieces apart (synthesize, identify, finetune, evaluate, stress, export):
@@ -29,6 +30,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks.scale_costs import fill, table
 
 NODES = (1, 10, 100, 1000)
 
@@ -173,7 +176,7 @@ def compare(cost: dict[str, Any], rows: list[dict[str, Any]], cores: int) -> lis
     return found
 
 
-def tables(costs: dict[str, Any], nodes: tuple[int, ...], net: Network, prices: Prices) -> str:
+def tables(costs: dict[str, Any], nodes: tuple[int, ...], net: Network, prices: Prices) -> tuple[str, str]:
     """Seconds with the bottleneck, and the bill, by machines."""
     head = " | ".join(f"{n:,}" for n in nodes)
     lines = [f"| job | {head} machines |", "|---|" + "---|" * len(nodes)]
@@ -186,7 +189,7 @@ def tables(costs: dict[str, Any], nodes: tuple[int, ...], net: Network, prices: 
         lines.append(f"| `{job.stage.replace('/', ' task=')}`: {job.what} | " + " | ".join(shown) + " |")
         cost = [f"{bill(t, n, net, prices):.2f}" for t, n in zip(times, nodes, strict=True) if t]
         money.append(f"| `{job.stage.replace('/', ' task=')}`: {job.what} | " + " | ".join(cost) + " |")
-    return "\n".join([*lines, "", *money])
+    return "\n".join(lines), "\n".join(money)
 
 
 def said(seconds: float) -> str:
@@ -250,7 +253,7 @@ def main(arguments: list[str]) -> int:
 
     net, prices = over(Network()), over(Prices(), "price_")
     nodes = tuple(int(n) for n in given["nodes"].split(",")) if "nodes" in given else NODES
-    print(tables(costs, nodes, net, prices))
+    made = dict(zip(("model", "bill"), tables(costs, nodes, net, prices), strict=True)) | {"costs": table(costs)}
     result: dict[str, Any] = {"jobs": {}}
     for job in JOBS:
         times = {n: time_of(costs, job, n, net) for n in nodes}
@@ -260,9 +263,12 @@ def main(arguments: list[str]) -> int:
         cost = next(t for t in costs["train"] if t["task"] == task)
         rows = json.loads(paths[1].read_text())
         result["compared"] = compare(cost, rows if isinstance(rows, list) else rows["rows"], int(given.get("cores", 2)))
-        print(f"\n| workers | `{task}`, measured steps/s | model | error |\n|---|---|---|---|")
+        made["compared"] = f"| workers | `{task}`, measured steps/s | model | error |\n|---|---|---|---|"
         for r in result["compared"]:
-            print(f"| {r['workers']} | {r['measured']:,.0f} | {r['model']:,.0f} | {r['error']:+.0%} |")
+            made["compared"] += f"\n| {r['workers']} | {r['measured']:,.0f} | {r['model']:,.0f} | {r['error']:+.0%} |"
+    print("\n\n".join(made.values()))
+    if "page" in given:
+        fill(Path(given["page"]), **made)
     if "figure" in given:
         Path(given["figure"]).write_text(figure(costs, net))
     if "json" in given:

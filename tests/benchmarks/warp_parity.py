@@ -1,6 +1,7 @@
 """Is the physics of backend=warp that of backend=cpu: the same environments, seeds and actions on both.
 
-    python tests/benchmarks/warp_parity.py [out.json] [tasks=a,b] [robots=a,b] [n=16] [crowd=64] [device=cuda|cpu]
+    python -m tests.benchmarks.warp_parity [out.json] [tasks=a,b] [robots=a,b] [n=16] [crowd=64] [device=cuda|cpu]
+           [page=docs/scale.md]
 
 Every task runs under its robot's prior, with all that surrounds the physics switched on (delays, friction, forces from
 outside, draws at reset), from the same starts under the same random actions. MuJoCo computes in float64 and MuJoCo
@@ -36,6 +37,7 @@ from sim.plant import Plant
 from sim.randomization import NOMINAL
 from sim.vecenv import BatchedEnv
 from sim.warp import cuda_device
+from tests.benchmarks.scale_costs import fill
 
 Array = npt.NDArray[np.float64]
 TASKS = (
@@ -153,19 +155,21 @@ def targets(robot: str, backend: Backend) -> dict[str, Any]:
             "off_rad": float(off.max()), "ok": not wrong}  # fmt: skip
 
 
-def table(result: dict[str, Any]) -> str:
-    """Both tables in markdown."""
+def tables(result: dict[str, Any]) -> dict[str, str]:
+    """Name of the place in the page -> table in markdown, of what was measured."""
     head = " | ".join(f"after {k}" for k in AFTER)
-    lines = [f"| task | {head} control steps [rad] |", "|---|" + "---|" * len(AFTER)]
+    paths = [f"| task | simulations | {head} control steps [rad] |", "|---|---|" + "---|" * len(AFTER)]
     for one in result["paths"]:
-        lines.append(f"| `{one['task']}` | " + " | ".join(f"{d:.1e}" for d in one["difference_rad"]) + " |")
-    lines += ["", "| task | quantity | p, cpu against warp | p, cpu against cpu |", "|---|---|---|---|"]
+        shown = " | ".join(f"{d:.1e}" for d in one["difference_rad"])
+        paths.append(f"| `{one['task']}` | {one['simulations']} | {shown} |")
+    crowds = ["| task | quantity | p, cores against warp | p, cores against cores |", "|---|---|---|---|"]
     for one in result["crowds"]:
-        lines += [f"| `{one['task']}` | {q} | {p:.2f} | {one['p_of_two_seeds'][q]:.2f} |" for q, p in one["p"].items()]
-    lines += ["", "| robot | targets | felt | largest difference [rad] |", "|---|---|---|---|"]
+        crowds += [f"| `{one['task']}` | {q} | {p:.2f} | {one['p_of_two_seeds'][q]:.2f} |" for q, p in one["p"].items()]
+    robots = ["| robot | targets | felt | largest difference [rad] |", "|---|---|---|---|"]
     for one in result["targets"]:
-        lines.append(f"| `{one['robot']}` | {one['targets']} | {one['felt']} | {one['off_rad']:.1e} |")
-    return "\n".join(lines)
+        robots.append(f"| `{one['robot']}` | {one['targets']} | {one['felt']} | {one['off_rad']:.1e} |")
+    named = {"parity": paths, "crowds": crowds, "targets": robots}
+    return {name: "\n".join(lines) for name, lines in named.items() if len(lines) > 2}
 
 
 def main(arguments: list[str]) -> int:
@@ -188,7 +192,10 @@ def main(arguments: list[str]) -> int:
         result["targets"].append(targets(robot, backend))  # type: ignore[arg-type]
         print(result["targets"][-1], file=sys.stderr, flush=True)
         out.write_text(json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    shown = tables(result)
+    print("\n\n".join(shown.values()))
+    if "page" in given:
+        fill(Path(given["page"]), **shown)
     return 0 if all(one["ok"] for kind in ("paths", "crowds", "targets") for one in result[kind]) else 1
 
 
