@@ -142,6 +142,7 @@ def targets(robot: str, backend: Backend) -> dict[str, Any]:
         for k, name in enumerate(names, 1):
             probe = TARGETS[split(name)[0]].probes(model.nominal(name))[0]
             plant.set({name: np.array([probe])}, np.array([k]))
+        plant.set({}, np.zeros(1, dtype=np.intp))  # the nominal one goes through the same writers
         position = np.tile(model.spec.default_pose + start, (plant.nsim, 1))
         plant.seed(0)
         plant.reset(position, np.tile(speed, (plant.nsim, 1)))
