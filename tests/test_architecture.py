@@ -84,7 +84,7 @@ def test_only_one_file_of_sim_names_the_gpu_engine() -> None:
     """It imports it by name where it is used; nothing else may, so that the rest runs without it."""
     naming = {
         str(path.relative_to(ROOT))
-        for package in ("robot", "sim", "policies")
+        for package in ("sim", "policies")
         for path in modules(package)
         for node in nodes(path)
         if isinstance(node, ast.Constant) and node.value == "mujoco_warp"
