@@ -1,7 +1,8 @@
-"""What a process asks of MuJoCo's C library that its Python package has no word for.
+"""Where physics runs, and what a process asks of MuJoCo's C library that its Python package has no word for.
 
-Here and in sim/contact_forces.py are the only uses of ctypes on it; both change how long a step takes or what it
-leaves to be read, never the state it leads to.
+`simulations()` is the seam between the rest of sim/ and a physics engine: another one is a Batch with these methods.
+Here and in sim/contact_forces.py are the only uses of ctypes on the library; both change how long a step takes or what
+it leaves to be read, never the state it leads to.
 """
 
 from __future__ import annotations
@@ -9,8 +10,23 @@ from __future__ import annotations
 import ctypes
 import functools
 from pathlib import Path
+from typing import Literal
 
 import mujoco
+from mujoco.batch import Batch
+
+Backend = Literal["cpu", "warp", "warp_on_cpu"]
+"""MuJoCo on the cores; MuJoCo Warp on a CUDA device; or, slowly and for checks, MuJoCo Warp on one core."""
+
+
+def simulations(model: mujoco.MjModel, nsim: int, nthread: int, backend: Backend) -> Batch:
+    """nsim simulations of a model. ConfigError when the backend is not installed, has no device, or lacks something
+    that the model has."""
+    if backend == "cpu":
+        return Batch(model, nsim, nthread)
+    from sim.warp import WarpBatch  # it is paid for only by those who use it
+
+    return WarpBatch(model, nsim, nthread, on_cpu=backend == "warp_on_cpu")
 
 
 @functools.cache

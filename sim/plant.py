@@ -18,12 +18,13 @@ from typing import Literal
 import mujoco
 import numpy as np
 import numpy.typing as npt
-from mujoco.batch import Batch
 
 from robot.config import ConfigError
+from sim import engine
 from sim.actuator import Actuators
 from sim.command import CommandLine
 from sim.disturbance import Disturbances
+from sim.engine import Backend
 from sim.model import Model
 from sim.parameters import Parameters
 
@@ -58,6 +59,7 @@ class Plant:
         period_s: float | None = None,
         nthread: int = 0,
         fields: tuple[str, ...] = (),
+        backend: Backend = "cpu",
     ) -> None:
         """`period_s` (default: the spec's control period) is what one step() advances; a multiple of the timestep.
 
@@ -72,7 +74,7 @@ class Plant:
                 f"control period {self.period} s is not a multiple of the physics step {self.timestep} s."
             )
         model.mj.opt.timestep = self.timestep
-        self.batch = Batch(model.mj, nsim, nthread or THREADS)
+        self.batch = engine.simulations(model.mj, nsim, nthread or THREADS, backend)
         self._parameters = Parameters(model, self.batch)
         self._all = np.arange(nsim, dtype=np.intp)
         self.values = self._parameters.values

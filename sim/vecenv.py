@@ -23,6 +23,7 @@ from sim import curriculum as curricula
 from sim import drive
 from sim.actuator import units_per_effort
 from sim.costs import Costs
+from sim.engine import Backend
 from sim.frames import Frames
 from sim.model import Model, RobotConfig
 from sim.plant import Plant
@@ -86,6 +87,7 @@ class BatchedEnv:
         redraw: bool = True,
         sight: SightErrors | None = None,
         nthread: int = 0,
+        backend: Backend = "cpu",
     ) -> None:
         """`history` overrides the task's; without `autoreset` ended simulations run on until reset() is called.
 
@@ -93,7 +95,7 @@ class BatchedEnv:
         `stagger` is for training: episodes last the task's `explore_s`, and the first ones are cut at random lengths,
         so that a batch of data holds every phase of an episode instead of one. `privileged` adds the task's
         privileged signals to the inputs, under that name. `sight` gives, in place of pictures, what a vision encoder
-        with these errors would tell of them.
+        with these errors would tell of them. `backend` is where the physics runs; everything else is numpy.
         ConfigError when task, robot and randomization do not belong together.
         """
         check_fit(task, robot.spec)
@@ -106,7 +108,9 @@ class BatchedEnv:
         """Draws the parameters of each new episode, and is told how it ended."""
         config = task.observation if history is None else dataclasses.replace(task.observation, history=history)
         self.observation = Observation(self.spec, config, task.action, num_envs)
-        self.plant = Plant(self.model, num_envs, period_s=task.control_period_s, nthread=nthread, fields=task.fields)
+        self.plant = Plant(
+            self.model, num_envs, period_s=task.control_period_s, nthread=nthread, fields=task.fields, backend=backend
+        )
         self._sensors = Sensors(self.model, self.plant.outer, num_envs, self.plant.timestep)
         self._frames = (
             Frames(self.model, config.cameras, num_envs, task.control_period_s, nthread)

@@ -23,7 +23,7 @@ ALLOWED = {
 }
 LAZY = {
     "robot": {"cv2", "can", "serial", "transfer"},  # transfer: only robot/cli.py, which dispatches to it
-    "sim": {"cv2", "can", "stable_baselines3", "pyarrow"},
+    "sim": {"cv2", "can", "stable_baselines3", "pyarrow"},  # and in sim/warp.py alone, by name, warp and mujoco_warp
     "policies": set(),
     "transfer": ANY,
 }
@@ -78,6 +78,18 @@ def test_packages_import_only_what_they_may(package: str) -> None:
 def test_only_the_command_line_reaches_from_robot_to_transfer() -> None:
     reaching = {p.name for p in modules("robot") for name, _, _ in imports(p) if name.split(".")[0] == "transfer"}
     assert reaching <= {"cli.py"}
+
+
+def test_only_one_file_of_sim_names_the_gpu_engine() -> None:
+    """It imports it by name where it is used; nothing else may, so that the rest runs without it."""
+    naming = {
+        str(path.relative_to(ROOT))
+        for package in ("sim", "policies")
+        for path in modules(package)
+        for node in nodes(path)
+        if isinstance(node, ast.Constant) and node.value == "mujoco_warp"
+    }
+    assert naming == {"sim/warp.py"}
 
 
 def test_policies_use_only_the_spaces_of_gymnasium() -> None:

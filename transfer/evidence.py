@@ -104,8 +104,8 @@ def evidence_of(
     adaptable = wanted and source.encoder is not None and (folder / "encoder").is_dir()
     law, lasting = domain.trained_in(settings.actor_guard), settings.recipe.episode_s
     return Evidence(
-        make_env=environments(domain.task, domain.robot, law, history, seed, None, told, lasting),
-        home=environments(domain.task, domain.robot, domain.source, history, seed, None, told, lasting),
+        make_env=environments(domain.task, domain.robot, law, history, seed, None, told, episode_s=lasting),
+        home=environments(domain.task, domain.robot, domain.source, history, seed, None, told, episode_s=lasting),
         evaluate=scorer(domain.task, domain.robot, law, 20 if quick else 64),
         real=lambda policy: domain.judge(domain.evidence, policy),
         source=lambda policy: domain.judge(domain.source, policy),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sim.engine import Backend
 from sim.evaluate import rollout_success
 from sim.model import RobotConfig
 from sim.randomization import Randomization
@@ -62,8 +63,10 @@ def environments(
     seed: int,
     sight: SightErrors | None = None,
     privileged: bool = False,
+    *,
     episode_s: float = 0.0,
     nthread: int = 0,
+    backend: Backend = "cpu",
 ) -> Callable[[int], VecEnv]:
     """Number of simulations -> training environments whose parameters are drawn from `law`.
 
@@ -86,6 +89,7 @@ def environments(
             sight=sight,
             privileged=privileged,
             nthread=nthread,
+            backend=backend,
         )
         return SB3VecEnv(core)
 

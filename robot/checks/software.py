@@ -89,6 +89,19 @@ def python(host: Host) -> Seen:
     return Seen(f"{sys.version.split()[0]} at {sys.executable}")
 
 
+def warp(host: Host) -> Seen:
+    """What `backend=warp` would say: the packages, and a CUDA device's file."""
+    missing = [m for m in ("mujoco_warp", "warp") if not installed(m)]
+    if missing:
+        return Seen(
+            f"not installed ({', '.join(missing)}); for backend=warp, on a GPU", "pip install 'terrafirma[gpu]'"
+        )
+    version = f"MuJoCo Warp {metadata.version('mujoco-warp')}"
+    if not host.found("dev/nvidia[0-9]*"):
+        return Seen(f"{version}, and no CUDA device: backend=warp will be refused, backend=cpu needs none")
+    return Seen(f"{version}, and a CUDA device")
+
+
 LOOKS: dict[str, Look] = {
     "python": python,
     "processor": processor,
@@ -96,4 +109,5 @@ LOOKS: dict[str, Look] = {
     "torch": torch,
     "mujoco": mujoco,
     "gpu": gpu,
+    "backend warp": warp,
 }

@@ -106,6 +106,15 @@ def test_rights_that_are_refused_tell_the_line_of_limits(tmp_path: Path, monkeyp
     assert realtime.memory(granted) == Seen("may be locked")
 
 
+def test_whether_physics_can_run_on_a_gpu_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(software, "installed", lambda module: False)
+    assert software.warp(host(tmp_path)).fix == "pip install 'terrafirma[gpu]'"
+    monkeypatch.setattr(software, "installed", lambda module: True)
+    monkeypatch.setattr(software.metadata, "version", lambda package: "3.17.0")
+    assert "no CUDA device: backend=warp will be refused" in software.warp(host(tmp_path)).detail
+    assert software.warp(host(tmp_path, dev__nvidia0="")).detail == "MuJoCo Warp 3.17.0, and a CUDA device"
+
+
 def test_a_packages_lack_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(software, "installed", lambda module: False)
     for name in software.EXTRAS:

@@ -152,3 +152,16 @@ def test_a_trainings_time_is_split_into_parts_that_make_up_the_whole(tmp_path: P
     assert result["ratio"]["stable_baselines3"] > 0.0
     with pytest.raises(ConfigError, match="Did you mean 'arm_reach'"):
         cli.call("bench", ["what=train", "tasks=[arm_reech]", f"out={tmp_path / 'x'}"])
+
+
+def test_a_gpu_is_asked_for_by_name_and_its_lack_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sim import warp
+
+    with pytest.raises(ConfigError, match="measured by what=env alone; what is 'tick'"):
+        cli.call("bench", ["what=tick", "backend=warp", f"out={tmp_path / 'a'}"])
+    none = SimpleNamespace(init=lambda: None, get_cuda_device_count=lambda: 0)
+    monkeypatch.setattr(warp, "_packages", lambda: (none, None))
+    with pytest.raises(ConfigError, match="backend=warp needs a CUDA device"):
+        cli.call("bench", ["what=env", "backend=warp", f"out={tmp_path / 'b'}"])

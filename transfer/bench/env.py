@@ -40,6 +40,8 @@ OF_EACH = ("sync",)
 
 def measure(cfg: Config, run: Run) -> dict[str, Any]:
     """Keys of result.json; `ratio` is that of the first task, ours over each peer."""
+    if cfg.backend == "warp":
+        return _on_a_device(cfg)
     names = cfg.tasks or ((ANT.name,) if cfg.quick else (ANT.name, *tasks.names()))
     _check(names, cfg.peers)
     threads = cfg.threads or cores()
@@ -59,6 +61,16 @@ def measure(cfg: Config, run: Run) -> dict[str, Any]:
         keys["figure"] = str(run.out / "scaling.html")
         figure = scaling.figure(keys["scaling"], f"{names[0]}: control steps/s")
         files.write_text(run.out / "scaling.html", figure.to_html(include_plotlyjs=True))
+    print(table(keys))
+    return keys
+
+
+def _on_a_device(cfg: Config) -> dict[str, Any]:
+    from transfer.bench import warp
+
+    if cfg.peers or cfg.bundle:
+        raise ConfigError("peers= and bundle= are not measured with backend=warp; leave them out.")
+    keys = warp.measure(cfg)
     print(table(keys))
     return keys
 

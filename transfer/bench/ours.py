@@ -13,6 +13,7 @@ from mujoco.batch import Batch
 from robot.config import shipped
 from robot.observation import Observation
 from sim import randomization, tasks
+from sim.engine import Backend
 from sim.faces import GymVectorEnv
 from sim.model import RobotConfig, find_robot
 from sim.randomization import NOMINAL, LogUniform, Randomization, Term, Uniform
@@ -62,7 +63,7 @@ def ant_prior() -> Randomization:
 class Ours:
     """Observations, rewards, resets and randomization on, through the gymnasium face."""
 
-    def __init__(self, arena: Arena, simulations: int, threads: int, seed: int) -> None:
+    def __init__(self, arena: Arena, simulations: int, threads: int, seed: int, backend: Backend = "cpu") -> None:
         self.simulations, self.threads = simulations, threads
         self.setting = f"{simulations} simulations, {threads} threads"
         self.core = BatchedEnv(
@@ -74,6 +75,7 @@ class Ours:
             stagger=True,  # episodes end at all times, not all at once
             privileged=bool(arena.task.privileged_names),
             nthread=threads,
+            backend=backend,
         )
         self._env = GymVectorEnv(self.core)
         self.actions = random_actions(simulations, self.core.observation.action_size, seed)

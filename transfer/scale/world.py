@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sim.engine import Backend
 from sim.model import RobotConfig
 from sim.randomization import Randomization
 from sim.tasks import Task
@@ -25,12 +26,21 @@ class World:
     """Window of the physics encoder [control steps]."""
     privileged: bool
     """Whether what only critics and teachers may see is told."""
+    backend: Backend = "cpu"
+    """Where the physics of each worker runs."""
 
     def group(self, plan: GroupPlan, nthread: int = 0) -> Group:
         """One group; its random streams are those of Group.begin()."""
         from policies.groups import Group
 
         make = environments(
-            self.task, self.robot, self.law, self.history, 0, privileged=self.privileged, nthread=nthread
+            self.task,
+            self.robot,
+            self.law,
+            self.history,
+            0,
+            privileged=self.privileged,
+            nthread=nthread,
+            backend=self.backend,
         )
         return Group(plan, make)

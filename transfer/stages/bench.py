@@ -2,6 +2,7 @@
 
     terrafirma bench what=env                          # our environment, the bare Batch, EnvPool, gymnasium, SB3
     terrafirma bench what=env tasks=[ant] scaling=false
+    terrafirma bench what=env backend=warp             # our environment on a GPU, beside the cores
     terrafirma bench what=tick                         # one tick of a controller onboard
     terrafirma bench what=render                       # labelled images, beside a bare renderer
     terrafirma bench what=identify                     # a minute of logs
@@ -21,16 +22,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from robot.config import ConfigError
 from robot.result import Run
 from transfer.bench import WHAT
 from transfer.cli import Common
 
-VOLATILE = ("rows", "ratio", "ratios", "scaling", "missing", "figure", "threads", "bundle")
+VOLATILE = ("rows", "ratio", "ratios", "scaling", "missing", "figure", "threads", "device", "bundle")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
     what: Literal["env", "render", "tick", "identify", "train"] = "env"
+    backend: Literal["cpu", "warp"] = "cpu"
+    """env: where physics runs: MuJoCo on the cores, or MuJoCo Warp on a CUDA device (extra `gpu`)."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    """backend=warp: `cpu` runs MuJoCo Warp's kernels on one core, a check and no measure of speed."""
     tasks: tuple[str, ...] | None = None
     """env: `ant`, or names of tasks; default: the ant, then every task. train: default pendulum and quadruped."""
     peers: tuple[str, ...] | None = None
@@ -46,5 +52,7 @@ class Config(Common):
 
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
+    if cfg.backend == "warp" and cfg.what != "env":
+        raise ConfigError(f"backend=warp is measured by what=env alone; what is '{cfg.what}'.")
     keys: dict[str, Any] = importlib.import_module(WHAT[cfg.what]).measure(cfg, run)
     return keys

@@ -85,6 +85,8 @@ class Config(Common):
     dr: Randomization | None = None
     like: Path | None = None
     """A policy whose network, encoder included, is trained from a random start: the from-scratch baseline."""
+    backend: Literal["cpu", "warp"] = "cpu"
+    """Where the training's physics runs: on the cores, or by MuJoCo Warp on a GPU. Scores are always of the cores."""
     sweep: Path | None = None
     """A YAML file (transfer/sweep.py) that says which keys are varied: trials in place of one training."""
     scale: ScaleConfig = field(default_factory=ScaleConfig)
@@ -139,8 +141,12 @@ def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float, 
     asymmetric = recipe.asymmetric and recipe.algorithm != "recurrent_ppo" and setting.task.privileged_names
     privileged = bool(told or asymmetric)
     task = replace(setting.task, explore_s=recipe.episode_s or setting.task.explore_s)
-    world = World(task=task, robot=cfg.robot, law=setting.law, history=setting.history, privileged=privileged)
-    make = environments(task, cfg.robot, setting.law, setting.history, cfg.seed, setting.sight, privileged)
+    world = World(
+        task=task, robot=cfg.robot, law=setting.law, history=setting.history, privileged=privileged, backend=cfg.backend
+    )
+    make = environments(
+        task, cfg.robot, setting.law, setting.history, cfg.seed, setting.sight, privileged, backend=cfg.backend
+    )
     with grouping(cfg.scale, world) as groups:
         result = train(
             make,
@@ -204,6 +210,7 @@ def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float, d
         seed=cfg.seed,
         sight=setting.sight,
         privileged=bool(teacher.card.privileged),
+        backend=cfg.backend,
     )
     begin = time.monotonic()
     policy = distill(
