@@ -6,9 +6,9 @@ CLOSED_LOOP are folders of tests/benchmarks/closed_loop.py, POLICY is what they 
 policies are taken that were trained without its truth: the start, and the fine-tuned ones and those from scratch of
 every folder. They are rated by three numbers that need no robot: mean return on the robot's prior, mean return on its
 posterior, and the overall score of the stress suite `default` about the posterior; what they are to foretell is their
-success in n episodes on the surrogate's truth. A rating's agreement is Kendall's tau-b over the pairs of
-policies of one surrogate, with the interval of a bootstrap over surrogates: 1 is always right about which is better, 0 a coin.
-About a minute of one core for each ten policies.
+success in n episodes on the surrogate's truth. A rating's agreement is Kendall's tau-b over the pairs of policies of
+one surrogate, with the interval of a bootstrap over surrogates: 1 is always right about which is better, 0 a coin.
+Costs nearly a minute of one core a policy, most of it the stress suite.
 """
 
 from __future__ import annotations
