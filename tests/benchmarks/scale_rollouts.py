@@ -102,7 +102,10 @@ def pids(host: int, named: str = "") -> list[int]:
 
 
 def command(pid: int) -> str:
+    """Of a process that lives; empty for one that has ended, and waits for nobody to ask how."""
     try:
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return ""
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
@@ -389,4 +392,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["learner"]:
         learn(json.loads(sys.argv[2]))
     else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and all is taken away
         main(sys.argv[1:])

@@ -139,13 +139,17 @@ def _start(ray: Any, config: ScaleConfig, folder: Path) -> None:
         raise ConfigError(f"scale=ray: {error}; give the machine more, or scale.object_store_mib= less.") from error
     ray.init(
         address="local",
-        num_cpus=config.workers or len(os.sched_getaffinity(0)),
+        num_cpus=config.workers or _processors(),
         object_store_memory=config.object_store_mib << 20,
         include_dashboard=False,
         _temp_dir=str(folder),
         _system_config=SETTINGS,
         **_session(),
     )
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _session() -> dict[str, Any]:
