@@ -141,11 +141,14 @@ class Crew:
         return self.ranks.parts_of(self.parts)
 
     def average(self, rank: int, weights: Sequence[Tensor]) -> None:
-        """Put the mean over all parts into the gradients, which are the sums over each process's."""
-        self.ranks.add(weights, 0.0)
-        for weight in weights:
-            if weight.grad is not None:
-                weight.grad /= self.parts
+        """Put the mean over all parts into the gradients, which are the sums over each process's; laid out as Team
+        does, since how a norm is added up shows in its last digit, and after some updates in all of them."""
+        if self.parts == 1:
+            return
+        gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in weights]
+        row = self.ranks.total(torch.cat([g.flatten() for g in gradients])) / self.parts
+        for weight, part in zip(weights, row.split([w.numel() for w in weights]), strict=True):
+            weight.grad = part.view_as(weight)
 
 
 def here() -> Ranks:
