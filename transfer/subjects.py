@@ -12,7 +12,6 @@ import onnxruntime
 from robot import bundle, config, files
 from robot.config import ConfigError
 from robot.controller import Controller
-from robot.manifest import Manifest
 from robot.result import Run
 from sim.arena import Subject
 from sim.vecenv import Inputs
@@ -33,8 +32,8 @@ def subject_of(policy: Path | None, loaded: Path | None, task: str, run: Run) ->
         folder = run.input(existing(loaded, "bundle", "export"))
         found = of_bundle(folder)
         same_task(f"bundle={folder}", found.task, task)
-        manifest = config.load(Manifest, folder / "manifest.yaml")
-        return found, str(manifest.lineage.get("policy_sha256", ""))
+        manifest = config.load_yaml(folder / "manifest.yaml")  # of any schema: of_bundle() has checked the bundle
+        return found, str((manifest.get("lineage") or {}).get("policy_sha256", ""))
     folder = run.input(existing(policy, "policy", "train"))
     found = of_policy(folder)
     same_task(f"policy={folder}", found.task, task)
