@@ -1,8 +1,8 @@
-"""A headless Chromium on two pipes, spoken to in its own protocol, so that looking at a page needs no further package.
+"""A headless Chromium on two pipes, spoken to in its own protocol: looking at a page needs no further package.
 
-Source of the messages: the Chrome DevTools Protocol, https://chromedevtools.github.io/devtools-protocol/ (`Page`, `Network`,
-`Runtime`, `Log`, `Target`, `Emulation`). With --remote-debugging-pipe the browser reads JSON, ended by a zero byte, from
-file descriptor 3 and writes it to 4.
+Source of the messages: the Chrome DevTools Protocol, https://chromedevtools.github.io/devtools-protocol/ (`Page`,
+`Network`, `Runtime`, `Log`, `Target`, `Emulation`). With --remote-debugging-pipe the browser reads JSON, ended by a
+zero byte, from file descriptor 3 and writes it to 4.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python tests/docs/look.py build/docs runs/report/report.html runs/view/view.html out=runs/look
 
 Each HTML file, or each in a folder, is opened from the disk at 1400 and 420 px. Told are: errors that the page's
-scripts report, what could not be loaded, every request that would leave this machine (none can: no name is looked up),
-pictures that are broken, a page wider than its window, and text that is cut off by it. `out` has a picture of each page at
-each width to look at, and look.json with all that was found. Exit code 1 if anything was.
+scripts report, what could not be loaded, every request that would leave this machine (none can: no name is looked
+up), pictures that are broken, links within the page that lead nowhere, and what reaches out of the window. `out` has a
+picture of each page at each width to look at, and look.json with all that was found. Exit code 1 if anything was.
 
 The browser is the one that TERRAFIRMA_CHROMIUM names, or an installed Chromium (`apt-get install
 chromium-headless-shell`); without one the script says so and ends with 0. About 2 s a page and width.
@@ -14,6 +14,7 @@ chromium-headless-shell`); without one the script says so and ends with 0. About
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import sys
 import time
@@ -35,6 +36,7 @@ SERVED = ("404.html",)
 """Its links begin at a server's root: from the disk they lead nowhere, and nobody opens it there."""
 HERE = ("file:", "data:", "blob:", "about:")
 
+LOADED = "document.readyState === 'complete' && location.protocol === 'file:'"
 LAYOUT = """(() => {
   const root = document.documentElement, wide = [];
   for (const e of document.querySelectorAll("body *")) {
@@ -45,10 +47,12 @@ LAYOUT = """(() => {
       const style = getComputedStyle(p);
       hidden = hidden || style.position === "fixed" || (p !== e && style.overflowX !== "visible");
     }
-    if (!hidden) wide.push(`${e.tagName.toLowerCase()}.${String(e.className.baseVal ?? e.className)} ${Math.round(box.right)} px`);
+    const name = `${e.tagName.toLowerCase()}.${String(e.className.baseVal ?? e.className)}`;
+    if (!hidden) wide.push(`${name} ${Math.round(box.right)} px`);
   }
   return {
-    width: root.scrollWidth, inner: innerWidth, height: Math.max(root.scrollHeight, innerHeight), wide: wide.slice(0, 5),
+    width: root.scrollWidth, inner: innerWidth, height: Math.max(root.scrollHeight, innerHeight),
+    wide: wide.slice(0, 5),
     text: document.body.innerText.trim().length,
     broken: [...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src.slice(0, 120)),
     missing: [...document.querySelectorAll('a[href^="#"]')].map(a => decodeURIComponent(a.hash.slice(1)))
@@ -111,7 +115,7 @@ def look(browser: Browser, path: Path, width: int, out: Path) -> Looked:
 
 
 def wait(browser: Browser, session: str) -> None:
-    """Until the page has loaded, and nothing more comes."""
+    """Until the page has loaded, nothing more comes, and it is drawn."""
     begin = quiet = time.monotonic()
     count = 0
     while time.monotonic() - begin < LONGEST_S:
@@ -123,10 +127,9 @@ def wait(browser: Browser, session: str) -> None:
                 browser.send("Runtime.enable", worker)
         if len(browser.events) != count:
             count, quiet = len(browser.events), time.monotonic()
-        loaded = any(e["method"] == "Page.loadEventFired" for e in browser.events)
-        if loaded and time.monotonic() - quiet > QUIET_S:
-            browser.evaluate(session, "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-            return
+        if time.monotonic() - quiet > QUIET_S and browser.evaluate(session, LOADED):
+            break
+    browser.evaluate(session, "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def told(events: Sequence[Message]) -> list[str]:
@@ -186,21 +189,16 @@ def main(words: Sequence[str]) -> int:
     if not chosen:
         print("Which pages? Name HTML files, or folders with some.")
         return 2
+    seen: list[Looked] = []
     with opened(chromium) as browser:
         version = browser.call("Browser.getVersion")["product"]
-        all_looked = []
-        for path in chosen:
-            for width in WIDTHS:
-                looked = look(browser, path, width, out)
-                all_looked.append(looked)
-                print(
-                    *(f"{path} at {width} px: {line}" for line in looked.found), sep="\n", end="\n" * bool(looked.found)
-                )
-    (out / "look.json").write_text(json.dumps({"browser": version, "pages": [asdict(l) for l in all_looked]}, indent=1))
-    wrong = sum(bool(looked.found) for looked in all_looked)
-    print(
-        f"{version}: {len(chosen)} pages at {len(WIDTHS)} widths, {wrong} views with something wrong; pictures in {out}."
-    )
+        for path, width in itertools.product(chosen, WIDTHS):
+            seen.append(look(browser, path, width, out))
+            for line in seen[-1].found:
+                print(f"{path} at {width} px: {line}", flush=True)
+    (out / "look.json").write_text(json.dumps({"browser": version, "pages": [asdict(s) for s in seen]}, indent=1))
+    wrong = sum(bool(looked.found) for looked in seen)
+    print(f"{version}: {len(chosen)} pages, {len(seen)} views, {wrong} with something wrong; pictures in {out}.")
     return 1 if wrong else 0
 
 

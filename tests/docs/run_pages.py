@@ -158,10 +158,8 @@ def told(outcome: Outcome, step: Step) -> None:
     mark = " [quick=true put in]" if outcome.command != step.text and step.kind in ("run", "needs") else ""
     why = f"  ({outcome.note})" if outcome.state == "skipped" else ""
     hidden = " [setup]" if step.kind == "setup" else ""
-    print(
-        f"{outcome.page}:{outcome.line}  {outcome.state:<7} {outcome.seconds:6.1f} s {outcome.cpu_seconds:6.1f} s of CPU  {shown}{mark}{hidden}{why}",
-        flush=True,
-    )
+    spent = f"{outcome.seconds:6.1f} s {outcome.cpu_seconds:6.1f} s of CPU"
+    print(f"{outcome.page}:{outcome.line}  {outcome.state:<7} {spent}  {shown}{mark}{hidden}{why}", flush=True)
     if outcome.state == "failed":
         print(outcome.note, flush=True)
 
