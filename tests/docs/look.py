@@ -27,6 +27,8 @@ from browser import VARIABLE, Browser, Message, find, opened
 
 WIDTHS = {1400: 900, 420: 860}
 """width -> height of the window [px]."""
+PHONE = 600
+"""Narrower windows are a telephone's, which draws a page of no stated width at 980 px and shows it small."""
 QUIET_S = 0.4
 """A page on which nothing was loaded for as long is complete."""
 LONGEST_S = 30.0
@@ -96,7 +98,7 @@ def look(browser: Browser, path: Path, width: int, out: Path) -> Looked:
         )  # workers' requests are told, too
         browser.call(
             "Emulation.setDeviceMetricsOverride", session, width=width, height=WIDTHS[width], deviceScaleFactor=1,
-            mobile=False,
+            mobile=width < PHONE,
         )  # fmt: skip
         browser.events.clear()
         browser.call("Page.navigate", session, url=path.as_uri())
@@ -105,7 +107,7 @@ def look(browser: Browser, path: Path, width: int, out: Path) -> Looked:
         looked.requests = sum(e["method"] == "Network.requestWillBeSent" for e in events)
         looked.found += told(events)
         layout = browser.evaluate(session, LAYOUT)
-        looked.found += laid_out(layout)
+        looked.found += laid_out(layout, width)
         name = "_".join(path.with_suffix("").parts[-3:])
         looked.picture = f"{name}_{width}.png"
         (out / looked.picture).write_bytes(picture(browser, session, width, min(layout["height"], TALLEST_PX)))
@@ -158,9 +160,11 @@ def told(events: Sequence[Message]) -> list[str]:
     return found
 
 
-def laid_out(layout: dict[str, Any]) -> list[str]:
-    """What is wrong with the page as it stands."""
+def laid_out(layout: dict[str, Any], width: int) -> list[str]:
+    """What is wrong with the page as it stands in a window of this width [px]."""
     found = []
+    if layout["inner"] > width:
+        found.append(f"drawn {layout['inner']} px wide in a window of {width} px: it has no <meta name=viewport>")
     if layout["width"] > layout["inner"]:
         found.append(f"{layout['width']} px wide in a window of {layout['inner']} px")
     found += [f"reaches out of the window: {element}" for element in layout["wide"]]

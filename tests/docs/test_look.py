@@ -25,7 +25,8 @@ def load(name: str) -> ModuleType:
 
 browser, look = load("browser"), load("look")
 
-GOOD = """<!doctype html><title>x</title><p id="here">words</p><a href="#here">up</a>
+GOOD = """<!doctype html><meta name="viewport" content="width=device-width"><title>x</title>
+<p id="here">words</p><a href="#here">up</a>
 <div style="overflow-x: auto"><div style="width: 900px">a table</div></div>"""
 
 
@@ -85,4 +86,7 @@ def test_a_browser_finds_what_is_wrong_with_a_page(tmp_path: Path) -> None:
         seen = look.look(opened, good, 420, out)
         assert seen.found == [] and (out / seen.picture).read_bytes().startswith(b"\x89PNG")
         found = "\n".join(look.look(opened, bad, 420, out).found)
+        bad.write_text("<p>a page that no telephone was thought of for</p>")
+        (unsized,) = look.look(opened, bad, 420, out).found
     assert all(sentence in found for sentence in BAD.values()), found
+    assert "no <meta name=viewport>" in unsized
