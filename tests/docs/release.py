@@ -102,7 +102,7 @@ def whole(out: Path, wheel: Path, python: str) -> Path:
     place = out / "anywhere"
     step("all: doctor", [terrafirma, "doctor", "out=doctor"], place)
     step("all: demo", [terrafirma, "demo", "quick=true", "out=demo"], place)
-    step("all: view", [terrafirma, "view", "run=demo/run", "out=view"], place)
+    step("all: view", [terrafirma, "view", "run=demo/run", "live=true", "quick=true", "port=8097", "out=view"], place)
     step("all: report", [terrafirma, "report", "run=demo", "out=report"], place)
     return place / "demo"
 
