@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install gl demo test suite lint style types docs docs-test bench baselines clean
+.PHONY: install gl demo test suite lint style types docs docs-test docs-look release-check bench baselines clean
 
 install: .venv/installed
 
@@ -48,6 +48,14 @@ docs: install
 # Every command of README and docs, typed in an empty folder a page: PAGES="README.md docs/stress.md" for some.
 docs-test: install
 	$(BIN)/python tests/docs/run_pages.py $(PAGES)
+
+# The pages in a headless Chromium at the width of a desk and of a telephone, where one is installed; pictures in runs/look.
+docs-look: docs
+	$(BIN)/python tests/docs/look.py build/docs $(PAGES)
+
+# Wheel and sdist, installed into empty environments and used outside of this checkout.
+release-check: install
+	$(BIN)/python tests/docs/release.py $(ARGS)
 
 bench: install
 	$(BIN)/python -m pytest tests/benchmarks $(ARGS)

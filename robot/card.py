@@ -37,7 +37,8 @@ other robots are refused. Watch it in shadow mode first, then with the emergency
 """
 
 _PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
 <style>body{{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}}pre{{overflow-x:auto}}</style>
 <body><h1>{title}</h1>
 <p>This bundle was exported without a report. What its manifest says:</p><pre>{manifest}</pre></body>

@@ -20,7 +20,7 @@ from mcap.records import Message, Metadata, Schema
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, IndexType, Writer
 
-from robot import files, pictures
+from robot import files, message, pictures
 from robot import log as logs
 from robot.log import UNITS, Channel, EpisodeLog
 
@@ -48,7 +48,7 @@ class EpisodeFile:
             self._channels[name] = logs.add_channel(
                 self._writer, channel, self._fingerprint, compressed=picture and self._compress
             )
-        data = pictures.encode_compressed(value, t_ns) if picture and self._compress else logs.encode(value, t_ns)
+        data = pictures.encode_compressed(value, t_ns) if picture and self._compress else message.encode(value, t_ns)
         self._writer.add_message(self._channels[name], t_ns, data, t_ns, self._sequence)
         self._sequence += 1
 

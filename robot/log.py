@@ -20,11 +20,12 @@ import numpy.typing as npt
 from mcap.exceptions import McapError
 from mcap.records import Channel as ChannelRecord
 from mcap.records import Message, Metadata, Schema
-from mcap.stream_reader import CRCValidationError, StreamReader, zstandard
+from mcap.stream_reader import CRCValidationError, zstandard
 from mcap.writer import CompressionType, IndexType, Writer
 
-from robot import files, pictures
+from robot import chunks, files, pictures
 from robot.config import ConfigError
+from robot.message import PICTURES, TEXT, VALUES, decode, encode
 
 Times = npt.NDArray[np.int64]
 
@@ -45,13 +46,12 @@ UNITS = {
 """Standard channel names and their units; `camera.<name>` (unit `uint8`) and private names may stand beside them."""
 
 SCHEMA_VERSION = "1"
-_VALUES = ("terrafirma_msgs/msg/Values", b"float64[] values\n")
-_TEXT = ("std_msgs/msg/String", b"string data\n")
 _DAMAGE = (
     McapError, CRCValidationError, zstandard.ZstdError, EOFError, struct.error, ValueError, KeyError, RuntimeError,
 )  # fmt: skip
 """What a damaged file makes the library raise."""
-_PICTURES = {pictures.RAW[0]: pictures.decode_raw, pictures.COMPRESSED[0]: pictures.decode_compressed}
+LARGEST = 1 << 32
+"""Most bytes of one episode in memory."""
 
 
 class LogError(ConfigError):
@@ -182,31 +182,10 @@ def add_channel(writer: Writer, channel: Channel, fingerprint: str, compressed: 
     `compressed`: the pictures of a camera will come as robot.pictures.encode_compressed makes them.
     """
     camera = pictures.COMPRESSED if compressed else pictures.RAW
-    schema_name, definition = {"u": camera, "O": _TEXT}.get(channel.values.dtype.kind, _VALUES)
+    schema_name, definition = {"u": camera, "O": TEXT}.get(channel.values.dtype.kind, VALUES)
     schema = writer.register_schema(schema_name, "ros2msg", definition)
     metadata = {"unit": channel.unit, "components": json.dumps(channel.components), "fingerprint": fingerprint}
     return writer.register_channel("/" + channel.name.replace(".", "/"), "cdr", schema, metadata)
-
-
-def encode(value: Any, t_ns: int = 0) -> bytes:
-    """One row as a CDR message (OMG CDR, little endian: values are aligned to their size after the header)."""
-    if isinstance(value, str):
-        data = value.encode() + b"\0"
-        return pictures.CDR + struct.pack("<I", len(data)) + data
-    if value.dtype == np.uint8:
-        return pictures.encode_raw(value, t_ns)
-    # sequence length, then four bytes of padding: doubles are aligned to eight
-    return pictures.CDR + struct.pack("<II", value.size, 0) + np.asarray(value, "<f8").tobytes()
-
-
-def _decode(schema: str, data: bytes) -> Any:
-    if schema == _TEXT[0]:
-        (size,) = struct.unpack_from("<I", data, 4)
-        return data[8 : 8 + size - 1].decode()
-    if schema in _PICTURES:
-        return _PICTURES[schema](data)
-    (size,) = struct.unpack_from("<I", data, 4)
-    return np.frombuffer(data, "<f8", size, 12)
 
 
 class _Topic:
@@ -219,21 +198,25 @@ class _Topic:
         self.damaged = 0
         """Pictures that cannot be decoded: a camera's fault costs one picture, not the rest of the episode."""
 
-    def add(self, t_ns: int, data: bytes) -> None:
-        """Append a message; a value that cannot be decoded raises ValueError or struct.error, except for a picture."""
+    def add(self, t_ns: int, data: bytes) -> int:
+        """Append a message, and tell how many bytes it takes.
+
+        A value that cannot be decoded raises ValueError or struct.error, except for a picture.
+        """
         try:
-            value = _decode(self.schema, data)
+            value = decode(self.schema, data)
         except (ValueError, struct.error, ZeroDivisionError):
-            if self.schema not in _PICTURES:
+            if self.schema not in PICTURES:
                 raise
             self.damaged += 1
-            return
+            return 0
         self.times.append(t_ns)
         self.values.append(value)
+        return len(data) if isinstance(value, str) else int(value.nbytes)
 
     def channel(self) -> Channel:
         components = tuple(json.loads(self.metadata["components"]))
-        if self.schema in _PICTURES and len(sizes := {v.shape for v in self.values}) > 1:
+        if self.schema in PICTURES and len(sizes := {v.shape for v in self.values}) > 1:
             told = ", ".join(f"{w} x {h} x {c}" for h, w, c in sorted(sizes))
             raise LogError(f"channel '{self.name}': its pictures have different sizes ({told}); record it again.")
         values = _stack(self.schema, self.values, components)
@@ -244,23 +227,25 @@ def load(path: Path, cameras: bool = True) -> EpisodeLog:
     """Read an MCAP episode, complete or torn off by a crash: every whole message is recovered.
 
     Without `cameras` their channels are left out. `meta["torn"]` says so when the file was torn. LogError when it is
-    missing, is no MCAP, or was not written by this project.
+    missing, is no MCAP, was not written by this project, or would take more memory than a recording may.
     """
     path = Path(path)
     header: dict[str, str] = {}
     topics: dict[int, _Topic] = {}
     schemas: dict[int, str] = {}
-    torn = False
+    torn, size = False, 0
     try:
         with path.open("rb") as stream:
-            for record in StreamReader(stream, validate_crcs=True).records:
+            for record in chunks.records(stream):
                 if isinstance(record, Message):
                     if record.channel_id in topics or cameras:
-                        topics[record.channel_id].add(record.log_time, record.data)
+                        size += topics[record.channel_id].add(record.log_time, record.data)
+                        if size > LARGEST:
+                            raise chunks.TooLarge(f"its messages are more than {LARGEST} bytes")
                 elif isinstance(record, Schema):
                     schemas[record.id] = record.name
                 elif isinstance(record, ChannelRecord):
-                    if not cameras and schemas[record.schema_id] in _PICTURES:
+                    if not cameras and schemas[record.schema_id] in PICTURES:
                         continue
                     topics.setdefault(record.id, _Topic(record, schemas[record.schema_id]))
                 elif isinstance(record, Metadata) and record.name == "terrafirma":
@@ -271,6 +256,8 @@ def load(path: Path, cameras: bool = True) -> EpisodeLog:
         raise LogError(
             f"{path}: has compressed pictures; they need OpenCV: pip install 'terrafirma[camera]'."
         ) from error
+    except chunks.TooLarge as error:
+        raise LogError(f"{path}: {error}; it is not read. Record, or cut, a shorter one.") from error
     except _DAMAGE:
         torn = True  # the tail that a crash left unfinished, or a damaged record; everything before it is whole
     if "fingerprint" not in header:
@@ -293,8 +280,8 @@ def load(path: Path, cameras: bool = True) -> EpisodeLog:
 
 
 def _stack(schema: str, values: list[Any], components: tuple[str, ...]) -> npt.NDArray[Any]:
-    if schema == _TEXT[0]:
+    if schema == TEXT[0]:
         return np.array(values, dtype=object)
     if values:
         return np.stack(values)
-    return np.zeros((0, 0, 0, 3), np.uint8) if schema in _PICTURES else np.zeros((0, len(components)))
+    return np.zeros((0, 0, 0, 3), np.uint8) if schema in PICTURES else np.zeros((0, len(components)))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from robot.config import ConfigError
 from robot.result import Run
+from robot.spec import RobotSpec
 from sim import randomization, tasks
-from sim.model import Model, RobotConfig
+from sim.model import Model, RobotConfig, find_robot
 from sim.randomization import NOMINAL, Randomization
 
 
@@ -33,6 +34,29 @@ def parameters(
         chosen = randomization.load(run.input(posterior) if run is not None else posterior)
     chosen.check(Model(robot))
     return chosen
+
+
+def robot_called(name: str) -> RobotConfig:
+    """The robot of that name; ConfigError says that one without a name is given by its file."""
+    try:
+        return find_robot(name)
+    except ConfigError as error:
+        raise ConfigError(f"{error} If it is a robot of your own, give its file: robot=FILE.yaml.") from error
+
+
+def robot_of(spec: RobotSpec, given: RobotConfig | None = None) -> RobotConfig:
+    """The simulated robot of a policy: the one that is given, or the one of its name.
+
+    ConfigError when it is not, or no longer, the robot that the policy was trained for.
+    """
+    robot = given or robot_called(spec.name)
+    if robot.spec.fingerprint() != spec.fingerprint():
+        which = f"robot= is '{robot.spec.name}'" if given else "its configuration now is one"
+        raise ConfigError(
+            f"the policy was trained for robot '{spec.name}' with fingerprint {spec.fingerprint()}; {which} with "
+            f"{robot.spec.fingerprint()}: restore it, or train again."
+        )
+    return robot
 
 
 def same_task(what: str, made_for: str, task: str) -> None:

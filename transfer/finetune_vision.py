@@ -22,10 +22,10 @@ from robot.config import ConfigError
 from robot.log import EpisodeLog
 from robot.result import Run
 from sim import randomization
-from sim.model import find_robot
+from sim.model import RobotConfig
 from sim.randomization import NOMINAL
 from transfer import filmed, kpi
-from transfer.choices import existing
+from transfer.choices import existing, robot_called
 from transfer.dataset import DataRefused, load_dataset
 from transfer.progress import terminal
 from transfer.video import Clip, Labels, angle_errors, change, crop_of, existing_file, summary
@@ -65,7 +65,8 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         clip, labels, footage, judged = _video(cfg, run, encoder)
     else:
         footage, latency = _logs(cfg, run, encoder)
-    replay, source = simulated(encoder, 64 if cfg.quick else REPLAYED, 64 if cfg.quick else JUDGED, cfg.seed)
+    sizes = (64, 64) if cfg.quick else (REPLAYED, JUDGED)
+    replay, source = simulated(encoder, *sizes, cfg.seed, cfg.robot)
     result = adapt(encoder, footage, replay, settings, seed=cfg.seed, report=terminal())
     keys = _keep(result, encoder, folder, source, run, cfg.seed)
     if cfg.video is None:
@@ -148,7 +149,7 @@ def _judged(
 
 # -- logs --------------------------------------------------------------------------------------------------------------
 def _logs(cfg: Config, run: Run, encoder: VisionEncoder) -> tuple[Footage, Latency]:
-    spec = find_robot(encoder.card.robot).spec
+    spec = (cfg.robot or robot_called(encoder.card.robot)).spec
     encoder.card.check(spec)
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), spec)
     return proprioceptive(encoder, logs, np.random.default_rng(cfg.seed))
@@ -209,10 +210,12 @@ def latency_keys(late: Latency) -> dict[str, Any]:
 
 
 # -- simulation --------------------------------------------------------------------------------------------------------
-def simulated(encoder: VisionEncoder, replayed: int, judged: int, seed: int) -> tuple[ImageData, ImageData]:
+def simulated(
+    encoder: VisionEncoder, replayed: int, judged: int, seed: int, robot: RobotConfig | None = None
+) -> tuple[ImageData, ImageData]:
     """Pictures to replay, and others to judge by, of the prior that the encoder was pretrained with.
 
-    ConfigError when its card does not tell a prior that is there.
+    `robot`: the encoder's, where it is no name. ConfigError when its card does not tell a prior that is there.
     """
     from policies.encoders.vision import VisionConfig
     from transfer.images import simulated_images
@@ -223,8 +226,9 @@ def simulated(encoder: VisionEncoder, replayed: int, judged: int, seed: int) -> 
         raise ConfigError(f"the encoder was pretrained with the prior '{name}', and no configs have a dr/{name}.yaml.")
     prior = NOMINAL if path is None else randomization.load(path)
     images = VisionConfig(cameras=card.cameras, width=card.width, height=card.height, images=replayed + judged)
+    robot = robot or robot_called(card.robot)
     with tempfile.TemporaryDirectory() as scratch:
-        data = simulated_images(Path(scratch), find_robot(card.robot), prior, card, images, seed=REPLAY_SEED + seed)
+        data = simulated_images(Path(scratch), robot, prior, card, images, seed=REPLAY_SEED + seed)
     rows = np.arange(len(data))
     return data.take(rows < replayed), data.take(rows >= replayed)
 

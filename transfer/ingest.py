@@ -7,10 +7,9 @@ last, and then the accepted ones are moved into place and the index is written: 
 
 from __future__ import annotations
 
-import glob
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from sim.model import Model
 from transfer import comparison, screen_images
 from transfer.comparison import Known
 from transfer.dataset import INDEX, DataRefused, Episode, Finding, load_index, save_dataset
-from transfer.formats import Format, Recording, format_of, lerobot, whole_of
-from transfer.formats.csv import companion_of
-from transfer.screen import KINDS, finding, in_time_order, notice
+from transfer.formats import Format, Recording
+from transfer.recordings import recordings_in, sources_of
+from transfer.screen import KINDS, in_time_order, notice
 from transfer.screen_images import reference_of
 from transfer.screening import kept
 from transfer.screening.config import ScreenConfig
@@ -136,7 +135,7 @@ class Ingestion:
 
     def _read(self, path: Path, staging: Path) -> None:
         digest, begin = files.sha256(path), len(self.judged)
-        for recording in _recordings(path, self.spec, self.reader):
+        for recording in recordings_in(path, self.spec, self.reader):
             judged = Judged(path, digest, 0.0, [_noticed(f) for f in recording.findings])
             judged.understood = understood(recording)
             if len(self.judged) > begin:
@@ -229,52 +228,6 @@ def ingest(
 ) -> list[Episode]:
     """Ingestion.run() with the defaults, and without the rules about dynamics."""
     return Ingestion(spec=spec, out=Path(out), accept=accept, progress=progress).run(paths)
-
-
-def sources_of(paths: Sequence[str | Path], reader: Format | None = None) -> list[Path]:
-    """Recordings in the order given; a part of one stands for it. ConfigError where a path matches none."""
-    found: dict[Path, None] = {}
-    for path in paths:
-        matches = _expand(Path(path), reader)
-        if not matches:
-            raise ConfigError(f"path {path} matches no file.")
-        found |= dict.fromkeys(map(whole_of if reader is None else lambda p: lerobot.root_of(p) or p, matches))
-    return list(found)
-
-
-def _expand(path: Path, reader: Format | None) -> Sequence[Path]:
-    if path.exists():
-        return _inside(path, reader)
-    matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - absolute globs
-    return [p for match in matches for p in _inside(Path(match), reader)]
-
-
-def _inside(path: Path, reader: Format | None) -> list[Path]:
-    """A recording itself, or those in a folder and the folders below."""
-    detect = reader.detect if reader is not None else lambda p: format_of(p) is not None
-    if path.is_file() or detect(path):
-        return [path]
-    out: list[Path] = []
-    for p in sorted(path.iterdir()):
-        if lerobot.detect(p) and (path / INDEX).is_file():
-            continue  # a copy of this data set, by write=lerobot
-        if detect(p):
-            out.append(p)
-        elif p.is_dir() and not p.name.startswith("."):
-            out += _inside(p, reader)
-    return out
-
-
-def _recordings(path: Path, spec: RobotSpec, given: Format | None) -> Iterable[Recording]:
-    if path.is_file() and path.stat().st_size == 0:
-        return [Recording(log=None, findings=(finding("empty", "", "file", "the file has no bytes."),))]
-    if given is None and (measured := companion_of(path)) is not None:
-        detail = f"it is a command file, and {measured.name} is not beside it."
-        return [Recording(log=None, findings=(finding("missing_measured", "", "file", detail),))]
-    reader = given or format_of(path)
-    if reader is None:
-        return [Recording(log=None, findings=(finding("unknown_format", "", "file", "no format reads it."),))]
-    return reader.read(path, spec)
 
 
 def _noticed(found: Finding) -> Noticed:

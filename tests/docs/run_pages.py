@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +52,8 @@ class Outcome:
     state: str
     """ok, failed, or skipped."""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Processor time, which other work on the machine changes little."""
     note: str = ""
     """Why it was skipped, or the end of what it printed."""
 
@@ -116,14 +119,21 @@ def do(step: Step, folder: Folder, page: str) -> Outcome:
     if step.kind == "needs" and not os.environ.get(step.note):
         return Outcome(page, step.line, step.text, "skipped", note=f"{step.note} is not set")
     command = f"cd {ROOT} && python -m pytest -q {step.text}" if step.kind == "by" else shortened(step.text)
-    begin = time.monotonic()
+    begin, before = time.monotonic(), cpu_seconds()
     code, output = folder.run(command)
     for _ in range(AGAIN):
         if code == FAULT and os.getloadavg()[0] > (os.cpu_count() or 1):
             print(f"{page}:{step.line}  a fault while others hold this machine; once more", flush=True)
             code, output = folder.run(command)
     state = "ok" if code == 0 else "failed"
-    return Outcome(page, step.line, command, state, time.monotonic() - begin, "" if code == 0 else output)
+    spent = time.monotonic() - begin, cpu_seconds() - before
+    return Outcome(page, step.line, command, state, *spent, "" if code == 0 else output)
+
+
+def cpu_seconds() -> float:
+    """Processor time of all commands so far that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def run_page(path: Path) -> list[Outcome]:
@@ -148,23 +158,22 @@ def told(outcome: Outcome, step: Step) -> None:
     mark = " [quick=true put in]" if outcome.command != step.text and step.kind in ("run", "needs") else ""
     why = f"  ({outcome.note})" if outcome.state == "skipped" else ""
     hidden = " [setup]" if step.kind == "setup" else ""
-    print(
-        f"{outcome.page}:{outcome.line}  {outcome.state:<7} {outcome.seconds:6.1f} s  {shown}{mark}{hidden}{why}",
-        flush=True,
-    )
+    spent = f"{outcome.seconds:6.1f} s {outcome.cpu_seconds:6.1f} s of CPU"
+    print(f"{outcome.page}:{outcome.line}  {outcome.state:<7} {spent}  {shown}{mark}{hidden}{why}", flush=True)
     if outcome.state == "failed":
         print(outcome.note, flush=True)
 
 
 def summary(outcomes: list[Outcome]) -> list[str]:
-    """A line a page: commands run, skipped and failed, and minutes."""
+    """A line a page: commands run, skipped and failed, minutes, and minutes of processor time."""
     lines = []
     for page in dict.fromkeys(o.page for o in outcomes):
         of = [o for o in outcomes if o.page == page]
         count = {state: sum(o.state == state for o in of) for state in ("ok", "skipped", "failed")}
-        minutes = sum(o.seconds for o in of) / 60
+        minutes, cpu = sum(o.seconds for o in of) / 60, sum(o.cpu_seconds for o in of) / 60
         lines.append(
-            f"{page:<32} {count['ok']:3} ok {count['skipped']:3} skipped {count['failed']:3} failed {minutes:6.1f} min"
+            f"{page:<32} {count['ok']:3} ok {count['skipped']:3} skipped {count['failed']:3} failed"
+            f" {minutes:6.1f} min {cpu:6.1f} min of CPU"
         )
     return lines
 

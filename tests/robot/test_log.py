@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from mcap.reader import make_reader
 
 from robot import log as logs
+from robot import message
 from robot.log import Channel, EpisodeLog, LogError
 
 
@@ -84,7 +86,7 @@ def test_torn_recording_keeps_every_whole_message(tmp_path: Path, fraction: floa
         channel = log["joint.position"]
         i, ends = logs.add_channel(writer, channel, log.fingerprint), []
         for t, value in zip(channel.t_ns, channel.values, strict=True):
-            writer.add_message(i, int(t), logs.encode(value), int(t))
+            writer.add_message(i, int(t), message.encode(value), int(t))
             ends.append(stream.tell())
         writer.finish()
     data = whole.read_bytes()
@@ -104,6 +106,54 @@ def test_damaged_chunk_is_no_traceback(tmp_path: Path) -> None:
     path.write_bytes(data)
     log = logs.load(path)
     assert "torn" in log.meta
+
+
+def with_chunk(path: Path, compression: str, declared: int, data: bytes) -> Path:
+    """An episode whose first chunk says it has `declared` bytes, and has `data`."""
+    from mcap.writer import Writer
+
+    with path.open("wb") as stream:
+        writer = Writer(stream, use_chunking=False)
+        writer.start(profile="ros2", library="terrafirma")
+        logs.write_header(writer, episode())
+        name = compression.encode()
+        body = struct.pack("<QQQII", 0, 0, declared, 0, len(name)) + name + struct.pack("<Q", len(data)) + data
+        stream.write(struct.pack("<BQ", 6, len(body)) + body)
+        writer.finish()
+    return path
+
+
+ZSTD_OF_16_GIB = bytes.fromhex("28b52ffde0") + struct.pack("<Q", 1 << 34)
+"""A frame's head (RFC 8878, 3.1.1): one segment, its size in eight bytes."""
+
+
+@pytest.mark.parametrize(
+    ("compression", "declared", "data"),
+    [("zstd", 1 << 40, b""), ("zstd", 1000, ZSTD_OF_16_GIB), ("", 1 << 40, b"x")],
+)
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, compression: str, declared: int, data: bytes) -> None:
+    path = with_chunk(tmp_path / "bomb.mcap", compression, declared, data)
+    with pytest.raises(LogError, match=r"bomb\.mcap: a chunk .*; it is not read") as refused:
+        logs.load(path)
+    assert refused.value.exit_code == 4
+
+
+def test_a_chunk_is_unpacked_no_further_than_it_declares(tmp_path: Path) -> None:
+    import lz4.frame
+
+    path = with_chunk(tmp_path / "a.mcap", "lz4", 1000, lz4.frame.compress(bytes(1 << 24)))
+    tracemalloc.start()
+    log = logs.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "torn" in log.meta and peak < 1 << 22
+
+
+def test_an_episode_that_fills_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = episode().save(tmp_path / "a.mcap")
+    monkeypatch.setattr(logs, "LARGEST", 1000)
+    with pytest.raises(LogError, match="more than 1000 bytes"):
+        logs.load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"time,position\n0,0\n", b"\x89MCAP0\r\n"])

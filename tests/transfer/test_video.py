@@ -147,7 +147,7 @@ def test_an_encoder_is_evaluated_on_a_film(film: Path, tmp_path: Path) -> None:
     assert result["angle_error"]["median_deg"]["n"] == 30 and result["frames"] == 60
     table = (tmp_path / "run" / "frames.csv").read_text().splitlines()
     assert len(table) == 61 and table[1].split(",")[-1] != "" and table[2].split(",")[-1] == ""
-    assert "<html>" in (tmp_path / "run" / "angles.html").read_text()[:200]
+    assert "<!doctype html>" in (tmp_path / "run" / "angles.html").read_text()[:200]
     with pytest.raises(DataRefused, match="video= is missing"):
         cli.call("evaluate", [words[0], f"out={tmp_path / 'run'}"])
     with pytest.raises(ConfigError, match="give the folder that"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from robot import config
 from robot.config import ConfigError
 from robot.log import Channel, EpisodeLog
 from robot.spec import RobotSpec
@@ -121,6 +123,16 @@ def test_a_film_has_every_frame(tmp_path: Path) -> None:
         pictures.append(read[1].astype(float))
     assert len(pictures) == 16 and pictures[0].shape == (64, 96, 3)
     assert np.abs(pictures[-1] - pictures[0]).max() > 50  # it moves
+
+
+def test_a_log_of_a_robot_without_a_name_asks_for_its_file(tmp_path: Path) -> None:
+    robot = find_robot("simple_pendulum")
+    robot = dataclasses.replace(robot, spec=dataclasses.replace(robot.spec, name="bob"))
+    config.save(tmp_path / "bob.yaml", robot)
+    log = swing(robot.spec, seconds=0.2).save(tmp_path / "a.mcap")
+    with pytest.raises(ConfigError, match=r"'bob'.*give its file: robot=FILE\.yaml"):
+        cli.call("view", [f"log={log}", f"out={tmp_path / 'out'}"])
+    assert cli.call("view", [f"log={log}", f"robot={tmp_path / 'bob.yaml'}", f"out={tmp_path / 'out'}"]).is_file()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from robot.log import LogError
 from robot.spec import RobotSpec
 from transfer.dataset import DataRefused, refuse_other_robot
 from transfer.formats import Recording
-from transfer.formats.mcap_file import MAGIC, check_chunks
+from transfer.formats.mcap_file import MAGIC
 from transfer.formats.mcap_topics import McapTopics
 from transfer.formats.topic_episode import recordings
 from transfer.formats.topic_map import TopicMap
@@ -30,12 +30,8 @@ def detect(path: Path) -> bool:
 
 def read(path: Path, spec: RobotSpec, map: TopicMap | None = None, source: str = "") -> list[Recording]:
     """The one episode of an MCAP file; of a foreign one by a map (of the file `source`) or by what its names say."""
-    try:
-        if map is None and is_ours(path):
-            check_chunks(path)
-            return [_ours(path, spec)]
-    except SourceError as error:
-        return [Recording(log=None, findings=(finding("unreadable", "", "file", f"{error}."),))]
+    if map is None and is_ours(path):
+        return [_ours(path, spec)]
     return recordings(lambda: McapTopics(path), path, spec, "MCAP", map, source)
 
 

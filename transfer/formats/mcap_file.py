@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import lz4.frame
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, ChunkIndex, Footer, MetadataIndex, Schema, Statistics
 from mcap.stream_reader import zstandard
 
+from robot import chunks
+from robot.chunks import LARGEST
 from transfer.formats.topics import SourceError
 
 MAGIC = b"\x89MCAP0\r\n"
-LARGEST = 1 << 28
-"""Most bytes of one chunk unpacked, and of one record."""
 _HEAD = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<HIQQ")
 _FOOTER = 8 + 8 + 4
@@ -217,50 +215,12 @@ class McapFile:
                 self._stream.seek(size, io.SEEK_CUR)
 
 
-def check_chunks(path: Path) -> None:
-    """SourceError where a chunk of a file would unpack to more than may be: for readers that unpack without a bound.
-
-    Only sizes are looked at; whether the rest is whole is for the reader to find out.
-    """
-    file = McapFile.__new__(McapFile)
-    file._stream, file._size = path.open("rb"), path.stat().st_size
-    with file._stream:
-        for _, body in file._records(lambda opcode: opcode == Opcode.CHUNK):
-            try:
-                chunk = _read(Chunk, body)
-                size = zstandard.get_frame_parameters(chunk.data).content_size if chunk.compression == "zstd" else 0
-            except _DAMAGE:
-                continue
-            if size > LARGEST or chunk.compression == "lz4":
-                raise SourceError(f"a chunk unpacks to {size or 'an unknown number of'} bytes; at most {LARGEST} are")
-
-
 def unpacked(chunk: Chunk) -> bytes:
     """The records of a chunk; SourceError where they are more than it declares, too many, or damaged."""
-    size = chunk.uncompressed_size
-    if size > LARGEST:
-        raise SourceError(f"a chunk declares {size} bytes; at most {LARGEST} are unpacked")
-    if chunk.compression == "zstd":
-        data = _zstd(chunk.data, size)
-    elif chunk.compression == "lz4":
-        data = lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, max_length=size + 1)
-    elif not chunk.compression:
-        data = chunk.data
-    else:
-        raise SourceError(f"a chunk is compressed by '{chunk.compression[:40]}'; zstd and lz4 are read")
-    if len(data) != size or (chunk.uncompressed_crc and zlib.crc32(data) != chunk.uncompressed_crc):
-        raise SourceError("a chunk is not what it declares")
-    return data
-
-
-def _zstd(data: bytes, size: int) -> bytes:
-    declared = zstandard.get_frame_parameters(data).content_size
-    if declared == size:
-        return bytes(zstandard.ZstdDecompressor().decompress(data, max_output_size=size)) if size else b""
-    if declared not in (zstandard.CONTENTSIZE_UNKNOWN, 0):
-        raise SourceError("a chunk is not what it declares")
-    with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(data) as reader:
-        return bytes(reader.read(size + 1))
+    try:
+        return chunks.unpacked(chunk)
+    except chunks.ChunkError as error:
+        raise SourceError(str(error)) from error
 
 
 def _read(kind: Any, body: bytes) -> Any:

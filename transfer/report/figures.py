@@ -15,6 +15,7 @@ _LAYOUT: dict[str, Any] = {
     "height": 340,
     "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
     "font": {"size": 13},
+    "legend": {"orientation": "h", "x": 0.0, "y": 1.0, "yanchor": "bottom"},
 }
 
 
@@ -65,6 +66,8 @@ def figure_success(rates: Mapping[str, Mapping[str, Any]]) -> go.Figure:
         marker_color=[COLOURS["after"] if "fine" in name else COLOURS["other"] for name in rates],
         text=[f"{r['mean']:.0%} of {r['n']}" for r in rates.values()],
         textposition="inside",
+        textangle=0,
+        insidetextanchor="start",  # at the foot of the bar, clear of the interval at its head
     )
     figure.update_layout(**_LAYOUT, yaxis={"title": "success on the robot", "range": [0, 1.05], "tickformat": ".0%"})
     return figure
@@ -108,7 +111,7 @@ def figure_parameters(parameters: Mapping[str, Mapping[str, Any]], nominal: Mapp
                 "arrayminus": [r - parameters[n]["ci95"][0] / nominal[n] for n, r in zip(chosen, ratios, strict=True)],
             },
         )
-    figure.add_vline(x=1.0, line_dash="dot", annotation_text="nominal")
+    figure.add_vline(x=1.0, line_dash="dot", annotation_text="nominal", annotation_position="bottom right")
     layout = _LAYOUT | {"height": 120 + 34 * max(len(names), 3), "margin": _LAYOUT["margin"] | {"l": 230}}
     figure.update_layout(**layout, xaxis_title="estimate / nominal")
     return figure

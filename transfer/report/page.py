@@ -63,7 +63,9 @@ def embed(figure: go.Figure) -> str:
     """A figure as HTML for document(); the same figure gives the same text, so that pages can be compared by hash."""
     name = "figure-" + hashlib.sha256(str(figure.to_json()).encode()).hexdigest()[:16]
     options = {"displayModeBar": False}
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=options, div_id=name))
+    drawn = figure.to_html(full_html=False, include_plotlyjs=False, config=options, div_id=name)
+    names = (figure.layout.margin.l or 0) > 100  # which leave little of a narrow window beside them
+    return f"<div class='wide'><div class='labelled'>{drawn}</div></div>" if names else str(drawn)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -12,15 +12,17 @@ from robot import config, files
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>
-body{{font:15px/1.45 sans-serif;margin:2em}}table{{border-collapse:collapse}}
+body{{font:15px/1.45 sans-serif;margin:2rem 1rem}}.wide{{overflow:auto;max-height:85vh}}
+table{{border-collapse:collapse}}
 th,td{{padding:.25em .7em;border-bottom:1px solid #ddd;text-align:right;font-variant-numeric:tabular-nums}}
 th{{cursor:pointer;background:#f4f4f4;position:sticky;top:0}}th.up::after{{content:" \\25B2"}}
 th.down::after{{content:" \\25BC"}}td.text{{text-align:left}}tr.best{{background:#e8f4e8}}
 </style>
 <h1>{title}</h1>
 <p>{count} rows; the best by {metric} is marked. A click on a column's head sorts by it.</p>
-<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>
+<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
 <script>
 document.querySelectorAll("th").forEach((th, column) => th.addEventListener("click", () => {{
   const body = document.querySelector("tbody"), up = !th.classList.contains("up");

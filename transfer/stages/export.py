@@ -2,6 +2,7 @@
 
     terrafirma export policy=runs/train/policy
     terrafirma export policy=runs/finetune/policy posterior=runs/identify/posterior.yaml key=private.pem
+    terrafirma export policy=runs/train/policy robot=my_robot.yaml
     terrafirma export policy=runs/train/policy vision=runs/finetune/encoder
     terrafirma export policy=runs/train/policy stress=runs/stress/result.json
     terrafirma export policy=runs/train/policy variants=[int8,student] logs=runs/logs
@@ -36,9 +37,9 @@ from robot.config import ConfigError
 from robot.result import Run, mean_ci, wilson
 from sim import tasks
 from sim.evaluate import rollout_success
-from sim.model import RobotConfig, find_robot
+from sim.model import RobotConfig
 from sim.randomization import Randomization
-from transfer.choices import existing, parameters
+from transfer.choices import existing, parameters, robot_called, robot_of
 from transfer.cli import Common, GateRefused
 from transfer.shaping import as_made
 
@@ -51,6 +52,8 @@ VOLATILE = ("bundle", "variants")
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
     policy: Path | None = None
+    robot: RobotConfig | None = None
+    """The policy's robot, where it is no name that terrafirma knows but a YAML file."""
     vision: Path | None = None
     """A vision encoder that takes the place of the policy's own: one that was adapted to the robot's cameras."""
     posterior: Path | None = None
@@ -100,7 +103,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
             f"policy={cfg.policy}: it is a teacher, shown what no sensor of the robot measures "
             f"({', '.join(policy.card.privileged[:3])}, …); distil a student (train teacher=DIR) and export that."
         )
-    task, robot = as_made(tasks.load_task(policy.task), policy), robot_of(policy)
+    task, robot = as_made(tasks.load_task(policy.task), policy), robot_of(policy.spec, cfg.robot)
     law = with_appearance(parameters(robot, cfg.posterior, cfg.dr or default_prior(robot), run), task)
     n = COUNTED[policy.vision is not None][cfg.budget]
     recording = Recording(policy, task.steps, n, cfg.seed)
@@ -225,7 +228,7 @@ def of_foreign(cfg: Config, run: Run) -> dict[str, Any]:
             raise ConfigError(f"{key}={path}: there is no such file.")
     assert cfg.foreign is not None
     card = config.load(ForeignCard, run.input(cfg.card))
-    robot = find_robot(card.robot)
+    robot = cfg.robot or robot_called(card.robot)
     foreign = read(run.input(cfg.foreign), card, robot.spec)
     figures: dict[str, Any] = {}
     if card.task in tasks.names():
@@ -260,17 +263,6 @@ def stress_gate(cfg: Config, source: Path, run: Run) -> dict[str, Any]:
         raise GateRefused(f"export: {'; '.join(result['refused'])} (stress={cfg.stress}).")
     told = {name: result[name] for name in ("suite", "runs", "budget", "thresholds")}
     return {"stress": {**told, "scores": result["intervals"]}}
-
-
-def robot_of(policy: Any) -> RobotConfig:
-    """The simulated robot of a policy; ConfigError when its configuration is no longer the one it was trained for."""
-    robot = find_robot(policy.spec.name)
-    if robot.spec.fingerprint() != policy.spec.fingerprint():
-        raise ConfigError(
-            f"the policy was trained for robot '{policy.spec.name}' with fingerprint {policy.spec.fingerprint()}; "
-            f"its configuration now has {robot.spec.fingerprint()}: restore it, or train again."
-        )
-    return robot
 
 
 def default_prior(robot: RobotConfig) -> Randomization | None:

@@ -2,6 +2,7 @@
 
     terrafirma finetune policy=runs/train/policy logs=runs/logs posterior=runs/identify/posterior.yaml
     terrafirma finetune policy=runs/train/policy logs=runs/logs test=runs/other_logs
+    terrafirma finetune policy=runs/train/policy logs=runs/logs robot=my_robot.yaml
     terrafirma finetune policy=runs/train/policy logs=runs/logs finetune.methods=[policy,lora,scratch,cloning]
     terrafirma finetune policy=runs/monday/policy logs=runs/tuesday_logs keep=[runs/monday]
     terrafirma finetune policy=runs/train/policy logs=runs/logs merge=[runs/monday/policy,runs/tuesday/policy]
@@ -33,12 +34,12 @@ from robot.result import Run
 from sim import randomization, tasks
 from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization
-from transfer.choices import existing, same_task
+from transfer.choices import existing, robot_of, same_task
 from transfer.cli import Common
 from transfer.dataset import load_dataset
 from transfer.progress import terminal
 from transfer.shaping import as_made
-from transfer.stages.export import default_prior, robot_of
+from transfer.stages.export import default_prior
 from transfer.stages.train import shrunk
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ EPISODES = 100
 @dataclass(frozen=True, kw_only=True)
 class Config(Common):
     policy: Path | None = None
+    robot: RobotConfig | None = None
+    """The policy's robot, where it is no name that terrafirma knows but a YAML file."""
     logs: Path | None = None
     posterior: Path | None = None
     test: Path | None = None
@@ -100,7 +103,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
             f"policy={folder}: it sees through cameras; adapt its vision encoder (terrafirma finetune encoder=DIR "
             "logs=DATASET), and export the policy with it (terrafirma export policy=DIR vision=DIR)."
         )
-    robot = robot_of(source)
+    robot = robot_of(source.spec, cfg.robot)
     settings = config.convert(FinetuneConfig, cfg.finetune, "terrafirma finetune", "finetune")
     if cfg.quick:
         settings = shrunk_settings(settings)

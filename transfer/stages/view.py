@@ -20,9 +20,10 @@ from typing import Any, Literal
 from robot import log as logs
 from robot.config import ConfigError
 from robot.result import Run
-from sim.model import Model, RobotConfig, find_robot
+from sim.model import Model, RobotConfig
 from sim.motion import Motion, find_logs, of_controller, of_log
 from sim.randomization import NOMINAL
+from transfer.choices import robot_called
 from transfer.cli import Common
 
 VOLATILE = ("view",)
@@ -35,7 +36,7 @@ class Config(Common):
     log: Path | None = None
     """One episode (MCAP)."""
     robot: RobotConfig | None = None
-    """Whose log it is; default the robot that the log names."""
+    """Whose log it is; default the robot that the log names. A robot that is no name is given by its file."""
     n: int = 6
     """At most so many episodes."""
     format: Literal["html", "mp4"] = "html"
@@ -99,7 +100,7 @@ def motions_of(cfg: Config, run: Run) -> list[Motion]:
 def _of_file(path: Path, robot: RobotConfig | None, run: Run, name: str) -> Motion:
     log = logs.load(path)
     run.input(path)
-    return of_log(log, Model(robot or find_robot(log.robot)), name)
+    return of_log(log, Model(robot or robot_called(log.robot)), name)
 
 
 def _of_policy(folder: Path, cfg: Config, run: Run) -> list[Motion]:
@@ -110,7 +111,7 @@ def _of_policy(folder: Path, cfg: Config, run: Run) -> list[Motion]:
 
     policy = Policy.load(run.input(folder))
     task = as_made(load_task(policy.task), policy)
-    robot = cfg.robot or find_robot(task.robot)
+    robot = cfg.robot or robot_called(policy.spec.name)
     seeds = range(cfg.seed, cfg.seed + min(cfg.n, 1 if cfg.quick else 3))
     return [of_controller(policy.episode(), task, robot, NOMINAL, seed=s) for s in seeds]
 
@@ -121,7 +122,7 @@ def _of_bundle(folder: Path, cfg: Config, run: Run) -> list[Motion]:
     from transfer.trials import Trial, episode_of
 
     controller = bundle.load(run.input(folder))
-    model = Model(cfg.robot or find_robot(controller.spec.name))
+    model = Model(cfg.robot or robot_called(controller.spec.name))
     motions = []
     for seed in range(cfg.seed, cfg.seed + min(cfg.n, 1 if cfg.quick else 3)):
         log = episode_of(Trial(bundle=folder, driver="sim", task=controller.task, seed=seed), controller)
