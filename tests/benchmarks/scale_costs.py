@@ -32,7 +32,7 @@ RUN = "import sys; from robot.cli import main; sys.exit(main())"
 WORKER = "import torch, sim.vecenv, policies.ppo"
 """What a worker process of a training imports."""
 PARTS = ("simulation", "environment", "inference", "buffer", "update")
-TASKS = ("pendulum_swingup", "quadruped_velocity")
+TASKS = ("pendulum_swingup", "pendubot_swingup", "quadruped_velocity")
 
 
 @dataclass(frozen=True, kw_only=True)
