@@ -2,7 +2,7 @@
 
     python tests/benchmarks/scale_ddp.py [OUT] [UPDATES] [REPEATS]        (as root also on two hosts, in namespaces)
 
-Default: build/scale_ddp, 200 updates, 3 repeats; some five minutes on two quiet cores. For a physics and a vision
+Default: build/scale_ddp, 200 updates, 3 repeats; some fifteen minutes on two quiet cores. For a physics and a vision
 encoder of the simple pendulum:
 
 - plain: `pretrain()` as without torchrun; torchrun 1 and torchrun 2: the same by one and by two processes of torchrun,

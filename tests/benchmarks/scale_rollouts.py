@@ -8,7 +8,7 @@ cluster and no processors for others, the rest are hosts of one processor each, 
 pendubot recipe (64 simulations in 4 groups, rollouts of 128 steps) is trained for some rollouts with 1, 2 and 4 workers
 of one thread, and by one process with the same groups. Then faults, each with two workers: kill -9 of a worker, the
 network of a host cut for 10 s, kill -9 of the learner followed by resume=true, and kill -9 of a learner that has
-started its own cluster. Prints a markdown table and what was lost, writes scale_rollouts.json beside; takes about 6
+started its own cluster. Prints a markdown table and what was lost, writes scale_rollouts.json beside; takes about 15
 minutes on two quiet cores. All that it has made, namespaces, processes and files, it takes away again.
 """
 
