@@ -27,7 +27,9 @@ def collect(parts: dict[str, nn.Module], optimizer: torch.optim.Adam) -> dict[st
 
 
 def restore(named: dict[str, Tensor], parts: dict[str, nn.Module], optimizer: torch.optim.Adam, where: Path) -> None:
-    """What collect() has collected goes back; ConfigError when it is of another network."""
+    """What collect() has collected goes back; ConfigError when it is of another network, or of an earlier version."""
+    if "losses" not in named:
+        raise ConfigError(f"{where}: an earlier version of terrafirma wrote it; begin anew, without resume=true.")
     for part, module in parts.items():
         mine = {n.removeprefix(f"{part}."): t for n, t in named.items() if n.startswith(f"{part}.")}
         own = module.state_dict()

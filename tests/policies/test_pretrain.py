@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from policies import tensors
+from policies.encoders import checkpoint
 from policies.encoders.adapt import AdaptConfig, adapt
 from policies.encoders.guards import GuardConfig
 from policies.encoders.heads import Heads
@@ -151,6 +153,10 @@ def test_a_checkpoint_of_another_encoder_is_refused(
     other = replace(few, hidden=(8,))
     with pytest.raises(ConfigError, match="of another encoder"):
         pretrain(windows, replace(encoder_card, hidden=(8,)), other, tmp_path, seed=4, resume=True)
+    kept = tensors.load(tmp_path / checkpoint.FILE)
+    tensors.save(tmp_path / checkpoint.FILE, {name: t for name, t in kept.items() if name != "losses"})
+    with pytest.raises(ConfigError, match="an earlier version"):
+        pretrain(windows, encoder_card, few, tmp_path, seed=4, resume=True)
 
 
 def test_another_robot_or_layout_is_refused_by_name(robot: RobotConfig, task: Task, encoder_card: EncoderCard) -> None:
