@@ -102,10 +102,10 @@ def evidence_of(
     told = critic is not None and f"{PRIVILEGED}.mean" in critic
     wanted = any(method in WITH_ADAPTED for method in settings.methods)
     adaptable = wanted and source.encoder is not None and (folder / "encoder").is_dir()
-    law, lasting = domain.trained_in(settings.actor_guard), settings.recipe.episode_s
+    law, task = domain.trained_in(settings.actor_guard), domain.task.exploring(settings.recipe.episode_s)
     return Evidence(
-        make_env=environments(domain.task, domain.robot, law, history, seed, None, told, episode_s=lasting),
-        home=environments(domain.task, domain.robot, domain.source, history, seed, None, told, episode_s=lasting),
+        make_env=environments(task, domain.robot, law, history, seed, None, told),
+        home=environments(task, domain.robot, domain.source, history, seed, None, told),
         evaluate=scorer(domain.task, domain.robot, law, 20 if quick else 64),
         real=lambda policy: domain.judge(domain.evidence, policy),
         source=lambda policy: domain.judge(domain.source, policy),

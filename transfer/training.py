@@ -64,16 +64,14 @@ def environments(
     sight: SightErrors | None = None,
     privileged: bool = False,
     *,
-    episode_s: float = 0.0,
     nthread: int = 0,
     backend: Backend = "cpu",
 ) -> Callable[[int], VecEnv]:
     """Number of simulations -> training environments whose parameters are drawn from `law`.
 
     With `sight` they draw no pictures, and tell what an encoder with these errors would; with `privileged` they tell
-    what only critics and teachers may see. Episodes last `episode_s`, or the task's explore_s where that is 0.
+    what only critics and teachers may see.
     """
-    task = replace(task, explore_s=episode_s or task.explore_s)
 
     def make(num_envs: int) -> VecEnv:
         from sim.sb3 import SB3VecEnv

@@ -14,7 +14,7 @@ import pkgutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,10 @@ class Task(ABC):
     def explore_steps(self) -> int:
         """Control steps of a training episode."""
         return min(self.steps, round(self.explore_s / self.control_period_s))
+
+    def exploring(self, seconds: float) -> Task:
+        """The same with training episodes of this length [s]; as it is where that is 0."""
+        return replace(self, explore_s=seconds or self.explore_s)
 
     @property
     def hold_samples(self) -> int:

@@ -221,7 +221,7 @@ def test_a_policy_for_a_posterior_is_ranked_on_it_whatever_suite_the_recipe_name
 
 def test_training_episodes_last_as_long_as_the_recipe_says() -> None:
     task = load_task("pendulum_swingup")
-    make = environments(task, find_robot(task.robot), NOMINAL, 0, 0, episode_s=0.2)
+    make = environments(task.exploring(0.2), find_robot(task.robot), NOMINAL, 0, 0)
     env = make(2)
     env.reset()
     ends = [k for k in range(40) if env.step(np.zeros((2, 1)))[2][0]]

@@ -140,7 +140,7 @@ def _trained(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float, 
     told = setting.card.privileged or (teacher is not None and teacher.card.privileged)
     asymmetric = recipe.asymmetric and recipe.algorithm != "recurrent_ppo" and setting.task.privileged_names
     privileged = bool(told or asymmetric)
-    task = replace(setting.task, explore_s=recipe.episode_s or setting.task.explore_s)
+    task = setting.task.exploring(recipe.episode_s)
     world = World(
         task=task, robot=cfg.robot, law=setting.law, history=setting.history, privileged=privileged, backend=cfg.backend
     )
