@@ -198,10 +198,39 @@ class Parts:
 
 
 def train(task: str, small: bool) -> dict[str, Any]:
-    """Per control step: CPU seconds of each part; bytes of a rollout and of the policy; steps of a rollout."""
+    """Per control step: CPU seconds of each part; bytes of a rollout and of the policy; steps of a rollout.
+
+    A quarter of the simulations tells what acting costs however few of them there are (`us_per_call`).
+    """
+    made, seconds = learnt(task, small)
+    buffer, steps = made._learner.algorithm.rollout_buffer, made.steps
+    simulations = made._learner._env.num_envs
+    _, fewer = learnt(task, small, simulations // 4)
+    all_of, some_of = acting(seconds) * simulations, acting(fewer) * (simulations // 4)  # of one control step of all
+    each = (all_of - some_of) / (simulations - simulations // 4)
+    kept = [v for v in vars(buffer).values() if hasattr(v, "nbytes")]
+    kept += [v for d in vars(buffer).values() if isinstance(d, dict) for v in d.values() if hasattr(v, "nbytes")]
+    # what the learner works out by itself from the rest does not travel
+    own = sum(getattr(buffer, name).nbytes for name in ("advantages", "returns"))
+    weights = sum(p.numel() * p.element_size() for p in made._learner.algorithm.policy.parameters())
+    return {
+        "task": task, "steps_per_rollout": steps, "simulations": simulations,
+        "us_per_step": {k: 1e6 * v for k, v in seconds.items()},
+        "us_per_call": max(0.0, 1e6 * (all_of - simulations * each)),
+        "bytes_per_step": (sum(v.nbytes for v in kept) - own) / steps, "policy_bytes": weights,
+    }  # fmt: skip
+
+
+def acting(seconds: dict[str, float]) -> float:
+    """What workers do."""
+    return seconds["simulation"] + seconds["environment"] + seconds["inference"]
+
+
+def learnt(task: str, small: bool, num_envs: int = 0) -> tuple[Any, dict[str, float]]:
+    """A training of some rollouts, and CPU seconds of its parts per control step of a simulation."""
     from transfer.bench.train import Training
 
-    made = Training(task, stock=False, seed=0, quick=small)
+    made = Training(task, stock=False, seed=0, quick=small, num_envs=num_envs)
     algorithm, env, parts = made._learner.algorithm, made._learner._env, Parts()
     core = env.venv.core  # type: ignore[attr-defined]  # of sim.sb3.SB3VecEnv
     for owner, name, part in (
@@ -217,17 +246,7 @@ def train(task: str, small: bool) -> dict[str, Any]:
             parts.seconds = dict.fromkeys(PARTS, 0.0)
         made._learner.segment(k)
     parts.switch()
-    buffer, steps = algorithm.rollout_buffer, made.steps
-    kept = [v for v in vars(buffer).values() if hasattr(v, "nbytes")]
-    kept += [v for d in vars(buffer).values() if isinstance(d, dict) for v in d.values() if hasattr(v, "nbytes")]
-    # what the learner works out by itself from the rest does not travel
-    own = sum(getattr(buffer, name).nbytes for name in ("advantages", "returns"))
-    weights = sum(p.numel() * p.element_size() for p in algorithm.policy.parameters())
-    return {
-        "task": task, "steps_per_rollout": steps, "simulations": env.num_envs,
-        "us_per_step": {k: 1e6 * v / (rounds * steps) for k, v in parts.seconds.items()},
-        "bytes_per_step": (sum(v.nbytes for v in kept) - own) / steps, "policy_bytes": weights,
-    }  # fmt: skip
+    return made, {k: v / (rounds * made.steps) for k, v in parts.seconds.items()}
 
 
 def table(result: dict[str, Any]) -> str:

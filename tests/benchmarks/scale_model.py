@@ -3,10 +3,10 @@
     python -m tests.benchmarks.scale_model costs.json [measured.json] [figure=docs/scale.svg] [json=model.json]
            [page=docs/scale.md] [task=pendulum_swingup] [cores=2] [nodes=10,100,1000] [price_vcpu_hour=0.04] ...
 
-Reads what scale_costs.py wrote. `measured.json` holds rows {"workers": W, "env_steps_per_s": r} of trainings of `task`
-on one machine of `cores` cores; the model's rate stands beside each. Every field of Network and Prices can be given as
-key=value. Prints markdown tables (seconds and bottleneck, bill, comparison), puts them into the page, and draws the
-figure. A second of one core.
+Reads what scale_costs.py wrote. `measured.json` holds rows {"workers": W, "groups": G, "env_steps_per_s": r} of
+trainings of `task` on one machine of `cores` cores; the model's rate stands beside each. Every field of Network and
+Prices can be given as key=value. Prints markdown tables (seconds and bottleneck, bill, comparison), puts them into the
+page, and draws the figure. A second of one core.
 
 The model. Work falls into pieces, of which W = N x cores workers take one at a time.
   pieces apart (synthesize, identify, finetune, evaluate, stress, export):
@@ -14,10 +14,11 @@ The model. Work falls into pieces, of which W = N x cores workers take one at a 
   an update in parts (pretrain; one process a machine, a ring of messages):
       T = start + updates (u / min(N, batch) + 2 (N - 1) / N g / B + 2 (N - 1) l)
   synchronous rollouts of E control steps (train; the workers act and simulate, one learner updates):
-      T = start + rollouts (E w / min(W, S) + E q + (N p + E b) / B + W h + 2 l)
+      T = start + rollouts (E / S ceil(G / W) (c + S / G w) + E q + (N p + E b) / B + W h + 2 l)
 with t CPU seconds of a piece; `in`, `out` bytes; h what the head works for a message, l the latency of one, B bytes a
 second through the head's link; u CPU seconds of an update, g bytes of gradients; w and q CPU seconds of a control step
-in a worker and in the learner, p bytes of the policy, b of a control step, S simulations. What it leaves out:
+of one simulation in a worker and in the learner, c those that a worker works for however few simulations it steps, p
+bytes of the policy, b of a control step, S simulations in G groups (default: one a worker). What it leaves out:
 machines of unequal speed, waiting for the slowest piece, failures, and that batches may not grow without end.
 """
 
@@ -131,17 +132,24 @@ def in_parts(row: dict[str, Any], units: float, nodes: int, net: Network) -> Tim
     return Time(parts, sent, overlap=False)
 
 
-def rollouts(cost: dict[str, Any], units: float, nodes: int, net: Network, start: float, workers: int = 0) -> Time:
-    """One learner and workers that simulate; `workers` (default: all cores of all machines) of them."""
-    us, steps = cost["us_per_step"], cost["steps_per_rollout"]
-    workers = min(workers or nodes * net.cores_per_node, cost["simulations"])
+def rollouts(
+    cost: dict[str, Any], units: float, nodes: int, net: Network, start: float, workers: int = 0, groups: int = 0
+) -> Time:
+    """One learner and workers that simulate.
+
+    Of them are `workers` (default: all cores of all machines), for `groups` (default: one each) of simulations.
+    """
+    us, steps, simulations = cost["us_per_step"], cost["steps_per_rollout"], cost["simulations"]
+    workers = min(workers or nodes * net.cores_per_node, simulations)
     at_once = min(workers, nodes * net.cores_per_node)
+    groups = groups or at_once
     count = 1e6 * units / steps
-    acting = 1e-6 * (us["simulation"] + us["environment"] + us["inference"])
+    each = us["simulation"] + us["environment"] + us["inference"] - cost["us_per_call"] / simulations
+    acting = 1e-6 * math.ceil(groups / at_once) * (cost["us_per_call"] + simulations / groups * each)
     sent = count * (min(nodes, workers) * cost["policy_bytes"] + steps * cost["bytes_per_step"])
     parts = {
         "start": start,
-        "simulation": count * steps * acting / at_once,
+        "simulation": count * steps / simulations * acting,
         "the learner": count * steps * 1e-6 * (us["update"] + us["buffer"]),
         "the head's link": sent / net.bandwidth,
         "messages": count * (workers * net.handling_s + 2 * net.latency_s),
@@ -170,7 +178,7 @@ def compare(cost: dict[str, Any], rows: list[dict[str, Any]], cores: int) -> lis
     net = Network(cores_per_node=cores, bandwidth=2e9, latency_s=1e-3)
     found = []
     for row in rows:
-        rate = 1e6 / rollouts(cost, 1.0, 1, net, 0.0, workers=row["workers"]).seconds
+        rate = 1e6 / rollouts(cost, 1.0, 1, net, 0.0, workers=row["workers"], groups=row["groups"]).seconds
         found.append({"workers": row["workers"], "measured": row["env_steps_per_s"], "model": rate,
                       "error": rate / row["env_steps_per_s"] - 1})  # fmt: skip
     return found

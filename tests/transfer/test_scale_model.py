@@ -13,7 +13,7 @@ from tests.benchmarks.scale_model import Network, Prices
 
 TRAIN: dict[str, Any] = {
     "task": "pendulum_swingup", "steps_per_rollout": 1000, "simulations": 64, "bytes_per_step": 40.0,
-    "policy_bytes": 1000,
+    "policy_bytes": 1000, "us_per_call": 0.0,
     "us_per_step": {"simulation": 60.0, "environment": 30.0, "inference": 10.0, "buffer": 5.0, "update": 20.0},
 }  # fmt: skip
 ROW: dict[str, Any] = {
@@ -33,6 +33,16 @@ def test_one_worker_takes_what_was_measured_and_many_what_the_learner_takes() ->
     assert many.bottleneck == "the learner" and one.bottleneck == "simulation"
 
 
+def test_small_groups_of_simulations_cost_a_call_each() -> None:
+    cost = TRAIN | {"us_per_call": 1920.0}  # 30 of the 100 us a step, over 64 simulations
+    whole = model.rollouts(cost, 1.0, 1, FREE, start=0.0)
+    assert whole.seconds == pytest.approx(125.0, rel=1e-6)
+    four = model.rollouts(cost, 1.0, 1, FREE, start=0.0, groups=4)
+    assert four.seconds == pytest.approx(125.0 + 3 * 30.0, rel=1e-6)
+    two = Network(cores_per_node=2, bandwidth=1e15, latency_s=0.0, handling_s=0.0)
+    assert model.rollouts(cost, 1.0, 1, two, 0.0, groups=3).seconds == pytest.approx(25.0 + 2 * (30.0 + 70.0 / 3))
+
+
 def test_pieces_apart_scale_until_there_are_none_left_or_the_heads_link_is_full() -> None:
     one, eight = (model.apart(ROW, 1000, n, FREE) for n in (1, 8))
     assert one.parts["work"] == pytest.approx(8 * eight.parts["work"])
@@ -50,7 +60,7 @@ def test_gradients_stop_the_gain_of_more_processes() -> None:
 
 
 def test_the_model_is_compared_with_measured_rates() -> None:
-    rows = [{"workers": w, "env_steps_per_s": r} for w, r in ((1, 7800.0), (2, 12000.0), (4, 12000.0))]
+    rows = [{"workers": w, "groups": w, "env_steps_per_s": r} for w, r in ((1, 7800.0), (2, 12000.0), (4, 12000.0))]
     found = model.compare(TRAIN, rows, cores=2)
     assert found[0]["error"] == pytest.approx(0.0, abs=0.05)
     assert found[1]["model"] == pytest.approx(1e6 / 75.0, rel=0.1)
@@ -59,7 +69,7 @@ def test_the_model_is_compared_with_measured_rates() -> None:
 
 def test_the_script_writes_tables_a_figure_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "costs.json").write_text(json.dumps(COSTS))
-    (tmp_path / "rows.json").write_text(json.dumps([{"workers": 1, "env_steps_per_s": 7000.0}]))
+    (tmp_path / "rows.json").write_text(json.dumps([{"workers": 1, "groups": 4, "env_steps_per_s": 7000.0}]))
     words = [f"{tmp_path}/{name}" for name in ("costs.json", "rows.json")]
     out = [f"figure={tmp_path}/scale.svg", f"json={tmp_path}/model.json", "price_vcpu_hour=1.0", "cores_per_node=4"]
     assert model.main([*words, *out]) == 0

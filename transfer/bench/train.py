@@ -71,7 +71,8 @@ class Stopwatch:
 class Training:
     """One learner on one task, a rollout and an update at a time."""
 
-    def __init__(self, task: str, stock: bool, seed: int, quick: bool) -> None:
+    def __init__(self, task: str, stock: bool, seed: int, quick: bool, num_envs: int = 0) -> None:
+        """`num_envs` in place of the recipe's, where it is not 0."""
         import torch
 
         from policies.context_env import ContextVecEnv
@@ -87,6 +88,7 @@ class Training:
         recipe = replace(config.load(TrainConfig, shipped / "recipe" / f"{task}.yaml"), segment_rollouts=1)
         if quick:
             recipe = replace(recipe, num_envs=16, rollout_steps=16, batch=64, epochs=2)
+        recipe = replace(recipe, num_envs=num_envs or recipe.num_envs)
         self.steps = recipe.segment_steps
         privileged = bool(arena.task.privileged_names)
         core = BatchedEnv(
