@@ -6,10 +6,6 @@ The graph is exported once with a named batch axis. Parity is measured on every 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from policies.policy import Policy
 from robot import bundle
@@ -28,6 +22,7 @@ from robot.monitor import Monitor
 from robot.network import open_session
 from robot.verification import ROUNDED, difference, tolerance
 from transfer.cli import GateRefused
+from transfer.graph import to_onnx
 from transfer.latency import percentiles
 
 Inputs = Mapping[str, npt.NDArray[Any]]
@@ -132,47 +127,6 @@ def write(
 def controller_of(policy: Policy, graph: bytes) -> Controller:
     """The controller that a network makes of a policy's robot, observation and actions."""
     return Controller(open_session(graph), policy.spec, policy.observation, policy.action, policy.control_period_s)
-
-
-def to_onnx(policy: Policy, example: Inputs) -> bytes:
-    """The policy as an ONNX file, weights inside, first axis named `batch`; the same policy gives the same bytes."""
-    values = tuple(torch.from_numpy(np.ascontiguousarray(example[name][:2])) for name in policy.input_names)
-    batch = torch.export.Dim("batch")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing here needs
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(
-            _Graph(policy).eval(),
-            values,
-            dynamo=True,
-            input_names=list(policy.input_names),
-            output_names=list(policy.output_names),
-            dynamic_shapes=(tuple({0: batch} for _ in values),),
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    model.doc_string = ""
-    del model.metadata_props[:]
-    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph):
-        part.doc_string = ""
-        del part.metadata_props[:]  # stack traces with the paths of this machine
-    for function in model.functions:
-        del function.metadata_props[:]
-    data: bytes = model.SerializeToString(deterministic=True)
-    return data
-
-
-class _Graph(nn.Module):
-    """A policy with positional inputs and no outputs that are None, as the exporter wants it."""
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        self.policy, self.names = policy, policy.input_names
-
-    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.policy(**dict(zip(self.names, values, strict=True)))
-        return tuple(value for value in outputs if value is not None)
 
 
 def run_torch(policy: Policy, inputs: Inputs) -> dict[str, npt.NDArray[Any]]:

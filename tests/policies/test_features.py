@@ -28,7 +28,7 @@ from sim.sb3 import SB3VecEnv
 from sim.sight import SightErrors
 from sim.tasks import Task, load_task
 from sim.vecenv import BatchedEnv
-from transfer.export import to_onnx
+from transfer.graph import to_onnx
 from transfer.training import card_of
 
 TINY = TrainConfig(env_steps=4 * 8 * 3, num_envs=4, rollout_steps=8, segment_rollouts=1, batch=32, epochs=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 
@@ -28,8 +29,10 @@ from robot.spec import load_spec
 from robot.state import Joints, Sample
 from sim.tasks import load_task
 from transfer import export as exports
+from transfer import graph
 from transfer.cli import GateRefused
-from transfer.export import Export, export, random_inputs, run_torch, to_onnx
+from transfer.export import Export, export, random_inputs, run_torch
+from transfer.graph import to_onnx
 
 torch.set_num_threads(1)
 
@@ -194,6 +197,18 @@ def test_same_policy_gives_the_same_bytes_without_this_machines_paths(plain: tup
     again = to_onnx(policy, recorded(policy))
     assert again == (made.bundle / "policy.onnx").read_bytes()
     assert str(Path(exports.__file__).parent).encode() not in again and b".py" not in again
+
+
+def test_policies_of_one_structure_share_a_trace_and_none_of_their_weights(plain: tuple[Policy, Export]) -> None:
+    policy, made = plain
+    other, traces = copy.deepcopy(policy), dict(graph._traces)
+    with torch.no_grad():
+        for tensor in (*other.parameters(), other.normalizer.mean):
+            tensor += 0.1
+    shared = to_onnx(other, recorded(policy))
+    assert graph._traces == traces and shared != (made.bundle / "policy.onnx").read_bytes()
+    graph._traces.clear()
+    assert to_onnx(other, recorded(policy)) == shared
 
 
 def test_graph_that_differs_is_refused_and_nothing_written(

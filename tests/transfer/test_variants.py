@@ -27,8 +27,9 @@ from sim.tasks import load_task
 from sim.vecenv import BatchedEnv
 from tests.transfer.test_export import make_policy, recorded
 from transfer import cli, latency, variants
-from transfer.export import controller_of, run_network, run_torch, to_onnx, write
+from transfer.export import controller_of, run_network, run_torch, write
 from transfer.foreign_graph import of_layers
+from transfer.graph import to_onnx
 from transfer.quantize import LARGE, NothingToQuantize, large_matrices, to_int8
 from transfer.sb3_file import Actor
 from transfer.stress import Plan, Row
