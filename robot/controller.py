@@ -13,7 +13,8 @@ import onnxruntime
 from robot.driver import DriverError, StaleState
 from robot.monitor import Monitor
 from robot.network import Network, Tensors
-from robot.observation import ActionConfig, Observation, ObservationConfig, signals_in
+from robot.observation import ActionConfig, Observation, ObservationConfig
+from robot.one_robot import OneRobot
 from robot.spec import RobotSpec
 from robot.state import JointCommand, Sample
 
@@ -43,7 +44,10 @@ class Controller:
         self.network = Network(session)
         self.input_shapes: dict[str, tuple[int, ...]] = {n: a.shape[1:] for n, a in self.network.inputs.items()}
         """Input name -> shape without the batch axis."""
-        self._states = [(self.network.inputs[n], f"{n}_next") for n in self.input_shapes if n.startswith("state_")]
+        self._one = OneRobot(self.encoder, self.network.inputs)
+        inputs, outputs = self.network.inputs, self.network.outputs
+        self._states = [(inputs[n], outputs[f"{n}_next"]) for n in self.input_shapes if n.startswith("state_")]
+        self._answer = outputs["action"]
         self._observation = self.network.inputs["observation"][0]
         self._context = self.network.outputs["context"][0] if "context" in self.network.outputs else None
         self._cameras = {c: self.input_shapes[f"image_{c}"][1:] for c in observation.cameras}
@@ -61,7 +65,7 @@ class Controller:
 
     def reset(self) -> None:
         """Begin an episode: forget history, previous action, images and recurrent state."""
-        self.encoder.reset()
+        self._one.reset()
         for state, _ in self._states:
             state[...] = 0.0
         self._seen: set[str] = set()
@@ -88,19 +92,17 @@ class Controller:
 
     def act(self, sample: Sample) -> JointCommand:
         """One control step. StaleState while a camera has given no image yet; KeyError names a missing joint."""
-        network, encoder = self.network, self.encoder
         for camera, size in self._cameras.items():
             self._look(camera, size, sample)
-        encoder.encode(signals_in(sample, sample.joints.ordered(self._names), self.goal), into=network.inputs)
-        network.run()
+        self._one.encode(sample, sample.joints.ordered(self._names), self.goal)
+        self.network.run()
         for state, following in self._states:
-            state[...] = network.outputs[following]
-        action = network.outputs["action"]
-        self.observation, self.action = self._observation, action[0].copy()
+            state[...] = following
+        self.observation, self.action = self._observation, self._answer[0].copy()
         self.context = self._context
         if self.monitor is not None:
             self._compare(self.monitor)
-        return encoder.to_command(encoder.decode(action)[0], sample.t_ns)
+        return self._one.decode(self._answer, sample.t_ns)
 
     def _compare(self, monitor: Monitor) -> None:
         text = monitor.unfamiliar(self._observation, self._context)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import mul, sub
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ FALSE_ALARM = 1e-3
 """Share of familiar readings that may be called unfamiliar."""
 _SHRINK = 1e-2
 """Share of the diagonal added to the covariance: features such as cos and sin are nearly dependent."""
+_FEW = 16
+"""Components up to which plain numbers are quicker than arrays."""
 _MARGIN = 1.5
 """Without episodes to set the limit on: the limit as a multiple of the largest distance in training."""
 
@@ -41,9 +44,16 @@ class Region:
     limit: float
     """Distance above which a row is unfamiliar."""
     _whiten: Array = field(init=False, repr=False)
+    _rows: list[list[float]] = field(init=False, repr=False, compare=False)
+    """Its rows from the diagonal on, where there are few: in plain numbers (see robot/one_robot.py)."""
+    _means: list[float] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_whiten", np.ascontiguousarray(np.linalg.cholesky(self.precision).T))
+        whiten = np.ascontiguousarray(np.linalg.cholesky(self.precision).T)
+        object.__setattr__(self, "_whiten", whiten)
+        rows = [row[i:].tolist() for i, row in enumerate(whiten)] if len(whiten) <= _FEW else []
+        object.__setattr__(self, "_rows", rows)
+        object.__setattr__(self, "_means", self.mean.tolist())
 
     @classmethod
     def fit(cls, components: tuple[str, ...], rows: Floats) -> Region:
@@ -64,8 +74,14 @@ class Region:
 
     def distance(self, row: Floats) -> float:
         """Mahalanobis distance of one row (D,)."""
-        white = self._whiten.dot(row - self.mean)
-        return math.sqrt(white.dot(white))
+        if not self._rows:
+            white = self._whiten.dot(row - self.mean)
+            return math.sqrt(white.dot(white))
+        off, total = list(map(sub, row.tolist(), self._means)), 0.0
+        for i, weights in enumerate(self._rows):
+            part = sum(map(mul, weights, off[i:]))
+            total += part * part
+        return math.sqrt(total)
 
     def unfamiliar(self, row: Floats) -> str | None:
         """None, or a sentence with the component that is farthest from the training data."""

@@ -7,6 +7,7 @@ old bundles are then refused by name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -34,14 +35,16 @@ class Feature:
     prefix: str
     compute: Callable[[Array, Array], Array]
     """Of the signal (B, n) and the robot's default pose (n_joints,)."""
+    each: Callable[[float, float], float] | None = None
+    """The same of one joint's number and its default position; None where it takes more than that."""
 
 
 FEATURES: dict[str, Feature] = {
-    "joint_position": Feature("joint.position", "position", lambda q, rest: q - rest),
-    "joint_cos": Feature("joint.position", "cos", lambda q, _: np.cos(q)),
-    "joint_sin": Feature("joint.position", "sin", lambda q, _: np.sin(q)),
-    "joint_velocity": Feature("joint.velocity", "velocity", lambda v, _: v),
-    "joint_effort": Feature("joint.effort", "effort", lambda e, _: e),
+    "joint_position": Feature("joint.position", "position", lambda q, rest: q - rest, lambda q, rest: q - rest),
+    "joint_cos": Feature("joint.position", "cos", lambda q, _: np.cos(q), lambda q, _: math.cos(q)),
+    "joint_sin": Feature("joint.position", "sin", lambda q, _: np.sin(q), lambda q, _: math.sin(q)),
+    "joint_velocity": Feature("joint.velocity", "velocity", lambda v, _: v, lambda v, _: v),
+    "joint_effort": Feature("joint.effort", "effort", lambda e, _: e, lambda e, _: e),
     "imu_gyro": Feature("imu.gyro", "gyro", lambda w, _: w),
     "imu_accel": Feature("imu.accel", "accel", lambda a, _: a),
     "imu_gravity": Feature("imu.orientation", "gravity", lambda q, _: gravity_direction(q)),
@@ -53,7 +56,7 @@ FEATURES: dict[str, Feature] = {
 Of `joint_change` the value of the control step before is taken off (0 at the first): a velocity to whoever trusts the
 angles alone [rad per control step].
 """
-_CHANGE = FEATURES["joint_change"]
+CHANGE = FEATURES["joint_change"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,10 +133,8 @@ class Observation:
         """(A, n_joints) an output of 1 as a command; outputs times this are exact, each column having one entry."""
         for i, (name, scale) in enumerate(zip(action.actuators, action.scale, strict=True)):
             self._to_joints[i, spec.driven[names.index(name)]] = scale
-        self._limit = spec.effort_limits
         self._default_pose = spec.default_pose
-        self._low, self._high = np.array([j.position_limits for j in spec.joints]).T
-        self._speed = np.array([j.velocity_limit for j in spec.joints])
+        self.origin, self.low, self.high = self._commanded()
         self._kp, self._kd = np.zeros((2, len(spec.joints)))
         for joint, actuator in zip(spec.driven, spec.actuators, strict=True):
             if actuator.name in action.actuators:
@@ -145,9 +146,11 @@ class Observation:
             if camera not in cameras:
                 raise ConfigError(f"observation.cameras names '{camera}'. {nearest(camera, cameras)}")
         self.components = tuple(n for feature in config.features for n in self._names_of(feature))
-        self._plan = self._lay_out()
-        self._exceeds = bool((np.abs(self._to_joints).sum(axis=0) > self._limit).any())
-        """Whether an output of 1 asks for more torque than the limits allow."""
+        self.plan = self._lay_out()
+        """Where each feature stands in the observation vector; None is the previous action."""
+        reach = np.abs(self._to_joints).sum(axis=0)
+        self._inside = action.kind == "effort" and bool((reach <= self.high).all())
+        """Whether no output asks for more torque than the limits allow."""
         self._names, self._zero = spec.joint_names, np.zeros(len(spec.joints))
         self._least, self._most = np.array([-1.0]), np.array([1.0])
         self._zero.flags.writeable = False
@@ -170,8 +173,18 @@ class Observation:
         parts = self.spec.joint_names if signal.startswith("joint.") else ("x", "y", "z")
         return [f"{prefix}/{p}" for p in parts]
 
+    def _commanded(self) -> tuple[Array, Array, Array]:
+        """(n_joints,) what the command of an output of 0 is, and the least and the most that is ever commanded."""
+        spec, zero = self.spec, np.zeros(len(self.spec.joints))
+        if self.action.kind == "effort":
+            return zero, -spec.effort_limits, spec.effort_limits
+        if self.action.kind == "velocity":
+            speed = np.array([j.velocity_limit for j in spec.joints])
+            return zero, -speed, speed
+        low, high = np.array([j.position_limits for j in spec.joints]).T
+        return spec.default_pose, low, high
+
     def _lay_out(self) -> list[tuple[slice, Feature | None]]:
-        """Where each feature stands in the observation vector; None is the previous action."""
         plan, column = [], 0
         for name in self.config.features:
             end = column + len(self._names_of(name))
@@ -221,10 +234,10 @@ class Observation:
         """
         inputs = self._blank() if into is None else into
         observation = inputs["observation"]
-        for columns, feature in self._plan:
+        for columns, feature in self.plan:
             if feature is None:
                 observation[:, columns] = self._previous
-            elif feature is _CHANGE:
+            elif feature is CHANGE:
                 self._now = signals["joint.position"].copy()
                 observation[:, columns] = (self._now - self._before) * self._moved
             else:
@@ -258,11 +271,7 @@ class Observation:
             self._mask[:, :-1] = self._mask[:, 1:]
             self._mask[:, -1] = 1.0
         command = clipped.dot(self._to_joints)
-        if self.action.kind == "effort":
-            return _between(command, -self._limit, self._limit) if self._exceeds else command
-        if self.action.kind == "velocity":
-            return _between(command, -self._speed, self._speed)
-        return _between(self._default_pose + command, self._low, self._high)
+        return command if self._inside else _between(self.origin + command, self.low, self.high)
 
     def to_command(self, values: Array, t_ns: int) -> JointCommand:
         """One decoded row (n_joints,) as a JointCommand; what it does not use is one shared array of zeros."""
