@@ -19,6 +19,8 @@ Matrix = tuple[tuple[float, ...], ...]
 ANGLES = ("cos", "sin")
 TINY = 1e-30
 """What an empty region is taken for."""
+SOFT = 0.01
+"""Actions about 0 for which friction is not made up for in full: at rest nothing should jump from side to side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +38,13 @@ class HoldCard:
     gain: Matrix
     """(A, 2 n): the action is -gain x, clipped."""
     value: Matrix
-    """(2 n, 2 n): x' value x is what it costs to come to rest."""
+    """(2 n, 2 n): x' value x is how far off x is: what it costs to come to rest, or a fit to what came to rest."""
     within: tuple[float, ...]
     """(2 n,) how far off x may be for the feedback to take over."""
     region: float
-    """The cost below which, within these bounds, every simulated start came to rest."""
+    """That distance, below which, within these bounds, simulated starts came to rest."""
+    friction: tuple[float, ...] = ()
+    """(A,) what dry friction takes of each action, which is added to it; empty for none."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -61,10 +65,11 @@ class Hold(nn.Module):
     and the exported file has few nodes, of which each costs a microsecond on board.
     """
 
-    bounds: Tensor
+    terms: Tensor
     offset: Tensor
-    root: Tensor
+    sums: Tensor
     gain: Tensor
+    friction: Tensor | None
 
     def __init__(self, card: HoldCard, components: Sequence[str]) -> None:
         """`components` of the observation. ConfigError names one that is missing."""
@@ -80,25 +85,30 @@ class Hold(nn.Module):
         side = np.zeros((len(components), n))
         side[columns[:n]], side[columns[n : 2 * n]] = cos, sin
         state = read @ np.array(card.estimate).T  # (D, 2 n): an observation times this is x
+        root = state @ np.linalg.cholesky(np.array(card.value)) / np.sqrt(max(card.region, TINY))
         matrices = {
-            # at most 1 within the bounds, and below 1 on the pose's side, where its cosine is positive
-            "bounds": np.hstack([state / np.array(card.within), -side]),
-            "offset": np.repeat([0.0, 1.0], [2 * n, n]),
-            # the squares of an observation times this add up to the cost, as a share of the region's
-            "root": state @ np.linalg.cholesky(np.array(card.value)) / np.sqrt(max(card.region, TINY)),
+            # an observation times this, and squared: at most 1 within the bounds, on the pose's side, where its cosine
+            # is positive, and, of the last 2 n together, within the region
+            "terms": np.hstack([state / np.array(card.within), -side, root]),
+            "offset": np.repeat([0.0, 1.0, 0.0], [2 * n, n, 2 * n]),
+            "sums": np.vstack([np.eye(3 * n, 3 * n + 1), np.eye(3 * n + 1)[[-1] * (2 * n)]]),
             "gain": -state @ np.array(card.gain).T,
         }
         for name, matrix in matrices.items():
             self.register_buffer(name, torch.tensor(matrix, dtype=torch.float32), persistent=False)
+        friction = torch.tensor(card.friction) if card.friction else None
+        self.register_buffer("friction", friction, persistent=False)
 
     def feedback(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """(B, A) what the feedback would do, and whether (B, 1) it does, of raw observations (B, >= D)."""
         size = len(self.gain)
         observation = observation if observation.shape[1] == size else observation[:, :size]
-        bounds = torch.addmm(self.offset, observation, self.bounds).abs()
-        cost = (observation @ self.root).square().sum(dim=1, keepdim=True)
-        inside = torch.cat([bounds, cost], dim=1).amax(dim=1, keepdim=True) <= 1.0
-        return (observation @ self.gain).clamp(-1.0, 1.0), inside
+        squares = torch.addmm(self.offset, observation, self.terms).square()
+        inside = (squares @ self.sums).amax(dim=1, keepdim=True) <= 1.0
+        action = observation @ self.gain
+        if self.friction is not None:
+            action = action + self.friction * (action / SOFT).tanh()
+        return action.clamp(-1.0, 1.0), inside
 
     def forward(self, observation: Tensor, said: Tensor) -> Tensor:
         """(B, A) the action, where the network has `said` (B, A): within the region the feedback's."""

@@ -33,6 +33,9 @@ class NetworkConfig:
     """What the policy is shown in place of what the task lists; empty for the task's."""
     hold: bool = False
     """Whether linear-quadratic feedback, computed of the simulator, holds the task's pose under the network."""
+    stiction: bool = False
+    """Whether the hold counts on the dry friction of joints that are not driven: where it is known, as on an identified
+    robot, they stay where they are, and it brings them back slowly."""
     memory: int = 0
     """Past control steps of which the policy remembers what it was shown: a single picture tells no velocity."""
     recurrent: int = 0

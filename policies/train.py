@@ -204,7 +204,9 @@ class _Run:
         )
 
     def _begin_from(self, source: Policy, critic: dict[str, Tensor] | None) -> None:
-        if source.card.network != self.card.network or source.card.shown != self.card.shown:
+        mine = self.card.network
+        same = replace(source.card.network, hold=mine.hold, stiction=mine.stiction)  # a hold has no weights
+        if same != mine or source.card.shown != self.card.shown:
             raise ConfigError(
                 f"the policy to start from has the network {source.card.network.hidden} on {source.card.shown} inputs; "
                 f"the one asked for is {self.card.network.hidden} on {self.card.shown}."

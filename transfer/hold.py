@@ -28,6 +28,7 @@ from sim.randomization import Randomization
 from sim.state import Start
 from sim.tasks import Task
 from sim.vecenv import BatchedEnv
+from transfer.attraction import ellipsoid
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -41,26 +42,40 @@ SPEEDS = 3.0
 """Speeds at which the feedback may take over, in units of those that the task allows at its end."""
 EXACT = ("joint_cos", "joint_sin", "joint_velocity", "previous_action")
 PERFECT = ("sensor/joint.velocity/noise", "sensor/joint.velocity/resolution", "sensor/joint.position/resolution")
+DRY = ("/frictionloss", "/stribeck_ratio", "/stribeck_velocity", "/motor_friction")
+"""What dry friction is told by."""
 DISTURBING = ("/frictionloss", "/push", "/push_rate", "/delay", "/lag")
 """Targets that are left out."""
 EXPENSE = 1e3
 """Weight of full actions against states at the edge of the task's own region."""
 
 
-def hold_of(task: Task, robot: RobotConfig, law: Randomization, observation: ObservationConfig) -> HoldCard:
+def hold_of(
+    task: Task, robot: RobotConfig, law: Randomization, observation: ObservationConfig, stiction: bool = False
+) -> HoldCard:
     """The hold of task.pose for a policy with this observation, at the middle of `law`.
+
+    With `stiction` the dry friction of joints that the task does not drive is in the equations, where it keeps them
+    from falling on their own; that of driven joints is made up for; and the region is fitted (transfer/attraction.py).
     ConfigError when the task has no pose to hold, or the observation tells no angles and rates.
     """
     if not task.pose:
         raise ConfigError(f"task '{task.name}' has no pose to hold: give network.hold=false.")
     model = Model(robot)
-    values = {k: v for k, v in law.center(model).items() if not k.endswith(DISTURBING)}
-    a, b = linearized(task, model, values)
+    middle = law.center(model)
+    values = {k: v for k, v in middle.items() if not k.endswith(DISTURBING)}
+    if stiction:
+        driven = [f"/{a.joint}/" for a in robot.spec.actuators if a.name in task.action.actuators]
+        values |= {k: v for k, v in middle.items() if k.endswith(DRY)}
+        free = {k: v for k, v in values.items() if not (k.endswith(DRY) and any(joint in k for joint in driven))}
+        a, b = linearized(task, model, free)
+    else:
+        a, b = linearized(task, model, values)
     weights = 1.0 / np.square(np.concatenate([task.pose_within, task.pose_speed]))
     expense = EXPENSE * np.eye(b.shape[1])
     value = solve_discrete_are(a, b, np.diag(weights), expense)
     gain = np.linalg.solve(expense + b.T @ value @ b, b.T @ value @ a)
-    delay = float(law.center(model).get("timing/command/delay", np.zeros(1))[0])
+    delay = float(middle.get("timing/command/delay", np.zeros(1))[0])
     ahead = round(delay / task.control_period_s)
     exact = HoldCard(
         joints=robot.spec.joint_names,
@@ -72,10 +87,45 @@ def hold_of(task: Task, robot: RobotConfig, law: Randomization, observation: Obs
         value=_rows(value),
         within=(*(task.pose_reach or task.pose_within), *(SPEEDS * v for v in task.pose_speed)),
         region=0.0,
+        friction=_dry(task, robot, values) if stiction else (),
     )
     rates = "change" if "joint_change" in observation.features else "velocity"
-    found = region(exact, task, robot, values, delay)
-    return replace(exact, rates=rates, estimate=_rows(estimate(a, b, rates, ahead)), region=found)
+    if stiction:
+        found = _held(exact, task, robot, law)
+        told = estimate(a, b, "velocity", ahead) if rates == "velocity" else _mean_rates(len(a) // 2, b, task)
+        return replace(found, rates=rates, estimate=_rows(told))
+    found = replace(exact, region=region(exact, task, robot, values, delay))
+    return replace(found, rates=rates, estimate=_rows(estimate(a, b, rates, ahead)))
+
+
+def _held(card: HoldCard, task: Task, robot: RobotConfig, law: Randomization) -> HoldCard:
+    """The card with the region in which it holds robots drawn from the law."""
+    rng = np.random.default_rng(0)
+
+    def held(starts: Array) -> Flags:
+        drawn = Arranged.of("hold", law.draw(Model(robot), rng, len(starts)))
+        return _comes_to_rest(task, robot, drawn, card, starts)
+
+    form, level = ellipsoid(np.array(card.within), held, rng)
+    return replace(card, value=_rows(form), region=level)
+
+
+def _dry(task: Task, robot: RobotConfig, values: dict[str, Array]) -> tuple[float, ...]:
+    """What it takes to move each driven joint from rest, as a share of its full action."""
+    found = []
+    for name, scale in zip(task.action.actuators, task.action.scale, strict=True):
+        joint = next(a.joint for a in robot.spec.actuators if a.name == name)
+        told = {k.rsplit("/", 1)[1]: float(v[0]) for k, v in values.items() if k.startswith(f"joint/{joint}/")}
+        found.append(told.get("frictionloss", 0.0) * told.get("stribeck_ratio", 1.0) / scale)
+    return tuple(found)
+
+
+def _mean_rates(n: int, b: Array, task: Task) -> Array:
+    """(2 n, 2 n + A): velocities as the mean over the last step.
+
+    To go back a step by the equations, as estimate() does, would undo what friction took from a joint that slid.
+    """
+    return np.hstack([np.diag(np.repeat([1.0, 1.0 / task.control_period_s], n)), np.zeros((2 * n, b.shape[1]))])
 
 
 def near(card: HoldCard, share: float, bonus: float = 0.0) -> NearPose | None:

@@ -65,7 +65,10 @@ def prepare(cfg: Config, run: Run) -> Setting:
         task = replace(task, observation=replace(task.observation, cameras=vision.card.cameras))
     law = with_appearance(parameters(cfg.robot, cfg.posterior, cfg.dr, run), task)
     network = config.convert(NetworkConfig, cfg.network, "terrafirma train", "network")
-    encoder, network = _physics(cfg, run, network if start is None else start.card.network, start)
+    if start is not None:  # a hold has no weights, so one that counts on friction may join a policy without
+        stiction = start.card.network.stiction or network.stiction
+        network = replace(start.card.network, hold=start.card.network.hold or stiction, stiction=stiction)
+    encoder, network = _physics(cfg, run, network, start)
     card = card_of(task, cfg.robot, network)
     task = as_made(task, card)
     if network.hold:
@@ -73,7 +76,7 @@ def prepare(cfg: Config, run: Run) -> Setting:
         from policies.off_policy import OffPolicyConfig
         from transfer.hold import hold_of, near
 
-        hold = hold_of(task, cfg.robot, law, card.observation)
+        hold = hold_of(task, cfg.robot, law, card.observation, network.stiction)
         card = replace(card, hold=hold)
         recipe = recipe_of(cfg.recipe, "terrafirma train")
         if not isinstance(recipe, OffPolicyConfig):
