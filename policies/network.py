@@ -47,6 +47,8 @@ class NetworkConfig:
             raise ConfigError("network: hidden needs at least one layer, and every width must be at least 1.")
         if self.memory < 0:
             raise ConfigError(f"network.memory is {self.memory}; it must be at least 0.")
+        if self.stiction and not self.hold:
+            raise ConfigError("network.stiction=true is a way to hold: give network.hold=true, too.")
         if self.recurrent < 0 or (self.recurrent and self.memory):
             raise ConfigError(
                 f"network.recurrent is {self.recurrent} and network.memory {self.memory}; both must be at least 0, and "

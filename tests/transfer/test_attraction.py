@@ -10,15 +10,21 @@ import pytest
 import torch
 
 from policies.hold import Hold, HoldCard
+from policies.network import NetworkConfig
+from policies.policy import Policy
+from robot.config import ConfigError
 from robot.observation import ObservationConfig
+from robot.result import Run
 from sim import randomization
 from sim.model import RobotConfig, find_robot
 from sim.randomization import Randomization
 from sim.state import Start
 from sim.tasks import Task, load_task
 from sim.vecenv import BatchedEnv
-from transfer import attraction
+from transfer import attraction, cli
 from transfer.hold import hold_of
+from transfer.setting import prepare
+from transfer.training import card_of
 
 SHOULDER, ELBOW, RATIO, TORQUE = 0.24, 0.18, 1.4, 6.0
 LAW = f"""
@@ -56,6 +62,11 @@ def test_an_ellipsoid_is_found_again_from_what_came_to_rest() -> None:
 def test_nothing_that_comes_to_rest_is_an_empty_region() -> None:
     within = np.full(4, 0.3)
     assert attraction.ellipsoid(within, lambda x: np.zeros(len(x), dtype=bool), np.random.default_rng(0))[1] == 0.0
+
+
+def test_friction_without_a_hold_is_refused() -> None:
+    with pytest.raises(ConfigError, match="stiction=true is a way to hold"):
+        NetworkConfig(stiction=True)
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +126,17 @@ def test_it_holds_a_leaning_arm_that_sticks_and_creeps(
         kept[name] = env.task.inside(env.state).mean()
     assert kept["sticking"] > 0.9
     assert kept["plain"] < 0.5
+
+
+def test_it_joins_a_policy_that_was_trained_without(
+    task: Task, robot: RobotConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attraction, "STARTS", 128)
+    (tmp_path / "sticking.yaml").write_text(LAW)
+    network = NetworkConfig(hidden=(8,), features=task.observation.features, memory=2)
+    Policy(card_of(task, robot, network)).save(tmp_path / "policy")
+    words = [f"out={tmp_path}/out", "task=pendubot_swingup", f"start={tmp_path}/policy", f"posterior={tmp_path}/sticking.yaml"]
+    cfg = cli._convert("train", cli.load_stage("train"), [*words, "network.hold=true", "network.stiction=true"])
+    setting = prepare(cfg, Run("train", cfg.out))
+    assert setting.card.hold is not None and setting.card.hold.friction
+    assert setting.card.network == replace(network, hold=True, stiction=True)
