@@ -17,6 +17,8 @@ OPPOSED = 0.1
 """A measured torque is called mirrored if it agrees by so much better that way ..."""
 ON_TIME_S = 0.02
 """... or as well, and is on time only so [s]."""
+QUICK_S = 0.3
+"""What changes within this time [s] tells a lag; what is steady tells nothing of it."""
 MOST_OF_IT = 0.6
 """A torque that is late is late by more and less, as it is filtered: clocks drift if that changes by so much of it."""
 
@@ -150,16 +152,19 @@ def _torque_lag(
     """(match, sign, slope) of a measured torque, which is expected to be `late` [s] and perhaps `known` to have a sign;
     None where it does not follow its command."""
     period = max(command.period, effort.period)
-    t = np.arange(first, last, period)
+    width = max(3, round(QUICK_S / period))
+    margin = (width // 2) * period  # at an end of what is smoothed both series would jump at once
+    begin, end = max(command.t[0], effort.t[0], first - margin), min(command.t[-1], effort.t[-1], last + margin)
+    # from a row of the command on: between rows a command that is held would be older than the measured torque
+    t = np.arange(command.t[min(np.searchsorted(command.t, begin), len(command.t) - 1)], end, period)
     if len(t) < 60:
         return None
     a = command.values[(np.searchsorted(command.t, t, "right") - 1).clip(0), j]  # held, as commands are
     b = effort.at(t, j)
     if not (a.std() > 0.02 * np.abs(command.values).max() and b.std() > 0.0):
         return None
-    # what is steady says nothing of a lag: compare what changes within a third of a second
-    width = max(3, round(0.3 / period))
-    a_quick, b_quick = a - smoothed(a, width), b - smoothed(b, width)
+    inner = slice(width // 2, len(t) - width // 2)
+    a_quick, b_quick = ((x - smoothed(x, width))[inner] for x in (a, b))
     straight, opposed = (correlate(a_quick, s * b_quick, period, late) for s in (1.0, -1.0))
     sign = known or _sign(straight, opposed, late, max(ON_TIME_S, 2.0 * period))
     match = straight if sign > 0 else opposed

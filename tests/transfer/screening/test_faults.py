@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from robot.log import UNITS, Channel, EpisodeLog
-from sim.model import RobotConfig
+from sim.model import RobotConfig, find_robot
+from sim.surrogate import record_episode
 from tests.benchmarks.screening import named_right
 from tests.transfer.faults import FAULTS, stretch
 from transfer.screen import KINDS, notice
@@ -69,3 +70,11 @@ def test_a_fault_is_named_with_its_channel_and_place(
         said = [(n.kind, n.channel, n.where) for n in found]
         assert named_right(found, fault), f"{fault.kind} in {fault.channels} at {fault.at}, but it says {said}"
         assert fault.kind in KINDS
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_torque_that_is_always_as_late_does_not_drift(seed: int) -> None:
+    """In short recordings of a chirp, of which parts hardly change."""
+    robot = find_robot("simple_pendulum")
+    found = notice(record_episode(robot, "chirp", 6.0, seed=seed), robot.spec)
+    assert {f.kind for f in found} <= {"lag", "saturated"}, [f.detail for f in found]
