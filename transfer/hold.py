@@ -66,11 +66,10 @@ def hold_of(
     values = {k: v for k, v in middle.items() if not k.endswith(DISTURBING)}
     if stiction:
         driven = [f"/{a.joint}/" for a in robot.spec.actuators if a.name in task.action.actuators]
-        values |= {k: v for k, v in middle.items() if k.endswith(DRY)}
-        free = {k: v for k, v in values.items() if not (k.endswith(DRY) and any(joint in k for joint in driven))}
-        a, b = linearized(task, model, free)
-    else:
-        a, b = linearized(task, model, values)
+        dry = {k: v for k, v in middle.items() if k.endswith(DRY)}
+        values = {k: v for k, v in values.items() if k not in dry}
+        values |= {k: v for k, v in dry.items() if not any(joint in k for joint in driven)}
+    a, b = linearized(task, model, values)
     weights = 1.0 / np.square(np.concatenate([task.pose_within, task.pose_speed]))
     expense = EXPENSE * np.eye(b.shape[1])
     value = solve_discrete_are(a, b, np.diag(weights), expense)
@@ -87,15 +86,15 @@ def hold_of(
         value=_rows(value),
         within=(*(task.pose_reach or task.pose_within), *(SPEEDS * v for v in task.pose_speed)),
         region=0.0,
-        friction=_dry(task, robot, values) if stiction else (),
+        friction=_dry(task, robot, middle) if stiction else (),
     )
     rates = "change" if "joint_change" in observation.features else "velocity"
-    if stiction:
-        found = _held(exact, task, robot, law)
-        told = estimate(a, b, "velocity", ahead) if rates == "velocity" else _mean_rates(len(a) // 2, b, task)
-        return replace(found, rates=rates, estimate=_rows(told))
-    found = replace(exact, region=region(exact, task, robot, values, delay))
-    return replace(found, rates=rates, estimate=_rows(estimate(a, b, rates, ahead)))
+    told = estimate(a, b, rates, ahead)
+    if not stiction:
+        return replace(exact, rates=rates, estimate=_rows(told), region=region(exact, task, robot, values, delay))
+    if rates == "change":
+        told = _foretold(_mean_rates(len(a) // 2, b, task), a, b, ahead)
+    return replace(_held(exact, task, robot, law), rates=rates, estimate=_rows(told))
 
 
 def _held(card: HoldCard, task: Task, robot: RobotConfig, law: Randomization) -> HoldCard:
