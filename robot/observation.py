@@ -41,8 +41,8 @@ class Feature:
 
 FEATURES: dict[str, Feature] = {
     "joint_position": Feature("joint.position", "position", lambda q, rest: q - rest, lambda q, rest: q - rest),
-    "joint_cos": Feature("joint.position", "cos", lambda q, _: np.cos(q), lambda q, _: math.cos(q)),
-    "joint_sin": Feature("joint.position", "sin", lambda q, _: np.sin(q), lambda q, _: math.sin(q)),
+    "joint_cos": Feature("joint.position", "cos", lambda q, _: np.cos(q), lambda q, _: _or_nan(math.cos, q)),
+    "joint_sin": Feature("joint.position", "sin", lambda q, _: np.sin(q), lambda q, _: _or_nan(math.sin, q)),
     "joint_velocity": Feature("joint.velocity", "velocity", lambda v, _: v, lambda v, _: v),
     "joint_effort": Feature("joint.effort", "effort", lambda e, _: e, lambda e, _: e),
     "imu_gyro": Feature("imu.gyro", "gyro", lambda w, _: w),
@@ -292,6 +292,11 @@ def gravity_direction(quaternion: Array) -> Array:
     """Unit vector of gravity in the sensor's frame, (B, 3), from its orientation w x y z in the world, (B, 4)."""
     w, x, y, z = quaternion.T
     return np.stack([2.0 * (w * y - x * z), -2.0 * (y * z + w * x), 2.0 * (x * x + y * y) - 1.0], axis=1)
+
+
+def _or_nan(function: Callable[[float], float], x: float) -> float:
+    """What arrays say of an infinite angle, where Python would raise."""
+    return function(x) if math.isfinite(x) else math.nan
 
 
 def _between(values: Array, low: Array | float, high: Array | float) -> Array:
