@@ -348,8 +348,8 @@ def _shared() -> set[str]:
     return {p.name for p in Path("/dev/shm").iterdir() if not p.name.startswith("sem.")}
 
 
-def gone(look: Any, limit_s: float = 60.0) -> int:
-    """How many are still there once there was time to go."""
+def gone(look: Any, limit_s: float = 90.0) -> int:
+    """How many are still there once there was time to go, which Ray's agents take 62 s for."""
     end = time.monotonic() + limit_s
     while (left := look()) and time.monotonic() < end:
         time.sleep(0.5)
