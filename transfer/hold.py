@@ -57,7 +57,7 @@ def hold_of(
 
     With `stiction` the dry friction of joints that the task does not drive is in the equations, where it keeps them
     from falling on their own; that of driven joints is made up for; and the region is fitted (transfer/attraction.py).
-    ConfigError when the task has no pose to hold, or the observation tells no angles and rates.
+    ConfigError when the task has no pose to hold, the observation tells no angles and rates, or nothing holds it.
     """
     if not task.pose:
         raise ConfigError(f"task '{task.name}' has no pose to hold: give network.hold=false.")
@@ -106,6 +106,11 @@ def _held(card: HoldCard, task: Task, robot: RobotConfig, law: Randomization) ->
         return _comes_to_rest(task, robot, drawn, card, starts)
 
     form, level = ellipsoid(np.array(card.within), held, rng)
+    if not level:
+        raise ConfigError(
+            f"no feedback brings {robot.spec.name} to rest near the pose of '{task.name}' in nearly all robots of "
+            f"'{law.name}': give network.stiction=false, or a posterior (posterior=), which is narrower."
+        )
     return replace(card, value=_rows(form), region=level)
 
 

@@ -129,10 +129,18 @@ def test_it_holds_a_leaning_arm_that_sticks_and_creeps(
     assert kept["plain"] < 0.5
 
 
+def test_a_law_under_which_nothing_holds_is_refused(
+    task: Task, robot: RobotConfig, law: Randomization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transfer.hold.ellipsoid", lambda within, *_: (np.eye(len(within)), 0.0))
+    with pytest.raises(ConfigError, match=r"near the pose of 'pendubot_swingup'.*robots of 'sticking'"):
+        hold_of(task, robot, law, task.observation, stiction=True)
+
+
 def test_it_joins_a_policy_that_was_trained_without(
     task: Task, robot: RobotConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attraction, "STARTS", 128)
+    monkeypatch.setattr(attraction, "STARTS", 256)
     (tmp_path / "sticking.yaml").write_text(LAW)
     network = NetworkConfig(hidden=(8,), features=task.observation.features, memory=2)
     Policy(card_of(task, robot, network)).save(tmp_path / "policy")
