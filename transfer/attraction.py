@@ -18,6 +18,7 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 STARTS = 3000
+"""Simulated starts, each in a robot of its own."""
 HELD = 0.95
 """Share of the starts in the region that come to rest."""
 FEWEST = 50
