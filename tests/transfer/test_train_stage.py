@@ -26,11 +26,13 @@ from robot.config import ConfigError
 from robot.observation import Observation
 from robot.result import Run
 from sim.model import find_robot
-from sim.randomization import NOMINAL
+from sim.randomization import NOMINAL, Randomization
 from sim.tasks import load_task
+from sim.vecenv import BatchedEnv
 from transfer import cli
 from transfer.report import sweep_page
 from transfer.setting import Setting, prepare
+from transfer.stages import train as stage
 from transfer.sweep import STUDY, SweepConfig
 from transfer.training import environments
 
@@ -100,7 +102,9 @@ def test_encoders_and_their_window_follow_from_one_key_each(tmp_path: Path) -> N
         assert same == (name in dict(encoder.named_buffers()) or name == "evidence.weight"), name
 
 
-def test_a_teacher_its_student_and_further_training_near_the_teacher(tmp_path: Path) -> None:
+def test_a_teacher_its_student_and_further_training_near_the_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The critic sees what is privileged, the teacher too, and neither student nor export do."""
     train(tmp_path / "teacher", PUSHING, "privileged=true")
     teacher = Policy.load(tmp_path / "teacher" / "policy")
@@ -108,7 +112,18 @@ def test_a_teacher_its_student_and_further_training_near_the_teacher(tmp_path: P
     with pytest.raises(ConfigError, match=r"it is a teacher, shown what no sensor .* distil a student"):
         cli.call("export", [f"policy={tmp_path / 'teacher' / 'policy'}", f"out={tmp_path / 'x'}"])
     told = f"teacher={tmp_path / 'teacher' / 'policy'}"
-    train(tmp_path / "student", PUSHING, told)
+    laws = []
+
+    class Lesson(BatchedEnv):
+        def __init__(self, task: Any, robot: Any, law: Randomization, *rest: Any, **options: Any) -> None:
+            laws.append(law)
+            super().__init__(task, robot, law, *rest, **options)
+
+    monkeypatch.setattr(stage, "BatchedEnv", Lesson)
+    train(tmp_path / "student", PUSHING, told, "dr.curriculum={kind: ramp, from_env_steps: 9000, over_env_steps: 1000}")
+    assert laws[0].terms and laws[0].curriculum is None, (
+        "a lesson ends before the ramp begins, and the teacher knows it all"
+    )
     student = Policy.load(tmp_path / "student" / "policy")
     assert student.input_names == ("observation",)
     start = f"start={tmp_path / 'student' / 'policy'}"

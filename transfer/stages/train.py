@@ -205,7 +205,7 @@ def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float, d
     env = BatchedEnv(
         lesson,
         cfg.robot,
-        setting.law,
+        replace(setting.law, curriculum=None),  # a lesson would end before a ramp begins
         settings.num_envs,
         seed=cfg.seed,
         sight=setting.sight,
