@@ -27,8 +27,8 @@ Values = Mapping[str, Array]
 STEP_S = 0.004
 """Physics step of the way to a window's start; a servo's loop needs no finer one."""
 POSITION_SD_RAD, VELOCITY_SD = 0.02, 0.2
-"""How far a simulated servo of identified parameters is from a real one after BEFORE_S of commands [rad, rad/s]. On the
-recordings of an SO-101 6 to 14 mrad and 0.1 to 0.2 rad/s; half or double of it changes what is expected by 3 %."""
+"""How far a simulated servo of identified parameters is from a real one after BEFORE_S of commands [rad, rad/s]: 6 to 22
+mrad and 0.1 to 0.2 rad/s on fast recordings of an SO-101, where half or double of it makes errors at most 6 % larger."""
 
 
 def possible(parameters: Randomization, values: Values, windows: int) -> list[tuple[float, Values]]:
@@ -59,25 +59,30 @@ def told_by_start(
     zeros (W, J): joint zeros [rad] beside the parameters' own. The way to the start begins BEFORE_S earlier, at rest
     on the goal of then.
     """
-    prior = np.array([weight for weight, _ in choices])
-    if len(choices) < 2:
-        return np.ones((1, len(shots)))
-    approach = Playback(model, _approach(shots, model), STEP_S, nthread)
-    servos, odds = approach.servos, np.empty((len(choices), len(shots)))
+    servos = _servos(model)
+    prior = np.tile([[weight] for weight, _ in choices], (1, len(shots)))
+    if len(choices) < 2 or not len(servos):
+        return prior
+    approach, odds = Playback(model, _approach(shots, servos), STEP_S, nthread), np.empty_like(prior)
     for k, (_, values) in enumerate(choices):
         position, velocity = approach([values], zeros[None], shift=shift)
         off = (position[0] - shots.position)[:, servos] / POSITION_SD_RAD
         faster = (velocity[0] - shots.velocity)[:, servos] / VELOCITY_SD
-        odds[k] = np.log(prior[k]) - 0.5 * np.sum(off**2 + faster**2, axis=1)
-    likely = np.exp(odds - odds.max(axis=0))
+        odds[k] = -0.5 * np.sum(off**2 + faster**2, axis=1)
+    odds[prior <= 0.0] = -np.inf
+    likely = prior * np.exp(odds - odds.max(axis=0))
     return np.asarray(likely / likely.sum(axis=0))
 
 
-def _approach(shots: Shots, model: Model) -> Shots:
+def _servos(model: Model) -> npt.NDArray[np.intp]:
+    """Joints that position servos drive."""
+    return np.asarray(model.spec.driven[[a.kind == "position_pd" for a in model.spec.actuators]])
+
+
+def _approach(shots: Shots, servos: npt.NDArray[np.intp]) -> Shots:
     """Windows that end where those of `shots` start, with that one row each."""
     width = len(shots)
     start, position = shots.start - BEFORE_S, shots.position.copy()
-    servos = model.spec.driven[[a.kind == "position_pd" for a in model.spec.actuators]]
     for i, series in enumerate(shots.series):
         mine = np.flatnonzero(shots.episode == i)
         position[np.ix_(mine, servos)] = series.command.held(start[mine])[:, servos]

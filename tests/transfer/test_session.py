@@ -91,6 +91,16 @@ def test_no_later_row_is_looked_at(bench: RobotConfig) -> None:
     np.testing.assert_array_equal(likely(bench, log)[:, :5], likely(bench, changed)[:, :5])
 
 
+def test_a_value_that_no_session_has_gets_no_weight(bench: RobotConfig) -> None:
+    model, log = Model(bench), sweep(bench, CEILING)
+    never = Categorical(values=(UNLIMITED_ACCELERATION, CEILING), weights=(1.0, 0.0))
+    law = replace(LAW, terms=(replace(LAW.terms[0], law=never),))
+    shots = shots_for([log], bench.spec, metric_for(bench.spec))
+    values = {name: np.full(len(shots), v[0]) for name, v in law.center(model).items()}
+    told = told_by_start(shots, model, possible(law, values, len(shots)), np.zeros_like(shots.position), nthread=1)
+    np.testing.assert_array_equal(told, np.tile([[1.0], [0.0]], len(shots)))
+
+
 def test_robots_without_such_registers_have_no_choice(bench: RobotConfig) -> None:
     model = Model(bench)
     shots = shots_for([sweep(bench, CEILING)], bench.spec, metric_for(bench.spec))
