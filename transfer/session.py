@@ -27,8 +27,10 @@ Values = Mapping[str, Array]
 STEP_S = 0.004
 """Physics step of the way to a window's start; a servo's loop needs no finer one."""
 POSITION_SD_RAD, VELOCITY_SD = 0.02, 0.2
-"""How far a simulated servo of identified parameters is from a real one after BEFORE_S of commands [rad, rad/s]: 6 to 22
-mrad and 0.1 to 0.2 rad/s on fast recordings of an SO-101, where half or double of it makes errors at most 6 % larger."""
+"""How far a simulated servo of identified parameters is from a real one after BEFORE_S of commands [rad, rad/s].
+
+On fast recordings of an SO-101 6 to 22 mrad and 0.1 to 0.2 rad/s; half or double of it makes errors at most 6 % larger.
+"""
 
 
 def possible(parameters: Randomization, values: Values, windows: int) -> list[tuple[float, Values]]:
