@@ -212,11 +212,11 @@ def _expected(
     The law of a register that is set anew before each recording is a categorical one, of which no value is the middle:
     what is expected of a window is the mean of what each value leads to, as likely as its start makes them.
     """
-    choices, shift = possible(parameters, values, len(shots)), _shift(values)
-    likely = told_by_start(shots, model, choices, zeros, shift, nthread)
+    choices = possible(parameters, values, len(shots))
+    likely = told_by_start(shots, model, choices, zeros, _shift(values), nthread)
     play, position, velocity = Playback(model, shots, TIMESTEP_S, nthread), np.zeros(()), np.zeros(())
     for weight, (_, chosen) in zip(likely, choices, strict=True):
-        read, rate = play([chosen], zeros[None], shift=shift)
+        read, rate = play([chosen], zeros[None], shift=_shift(chosen))
         weights = weight[shots.window, None]
         position = position + weights * (read[0] - shots.row_position)
         velocity = velocity + weights * (rate[0] - shots.row_velocity)
