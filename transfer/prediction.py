@@ -18,10 +18,11 @@ import numpy.typing as npt
 from robot.log import EpisodeLog
 from robot.spec import RobotSpec
 from sim.model import Model
-from sim.randomization import Categorical, Randomization
+from sim.randomization import Randomization
 from transfer.dataset import DataRefused
 from transfer.playback import Playback
 from transfer.series import VelocityFit, series_of
+from transfer.session import possible, told_by_start
 from transfer.shots import Shots, cut
 
 Array = npt.NDArray[np.float64]
@@ -209,21 +210,16 @@ def _expected(
     """Errors (R, J) of position and velocity of the mean prediction over what a session may have set up.
 
     The law of a register that is set anew before each recording is a categorical one, of which no value is the middle:
-    what is expected of a recording of which nothing is known is the mean of what each value leads to.
+    what is expected of a window is the mean of what each value leads to, as likely as its start makes them.
     """
-    term = next((t for t in parameters.terms if isinstance(t.law, Categorical) and t.tie), None)
-    choices: list[tuple[float, Mapping[str, Array]]] = [(1.0, values)]
-    if term is not None and isinstance(term.law, Categorical):
-        weights = term.law.weights or (1.0,) * len(term.law.values)
-        choices = [
-            (weight / sum(weights), {**values, **{t: np.full(len(shots), value) for t in term.targets}})
-            for value, weight in zip(term.law.values, weights, strict=True)
-        ]
+    choices = possible(parameters, values, len(shots))
+    likely = told_by_start(shots, model, choices, zeros, _shift(values), nthread)
     play, position, velocity = Playback(model, shots, TIMESTEP_S, nthread), np.zeros(()), np.zeros(())
-    for weight, chosen in choices:
+    for weight, (_, chosen) in zip(likely, choices, strict=True):
         read, rate = play([chosen], zeros[None], shift=_shift(chosen))
-        position = position + weight * (read[0] - shots.row_position)
-        velocity = velocity + weight * (rate[0] - shots.row_velocity)
+        weights = weight[shots.window, None]
+        position = position + weights * (read[0] - shots.row_position)
+        velocity = velocity + weights * (rate[0] - shots.row_velocity)
     return position, velocity
 
 

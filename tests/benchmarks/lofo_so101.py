@@ -2,9 +2,10 @@
 
     TERRAFIRMA_REAL_LOGS=<recordings> python tests/benchmarks/lofo_so101.py [out.json] [quick]
 
-Each fit sees at most 120 windows of 1 s. The held-out motion is scored three times: by the posterior as it is; with the
-acceleration register that its own first 60 s tell, from 60 s on; and, to show what one plant can do, with the register
-that the whole motion tells. The five arm joints are pooled; the jaw is apart.
+Each fit sees at most 120 windows of 1 s. The held-out motion is scored three times: by the posterior as it is, whose
+law of the acceleration register each window's start weighs; with the register that its own first 60 s tell, from 60 s
+on; and, to show what one plant can do, with the register that the whole motion tells. The five arm joints are pooled;
+the jaw is apart.
 """
 
 from __future__ import annotations
