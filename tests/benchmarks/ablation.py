@@ -1,14 +1,15 @@
 """What is each ingredient of robust training worth? The pendubot, trained with more and more of them, under stress:
 
-    python tests/benchmarks/ablation.py train OUT [seeds=0,1] [posterior=FILE] [CONDITION ...]
-    python tests/benchmarks/ablation.py table FOLDER                    # the tables of docs/robustness.md
+    python -m tests.benchmarks.ablation train OUT [length=short] [seeds=0,1] [posterior=FILE] [CONDITION ...]
+    python -m tests.benchmarks.ablation table FOLDER                    # the tables of docs/robustness.md
 
 Every training has the recipe, the network, the hold, the steps and the way of choosing a checkpoint of
-`recipe=pendubot_swingup`, only shorter (BUDGET); what differs is what is randomized, what the policy is shown and who
-teaches it (tests/benchmarks/ablation_conditions.py). Trainings of one seed that see the same robots until something is
-randomized share that beginning, so that they differ by the ingredient alone. A row of OUT/rows is written for each
-condition and seed as soon as it is done; what was killed goes on from its last checkpoint. OUT/encoder is pretrained
-once. Costs ten minutes of a core a training.
+`recipe=pendubot_swingup`, with length=short in a third of its steps; what differs is what is randomized, what the
+policy is shown and who teaches it (tests/benchmarks/ablation_conditions.py). Trainings of one seed that see the same
+robots until something is randomized share that beginning, so that they differ by the ingredient alone. A row of
+OUT/rows is written for each condition and seed as soon as it is done; what was killed goes on from its last checkpoint.
+OUT/encoder is pretrained once. A short training costs six minutes of a quiet core, its judgement one; full ones three
+times that.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from robot.result import wilson
 from sim import randomization
 from sim.evaluate import rollout_success
 from tests.benchmarks import ablation_conditions as conditions
-from tests.benchmarks.ablation_conditions import BEGINNING, BUDGET, Scene, told_environments
+from tests.benchmarks.ablation_conditions import Scene, told_environments
 from transfer.progress import terminal
 from transfer.shaping import as_made
 from transfer.stress import plan, score
@@ -47,7 +48,7 @@ from transfer.training import environments, stress_scorer
 
 SUITES = {"leaderboard": "pendubot_leaderboard", "default": "default"}
 ROBOTS, SEED = 200, 0
-"""Robots of the posterior and of the law at full width, and the seed of every judgement."""
+"""Robots of the posterior, and the seed of every judgement."""
 LESSONS = DistillConfig(num_envs=64, rounds=10, steps=300, updates=800)
 CRITERIA = ("model", "velocity_noise", "torque_noise", "torque_response", "delay", "pushes", "overall")
 Rank = Callable[[Policy], tuple[float, float]]
@@ -58,37 +59,40 @@ def trained(scene: Scene, condition: str, seed: int, out: Path) -> Policy:
     law = conditions.law_of(scene, condition)
     encoder = conditions.encoder_of(scene, out.parent / "encoder") if condition == "context" else None
     history = 0 if encoder is None else encoder.card.history
-    rank = after_beginning(stress_scorer(scene.task, load_suite(BUDGET.select)))
+    rank = after_beginning(stress_scorer(scene.task, load_suite(scene.recipe.select)), scene)
     kept = out.parent / f"beginning-{seed}"
     if condition == "none":
-        rank = keeping(rank, out, kept)
+        rank = keeping(rank, out / checkpoint.FOLDER / f"{scene.length.beginning:06d}", kept)
     elif condition in conditions.BRANCHES and checkpoint.latest(out) is None and kept.exists():
-        shutil.copytree(kept, out)
+        with files.replacing_folder(out) as folder:
+            shutil.copytree(kept, folder, dirs_exist_ok=True)
+            if encoder is not None:
+                conditions.widen(folder, scene, encoder)
     make = environments(scene.task, scene.robot, law, history, seed, nthread=1)
     return train(
-        make, scene.card, BUDGET, out, seed=seed, resume=True, encoder=encoder, evaluate=rank, report=terminal()
+        make, scene.card, scene.recipe, out, seed=seed, resume=True, encoder=encoder, evaluate=rank, report=terminal()
     ).policy
 
 
-def after_beginning(rank: Rank) -> Rank:
+def after_beginning(rank: Rank, scene: Scene) -> Rank:
     """No score before all that a condition is made of has begun: what is chosen has seen it."""
+    begins = scene.length.beginning * scene.recipe.segment_steps
 
     def ranked(policy: Policy) -> tuple[float, float]:
         steps = int(policy.card.lineage["env_steps"])
-        return rank(policy) if steps > BEGINNING * BUDGET.segment_steps else (0.0, 0.0)
+        return rank(policy) if steps > begins else (0.0, 0.0)
 
     return ranked
 
 
-def keeping(rank: Rank, run: Path, kept: Path) -> Rank:
-    """The same, and a copy of the run's checkpoint at the end of the beginning, which the next segment finds whole."""
+def keeping(rank: Rank, found: Path, kept: Path) -> Rank:
+    """The same, and a copy of a run's checkpoint at the end of its beginning, which the next segment finds whole."""
 
     def ranked(policy: Policy) -> tuple[float, float]:
-        found = run / checkpoint.FOLDER / f"{BEGINNING:06d}"
         if found.exists() and not kept.exists():
             with files.replacing_folder(kept) as folder:
                 shutil.copytree(found, folder / checkpoint.FOLDER / found.name)
-                shutil.copy(run / CURVE, folder / CURVE)
+                shutil.copy(found.parents[1] / CURVE, folder / CURVE)
         return rank(policy)
 
     return ranked
@@ -100,9 +104,9 @@ def teacher(scene: Scene, seed: int, out: Path) -> Policy:
         return Policy.load(out / "policy")
     law, task = conditions.law_of(scene, "dynamics"), conditions.told(scene)
     make = told_environments(task, scene.robot, law, seed)
-    rank = after_beginning(conditions.told_scorer(scene, task))
+    rank = after_beginning(conditions.told_scorer(scene, task), scene)
     card = conditions.teachers_card(scene, task)
-    return train(make, card, BUDGET, out, seed=seed, resume=True, evaluate=rank, report=terminal()).policy
+    return train(make, card, scene.recipe, out, seed=seed, resume=True, evaluate=rank, report=terminal()).policy
 
 
 def taught(scene: Scene, condition: str, seed: int, out: Path) -> tuple[Policy, dict[str, Any]]:
@@ -121,7 +125,7 @@ def taught(scene: Scene, condition: str, seed: int, out: Path) -> tuple[Policy, 
 
 
 def judged(scene: Scene, policy: Policy, posterior: Path | None) -> dict[str, Any]:
-    """Scores of both suites, and success on robots of the law at full width and of the posterior."""
+    """Scores of both suites, and success on robots of the posterior, where there is one."""
     found: dict[str, Any] = {}
     for name, suite_name in SUITES.items():
         suite = load_suite(suite_name)
@@ -129,18 +133,17 @@ def judged(scene: Scene, policy: Policy, posterior: Path | None) -> dict[str, An
         made = plan(suite, arena, SEED)
         scores = score(made, arena.run(subject_of_policy(policy), made.runs).success, suite.counted)
         found[name] = {key: scores[key] for key in CRITERIA if key in scores} | {"runs": len(made.runs)}
-    laws = {"law": scene.law} | ({} if posterior is None else {"posterior": randomization.load(posterior)})
-    task = as_made(scene.task, policy)
-    for name, law in laws.items():
+    if posterior is not None:
+        law, task = randomization.load(posterior), as_made(scene.task, policy)
         stats = rollout_success(policy.episode(), task, scene.robot, law, ROBOTS, SEED, nthread=1)
-        found[name] = wilson(int(stats.success.sum()), ROBOTS)
+        found["posterior"] = wilson(int(stats.success.sum()), ROBOTS)
     return found
 
 
 def one(scene: Scene, condition: str, seed: int, out: Path, posterior: Path | None) -> dict[str, Any]:
     """The row of a condition and seed."""
     run, begin, more = out / f"{condition}-{seed}", time.monotonic(), {}
-    steps = BUDGET.segments * BUDGET.segment_steps
+    steps = scene.recipe.segments * scene.recipe.segment_steps
     if condition.startswith("student"):
         policy, more = taught(scene, condition, seed, run)
         steps += LESSONS.num_envs * LESSONS.rounds * LESSONS.steps
@@ -154,10 +157,10 @@ def one(scene: Scene, condition: str, seed: int, out: Path, posterior: Path | No
     return row | {"row_seconds": round(time.monotonic() - begin, 1)}
 
 
-def run_all(out: Path, seeds: list[int], posterior: Path | None, wanted: list[str]) -> None:
+def run_all(out: Path, length: str, seeds: list[int], posterior: Path | None, wanted: list[str]) -> None:
     """Every row that is not there yet, a seed of all conditions after the other."""
     torch.set_num_threads(1)
-    scene = conditions.scene()
+    scene = conditions.scene(conditions.LENGTHS[length])
     for seed in seeds:
         for condition in wanted:
             path = out / "rows" / f"{condition}-{seed}.json"
@@ -175,8 +178,7 @@ def table(folder: Path) -> str:
     columns: Mapping[str, Callable[[dict[str, Any]], float]] = {
         "leaderboard": lambda r: float(r["leaderboard"]["overall"]),
         "default suite": lambda r: float(r["default"]["overall"]),
-        "law at full width": lambda r: float(r["law"]["mean"]),
-        "posterior": lambda r: float(r["posterior"]["mean"]),
+        "posterior": lambda r: float(r["posterior"]["mean"]) if "posterior" in r else float("nan"),
     }
     lines = ["| training | seeds | " + " | ".join(columns) + " |", "|---|---|" + "---|" * len(columns)]
     for condition, found in by.items():
@@ -206,7 +208,7 @@ def main(words: list[str]) -> None:
         return
     posterior = Path(keys["posterior"]) if "posterior" in keys else None
     seeds = [int(word) for word in keys.get("seeds", "0,1").split(",")]
-    run_all(Path(plain[1]), seeds, posterior, plain[2:] or list(conditions.CONDITIONS))
+    run_all(Path(plain[1]), keys.get("length", "short"), seeds, posterior, plain[2:] or list(conditions.CONDITIONS))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from policies import checkpoint, tensors
 from policies.card import PolicyCard
 from policies.encoders.physics import EncoderCard, EncoderConfig, PhysicsEncoder
 from policies.encoders.pretrain import pretrain
+from policies.given import Given
 from policies.learner import recipe_of
 from policies.network import NetworkConfig
 from policies.policy import Policy
@@ -45,26 +48,35 @@ CONDITIONS = {
     "student": "the same, by a teacher that knows the robot",
     "student_context": "the same student + physics context",
 }
-BRANCHES = ("forces", "dynamics")
-"""Those whose beginning is that of `none`: same network, same robots."""
-SEGMENT = 131_072
-BEGINNING, WHOLE, RAMP = 5, 10, 2
-"""Segments until hold and randomization begin, of all, and in which the randomization grows to its width."""
+BRANCHES = ("forces", "dynamics", "context")
+"""Those whose beginning is that of `none`, in which they would see the same robots."""
 SHIPPED = config.shipped()
-BUDGET: TrainConfig = recipe_of(
-    config.load_yaml(SHIPPED / "recipe" / "pendubot_swingup.yaml")
-    | {"env_steps": WHOLE * SEGMENT, "hold_from": BEGINNING * SEGMENT},
-    "ablation",
-)  # type: ignore[assignment]
 NEVER = 10**9
 TOLD = ("body/*", "motor/*", "joint/*/damping", "joint/*/frictionloss", "timing/command/delay")
 """What the encoder's context is to tell; lag and pushes only vary."""
 
 
 @dataclass(frozen=True)
+class Length:
+    """How long each training is, in segments of 131,072 environment steps."""
+
+    whole: int
+    beginning: int
+    """Until hold and randomization begin."""
+    ramp: int
+    """In which the randomization grows to its width."""
+
+
+LENGTHS = {"short": Length(10, 5, 2), "full": Length(33, 12, 8)}
+"""`full` is the recipe's own."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """What all conditions have in common."""
 
+    length: Length
+    recipe: TrainConfig
     task: Task
     robot: RobotConfig
     law: Randomization
@@ -73,15 +85,19 @@ class Scene:
     """Of every policy that is judged, with its hold."""
 
 
-def scene() -> Scene:
-    """Task, robot, law, and the card with the hold."""
+def scene(length: Length) -> Scene:
+    """Recipe, task, robot, law, and the card with the hold."""
+    shipped = recipe_of(config.load_yaml(SHIPPED / "recipe" / "pendubot_swingup.yaml"), "ablation")
+    assert isinstance(shipped, TrainConfig)
+    steps = shipped.segment_steps
+    recipe = replace(shipped, env_steps=length.whole * steps, hold_from=length.beginning * steps)
     task, robot = load_task("pendubot_swingup"), find_robot("double_pendulum_c1")
     law = randomization.load(SHIPPED / "dr" / "pendubot_swingup.yaml")
     network = config.load(NetworkConfig, SHIPPED / "network" / "pendubot_swingup.yaml")
     card = card_of(task, robot, network)
     task = as_made(task, card)
     card = replace(card, hold=hold_of(task, robot, law, card.observation))
-    return Scene(task, robot, law, card)
+    return Scene(length, recipe, task, robot, law, card)
 
 
 def encoder_of(scene: Scene, folder: Path) -> PhysicsEncoder:
@@ -97,9 +113,32 @@ def encoder_of(scene: Scene, folder: Path) -> PhysicsEncoder:
     return pretrain(data, card, encoder, folder, seed=0, report=terminal()).encoder
 
 
+def widen(run: Path, scene: Scene, encoder: PhysicsEncoder) -> None:
+    """Let the checkpoint in `run` go on with a context beside the observation, to which all weights are zero yet.
+
+    In the beginning, where all robots are one, there was nothing for a context to tell.
+    """
+    folder = checkpoint.latest(run)
+    assert folder is not None
+    before = scene.card
+    after, row = before.with_encoder(encoder.card), before.shown
+    blank = torch.zeros(before.network.hidden[0], after.vector - before.vector)
+    named = {
+        name: torch.cat([value[:, :row], blank, value[:, row:]], dim=1)
+        if value.ndim == 2 and value.shape[1] == before.vector
+        else value
+        for name, value in tensors.load(folder / checkpoint.TENSORS).items()
+    }
+    tensors.save(folder / checkpoint.TENSORS, named)
+    state = config.load(checkpoint.TrainState, folder / checkpoint.STATE)
+    now = Given(encoder, None, "frozen", None, None, None, None).digests(after)
+    config.save(folder / checkpoint.STATE, replace(state, inputs=state.inputs | now))
+
+
 def law_of(scene: Scene, condition: str) -> Randomization:
     """What the robots of a condition's training are drawn from, and how it grows."""
-    grows = Ramp(from_env_steps=BEGINNING * SEGMENT, over_env_steps=RAMP * SEGMENT, some=_some(scene.law))
+    steps, length = scene.recipe.segment_steps, scene.length
+    grows = Ramp(from_env_steps=length.beginning * steps, over_env_steps=length.ramp * steps, some=_some(scene.law))
     if condition == "none":
         return replace(scene.law, curriculum=replace(grows, from_env_steps=NEVER))
     if condition == "forces":
