@@ -1,7 +1,8 @@
 """What is each ingredient of robust training worth? The pendubot, trained with more and more of them, under stress:
 
     python -m tests.benchmarks.ablation train OUT [length=short] [seeds=0,1] [posterior=FILE] [CONDITION ...]
-    python -m tests.benchmarks.ablation table FOLDER                    # the tables of docs/robustness.md
+    python -m tests.benchmarks.ablation table FOLDER                        # the rows' tables in docs/robustness.md
+    python -m tests.benchmarks.ablation phases CURVE.json [CURVE.json ...]  # what whole trainings of the recipe tell
 
 Every training has the recipe, the network, the hold, the steps and the way of choosing a checkpoint of
 `recipe=pendubot_swingup`, with length=short in a third of its steps; what differs is what is randomized, what the
@@ -193,6 +194,26 @@ def table(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def phases(curves: list[Path]) -> str:
+    """Markdown: of each training by the recipe the best score before, while and after its randomization grew."""
+    lines = [
+        "| training | nothing yet | growing | at full width | last | chosen in segment |",
+        "|---|---|---|---|---|---|",
+    ]
+    for path in curves:
+        rows = json.loads(path.read_text())
+        share = [row["curriculum/share"] for row in rows]
+        score = [row["success"] for row in rows]
+        best = [
+            max((s for s, c in zip(score, share, strict=True) if inside(c)), default=float("nan"))
+            for inside in (lambda c: c == 0.0, lambda c: 0.0 < c < 1.0, lambda c: c == 1.0)
+        ]
+        cells = " | ".join(f"{value:.2f}" for value in (*best, score[-1]))
+        chosen = rows[len(score) - 1 - int(np.argmax(score[::-1]))]["segment"]
+        lines.append(f"| {path.parent.name} | {cells} | {chosen} of {len(rows)} |")
+    return "\n".join(lines)
+
+
 def _cell(values: list[float]) -> str:
     each = ", ".join(f"{v:.2f}" for v in values)
     return f"{np.mean(values):.2f} ({each})"
@@ -201,10 +222,10 @@ def _cell(values: list[float]) -> str:
 def main(words: list[str]) -> None:
     keys = dict(word.split("=", 1) for word in words if "=" in word)
     plain = [word for word in words if "=" not in word]
-    if len(plain) < 2 or plain[0] not in ("train", "table"):
-        sys.exit("give train OUT or table FOLDER; the module's head tells the rest.")
-    if plain[0] == "table":
-        print(table(Path(plain[1])))
+    if len(plain) < 2 or plain[0] not in ("train", "table", "phases"):
+        sys.exit("give train OUT, table FOLDER or phases CURVE.json; the module's head tells the rest.")
+    if plain[0] != "train":
+        print(table(Path(plain[1])) if plain[0] == "table" else phases([Path(word) for word in plain[1:]]))
         return
     posterior = Path(keys["posterior"]) if "posterior" in keys else None
     seeds = [int(word) for word in keys.get("seeds", "0,1").split(",")]
