@@ -26,7 +26,9 @@ demo: install
 test: style
 	$(MAKE) --no-print-directory -j 2 types suite
 
+# Compiled first: the hundred processes that tests start would each do it again where PYTHONDONTWRITEBYTECODE is set.
 suite: install
+	$(BIN)/python -m compileall -q robot sim policies transfer
 	$(BIN)/python -m pytest --ignore=tests/benchmarks -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: style types

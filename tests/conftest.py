@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import sys
 
 import pytest
 
+gc.set_threshold(10_000, 20, 50)
+"""A process of the tests holds half a million objects that stay, which the collector would look at again and again: at
+its usual thresholds that was a seventh of the time of an export."""
 LONGEST = (
     "test_demo.py", "test_effect.py", "test_train_stage.py", "test_stress_stage.py", "test_pretrain.py",
-    "test_every_robot.py", "test_golden.py", "test_identify.py", "test_vision.py", "test_prediction.py",
-    "test_export.py", "test_residual.py", "test_servo_identification.py",
+    "test_every_robot.py", "test_golden.py", "test_identify.py", "test_vision.py", "test_rollouts.py",
+    "test_prediction.py", "test_export.py", "test_residual.py", "test_servo_identification.py", "test_train.py",
+    "test_ranks.py", "test_images.py", "test_baselines.py",
 )  # fmt: skip
 
 

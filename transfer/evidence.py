@@ -96,7 +96,7 @@ def evidence_of(
     from transfer.candidates import WITH_ADAPTED
     from transfer.demonstrations import demonstrations
     from transfer.finetune import Evidence
-    from transfer.training import environments, scorer
+    from transfer.training import RANKED, environments, scorer
 
     history, critic = source.observation.history, load_critic(folder)
     told = critic is not None and f"{PRIVILEGED}.mean" in critic
@@ -106,7 +106,7 @@ def evidence_of(
     return Evidence(
         make_env=environments(task, domain.robot, law, history, seed, None, told),
         home=environments(task, domain.robot, domain.source, history, seed, None, told),
-        evaluate=scorer(domain.task, domain.robot, law, 20 if quick else 64),
+        evaluate=scorer(domain.task, domain.robot, law, RANKED[quick]),
         real=lambda policy: domain.judge(domain.evidence, policy),
         source=lambda policy: domain.judge(domain.source, policy),
         kept=domain.judges(),

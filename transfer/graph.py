@@ -1,8 +1,8 @@
 """A policy as an ONNX graph: traced once for its structure, given each policy's own weights, then simplified.
 
 Tracing takes the exporter most of its time and does not read the weights, so policies of one structure (before
-fine-tuning, after it, and from scratch) share a trace. That nothing of a policy stayed in it is not taken on trust:
-transfer/export.py runs every graph beside its policy.
+fine-tuning, after it, and from scratch, or with an encoder that was adapted) share a trace. That nothing of a policy
+stayed in it is not taken on trust: transfer/export.py runs every graph beside its policy.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from onnxscript import ir
 from torch import Tensor, nn
 
+from policies.card import PolicyCard
 from policies.policy import Policy
 
 Inputs = Mapping[str, npt.NDArray[Any]]
@@ -40,7 +41,7 @@ KEPT = 4
 
 def to_onnx(policy: Policy, example: Inputs) -> bytes:
     """The policy as an ONNX file, weights inside, first axis named `batch`; the same policy gives the same bytes."""
-    structure = repr(replace(policy.card, lineage={}))
+    structure = structure_of(policy.card)
     if structure not in _traces:
         if len(_traces) == KEPT:
             del _traces[next(iter(_traces))]
@@ -54,6 +55,13 @@ def to_onnx(policy: Policy, example: Inputs) -> bytes:
     with _quiet():
         trace.program.optimize()
     return _bytes(trace.program.model_proto)
+
+
+def structure_of(card: PolicyCard) -> str:
+    """What a trace depends on: all of the card but where the policy and its encoders come from and what they scored."""
+    parts = {"encoder": card.encoder, "vision": card.vision}
+    bare = {name: replace(part, lineage={}, scores={}) for name, part in parts.items() if part is not None}
+    return repr(replace(card, lineage={}, **bare))  # type: ignore[arg-type]
 
 
 def _traced(policy: Policy, example: Inputs) -> _Trace:

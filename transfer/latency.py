@@ -21,18 +21,30 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 Figures = tuple[float, float, float]
 
 ROUNDS, REPEATS, WARM = 20, 200, 100
+SECONDS, FEWEST = 2.0, 25
+"""About how long percentiles() measures, and fewest runs of a round: a network with a vision encoder takes milliseconds
+for each of them."""
 PERCENTILES = (50.0, 99.0, 99.9)
 
 
 def interleaved(
-    graphs: Mapping[str, bytes], recorded: Inputs, rounds: int = ROUNDS, repeats: int = REPEATS
+    graphs: Mapping[str, bytes],
+    recorded: Inputs,
+    rounds: int = ROUNDS,
+    repeats: int = REPEATS,
+    seconds: float = np.inf,
 ) -> dict[str, Array]:
-    """Name of a network -> (rounds, repeats) times of one run [µs]; `recorded` (n, ...) holds the inputs of all."""
+    """Name of a network -> (rounds, repeats) times of one run [µs]; `recorded` (n, ...) holds the inputs of all.
+
+    With `seconds` it has fewer repeats, so that it takes about as long, but never less than FEWEST.
+    """
     networks = {name: Network(open_session(graph)) for name, graph in graphs.items()}
+    once = 0.0  # [µs]
     for network in networks.values():
         for name, array in network.inputs.items():
             array[...] = recorded[name][:1]
-        _timed(network, WARM)
+        once += float(np.median(_timed(network, WARM)))
+    repeats = int(np.clip(1e6 * seconds / (rounds * once), min(FEWEST, repeats), repeats))
     times = {name: np.empty((rounds, repeats)) for name in networks}
     for i in range(rounds):
         for name, network in networks.items():
@@ -41,8 +53,8 @@ def interleaved(
 
 
 def percentiles(graphs: Mapping[str, bytes], recorded: Inputs) -> dict[str, Figures]:
-    """Name of a network -> p50, p99 and p99.9 of one run [µs]."""
-    return {name: figures(times) for name, times in interleaved(graphs, recorded).items()}
+    """Name of a network -> p50, p99 and p99.9 of one run [µs], in some seconds."""
+    return {name: figures(times) for name, times in interleaved(graphs, recorded, seconds=SECONDS).items()}
 
 
 def figures(times: Array) -> Figures:

@@ -118,7 +118,7 @@ def _sight(
     card = card.with_vision(None if vision is None else vision.card)
     if vision is None or cfg.rendered or card.network.sight == "features":
         return None
-    return measure(vision, card, task, cfg.robot, law, cfg.seed, 8 if cfg.quick else EPISODES_SEEN)
+    return measure(vision, card, task, cfg.robot, law, cfg.seed, 4 if cfg.quick else EPISODES_SEEN)
 
 
 def _mirrored(cfg: Config, card: PolicyCard, task: Task) -> tuple[PolicyCard, Symmetry | None]:

@@ -34,8 +34,10 @@ ROBOTS, SEEN_ROBOTS, RECORDED = 16, 4, 1000
 rows that are kept."""
 
 
-COUNTED = {False: {"quick": 20, "demo": 100, "full": 100}, True: {"quick": 4, "demo": 20, "full": 100}}
+COUNTED = {False: {"quick": 8, "demo": 100, "full": 100}, True: {"quick": 2, "demo": 20, "full": 100}}
 """Whether a policy sees -> budget -> episodes of a stage's final figure: pictures have to be drawn."""
+RANKED = {False: 64, True: 8}
+"""Whether quick=true was given -> episodes by which a training's checkpoints are ranked."""
 
 
 def card_of(task: Task, robot: RobotConfig, network: NetworkConfig) -> PolicyCard:

@@ -21,7 +21,7 @@ def test_a_short_training_leaves_a_curve_with_its_reward_terms(task: str, term: 
     path = cli.call("train", [f"task={task}", "dr=null", "quick=true", f"out={tmp_path / task}"])
     result = json.loads(path.read_text())
     curve = [json.loads(line) for line in (tmp_path / task / "curve.jsonl").read_text().splitlines()]
-    assert result["success"]["n"] == 20 and curve[-1]["env_steps"] == result["env_steps"]
+    assert result["success"]["n"] == 8 and curve[-1]["env_steps"] == result["env_steps"]
     ended = [row for row in curve if "train_steps" in row]
     assert all(f"term/{term}" in row for row in ended)
     for row in ended:

@@ -33,6 +33,7 @@ from transfer import graph
 from transfer.cli import GateRefused
 from transfer.export import Export, export, random_inputs, run_torch
 from transfer.graph import to_onnx
+from transfer.subjects import of_bundle, of_policy
 
 torch.set_num_threads(1)
 
@@ -170,6 +171,21 @@ def actions_of(controller: Controller, policy: Policy, steps: int) -> np.ndarray
     return np.array(actions)
 
 
+def test_a_bundle_does_for_many_what_its_policy_does(seeing: tuple[Policy, Export], tmp_path: Path) -> None:
+    """With history, pictures and memory; the next episode remembers nothing of this one."""
+    policy, made = seeing
+    loaded, trained = of_bundle(made.bundle), of_policy(policy.save(tmp_path / "policy"))
+    assert loaded.observation == trained.observation and loaded.control_period_s == pytest.approx(0.01)
+    rows = {name: value for name, value in recorded(policy, 60).items() if name != "state_memory"}
+    first, second = loaded.episode(), trained.episode()
+    actions = []
+    for k in range(6):
+        given = {name: value[10 * k : 10 * k + 5] for name, value in rows.items()}
+        actions.append(first(given))
+        np.testing.assert_allclose(actions[-1], second(given), atol=1e-5)
+    assert np.abs(loaded.episode()(given) - actions[-1]).max() > 1e-3
+
+
 def test_image_changes_the_action(seeing: tuple[Policy, Export]) -> None:
     policy, made = seeing
     controller = bundle.load(made.bundle)
@@ -209,6 +225,18 @@ def test_policies_of_one_structure_share_a_trace_and_none_of_their_weights(plain
     assert graph._traces == traces and shared != (made.bundle / "policy.onnx").read_bytes()
     graph._traces.clear()
     assert to_onnx(other, recorded(policy)) == shared
+
+
+def test_where_encoders_come_from_and_what_they_scored_is_no_structure() -> None:
+    """A vision encoder that was adapted to a robot's camera shares the trace of the one that it was before."""
+    card = make_policy(encoder=True, camera=True).card
+    told = {"lineage": {"adapted_from": "runs/before"}, "scores": {"state": {"score": 0.9, "baseline": 0.1}}}
+    assert card.encoder is not None and card.vision is not None
+    encoder, vision = dataclasses.replace(card.encoder, **told), dataclasses.replace(card.vision, **told)
+    other = dataclasses.replace(card, encoder=encoder, vision=vision, lineage={"env_steps": "1"})
+    assert graph.structure_of(other) == graph.structure_of(card)
+    larger = dataclasses.replace(card, vision=dataclasses.replace(vision, points=5))
+    assert graph.structure_of(larger) != graph.structure_of(card)
 
 
 def test_graph_that_differs_is_refused_and_nothing_written(

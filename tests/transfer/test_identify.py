@@ -20,7 +20,7 @@ from transfer.dataset import DataRefused
 from transfer.formats import csv
 from transfer.gauss_newton import Objective, minimize
 from transfer.identify import QUICK, Effort, Identification, identify
-from transfer.prediction import difference, evaluate
+from transfer.prediction import Metric, difference, evaluate
 from transfer.series import VelocityFit, series_of
 from transfer.shooting import Estimate, Shooting
 from transfer.shots import cut
@@ -219,17 +219,18 @@ def test_unseen_real_closed_loop_trials_are_predicted_better_than_by_the_publish
     real_logs: Path, double_pendulum: RobotConfig
 ) -> None:
     """As the second part of tests/benchmarks/lofo_c1.py, with little effort."""
+    few, half = Effort(windows=30, search=4, finish=1), Metric(horizons_s=(0.5,))
     folder, spec = real_logs / "double_pendulum" / "c1", double_pendulum.spec
     logs, held_out = (
         [r.log for path in sorted((folder / part).glob("*.csv.gz")) for r in csv.read(path, spec) if r.log]
         for part in ("sysid", "closed_loop")
     )
-    result = identify(logs, Model(double_pendulum), effort=QUICK)
-    ours = evaluate(held_out, Model(double_pendulum), result.posterior)
+    result = identify(logs, Model(double_pendulum), effort=few)
+    ours = evaluate(held_out, Model(double_pendulum), result.posterior, half)
     models = Path(__file__).parents[2] / "configs" / "model"
     for model in ("1.0", "2.0"):
         published: Randomization = load(models / f"published_c1_{model}.yaml")
-        theirs = evaluate(held_out, Model(double_pendulum), published)
+        theirs = evaluate(held_out, Model(double_pendulum), published, half)
         gap = difference(ours, theirs, 0.5, np.random.default_rng(0))
         assert gap["ci95"][1] < 0.0, (model, gap)
     assert result.parameters["timing/command/shift"]["estimate"] == 1.0 and 3.0 < result.delay_ms["mean"] < 8.0

@@ -23,7 +23,7 @@ BASE = Randomization(name="base", terms=(Term(targets=("joint/shoulder/frictionl
 
 
 def test_a_loss_that_no_parameter_stands_for_is_learnt_and_kept(pendulum: RobotConfig, simulate: Simulate) -> None:
-    logs = [simulate(pendulum, ODD, seed=s, seconds=8.0) for s in range(4)]
+    logs = [simulate(pendulum, ODD, seed=s, seconds=5.0) for s in range(4)]
     law, told = fit_residual(logs, lambda: Model(pendulum), BASE, quick=True)
     assert told["kept"] and told["held_out"]["recordings"]["ci95"][1] < 0.0
     fresh = [simulate(pendulum, ODD, seed=9, seconds=8.0)]

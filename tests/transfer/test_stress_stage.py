@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from policies.encoders.physics import EncoderCard, EncoderConfig
 from policies.network import NetworkConfig
 from policies.policy import Policy
 from robot import cli as onboard
@@ -27,7 +26,6 @@ from transfer import cli
 from transfer.cli import GateRefused
 from transfer.export import export
 from transfer.stress import CRITERIA
-from transfer.subjects import of_bundle, of_policy
 from transfer.training import card_of
 from transfer.worst_case import WorstCase
 
@@ -209,31 +207,3 @@ def test_a_suite_of_ones_own_is_a_file(made: tuple[Path, Path], tmp_path: Path) 
     result = stress(tmp_path / "out", f"bundle={made[1]}", TASK, f"stress={mine}", *SHORT, "search.runs=0")
     assert result["suite"] == "delay_alone" and result["runs"] == 3
     assert result["model"] is None and result["overall"] == result["delay"]
-
-
-def test_a_bundle_with_history_and_memory_does_for_many_what_its_policy_does(tmp_path: Path) -> None:
-    chosen = load_task("pendulum_swingup")
-    card = card_of(chosen, find_robot(chosen.robot), NetworkConfig(hidden=(8,), memory=3))
-    size = EncoderConfig(history=12, context=2, hidden=(8,), predictor=(8,))
-    torch.manual_seed(0)
-    policy = Policy(card.with_encoder(EncoderCard.of(card.layout(), size, chosen.control_period_s))).eval()
-    policy.save(tmp_path / "policy")
-    rng = np.random.default_rng(1)
-
-    def inputs(n: int) -> dict[str, np.ndarray]:
-        shapes = {"observation": (n, 4), "history": (n, 12, 5), "state_memory": (n, 3, 5)}
-        drawn = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-        return drawn | {"history_mask": np.ones((n, 12), np.float32)}
-
-    export(policy, tmp_path / "bundle", golden=inputs(110), rng=rng)
-    loaded, trained = of_bundle(tmp_path / "bundle"), of_policy(tmp_path / "policy")
-    assert loaded.observation == trained.observation and loaded.control_period_s == pytest.approx(0.01)
-    first, second = loaded.episode(), trained.episode()
-    actions = []
-    for _ in range(6):
-        given = inputs(5)
-        del given["state_memory"]
-        actions.append(first(given))
-        np.testing.assert_allclose(actions[-1], second(given), atol=1e-5)
-    forgetful = loaded.episode()(given)  # the same inputs in a new episode
-    assert np.abs(forgetful - actions[-1]).max() > 1e-3

@@ -119,6 +119,8 @@ def test_networks_take_turns_and_the_ratio_is_that_of_their_sizes() -> None:
     assert latency.ratio(times["big"], times["small"])["ci95"][0] > 2.0
     p50, p99, p999 = latency.figures(times["big"])
     assert p50 <= p99 <= p999
+    hurried = latency.interleaved(graphs, {"x": np.zeros((2, 4), np.float32)}, rounds=2, repeats=40, seconds=1e-6)
+    assert hurried["big"].shape == (2, latency.FEWEST)
 
 
 def same(n: int = 100) -> dict[str, Any]:

@@ -37,12 +37,10 @@ EXCITATIONS = {
 }
 """What is recorded on the robot: (excitation, seed). `train` is fitted, `judge` decides which fine-tuning is kept, and
 `test` is seen by no fit and no choice: the gap is measured on it."""
-RECORD_S = 10.0
 TRIALS = 100
 PIXELS, CAMERA, KNOCKED = "pendulum_swingup_pixels", "side", "truth=knocked"
 WATCHED = {31: 0.0, 32: -2.4, 33: 2.4, 34: -1.2, 35: 1.2, 36: 3.0}
 """Seeds of the episodes that the camera watches, and the angle [rad] at which somebody lets the pendulum go."""
-WATCHED_S = 4.0
 ADAPT = {"updates": 300, "batch": 32, "learning_rate": 6e-4, "validations": 6, "patience": 6}
 """More updates than the default, which is for a few labels: here every one of 1200 pictures has its joint's angle."""
 VOLATILE = ("stages", "bundle", "report")
@@ -54,6 +52,35 @@ class Config(Common):
     """Episodes on the surrogate for each policy; three tenths of them for those that see."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How long the robot is recorded, and what is said of the encoders' size."""
+
+    record_s: float = 10.0
+    """Of each excitation [s]."""
+    thinned: int = 1
+    """Of the excitations that are fitted every so-manieth is recorded."""
+    watched: int = len(WATCHED)
+    """Episodes before the camera ..."""
+    watched_s: float = 4.0
+    """... and the length of each [s]."""
+    physics: tuple[str, ...] = ()
+    """Words for `pretrain encoder=physics`."""
+    vision: tuple[str, ...] = ()
+    """Words for `pretrain encoder=vision`."""
+
+
+SMALL = Size(
+    record_s=5.0,
+    thinned=2,
+    watched=2,
+    watched_s=2.0,
+    physics=("encoder.history=48", "encoder.hidden=[16]", "encoder.predictor=[16]"),
+    vision=("encoder.channels=[8,16,16]", "encoder.points=4", "encoder.features=8"),
+)
+"""Of quick=true. Later stages run the encoders at each step of their episodes: that is most of what they cost."""
+
+
 @dataclass
 class Chain:
     """Runs stages one after the other, each in its own folder, and keeps their times."""
@@ -63,6 +90,10 @@ class Chain:
     quick: bool
     resume: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def size(self) -> Size:
+        return SMALL if self.quick else Size()
 
     def run(self, name: str, stage: str, *words: str, seed: int | None = None) -> dict[str, Any]:
         """Run a stage into `<out>/<name>` and return its result."""
@@ -84,7 +115,7 @@ class Chain:
 
 def run(cfg: Config, run: Run) -> dict[str, Any]:
     chain = Chain(run.out, cfg.seed, cfg.quick, cfg.resume)
-    trials = 4 if cfg.quick else cfg.trials
+    trials = 2 if cfg.quick else cfg.trials
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
         looked = beside.submit(look, replace(chain, rows=[]))
         zero_shot = in_simulation(chain)
@@ -124,7 +155,7 @@ def finish(chain: Chain, run: Run, summary: dict[str, Any], bundle: str) -> dict
 
 def look(chain: Chain) -> tuple[str, list[dict[str, Any]]]:
     """Pretrain a vision encoder on synthetic pictures: its folder, and the stages' rows."""
-    words = ("encoder=vision", f"robot={ROBOT}", f"dr={ROBOT}_appearance")
+    words = ("encoder=vision", f"robot={ROBOT}", f"dr={ROBOT}_appearance", *chain.size.vision)
     return chain.run("pretrain_vision", "pretrain", *words)["encoder"], chain.rows
 
 
@@ -150,29 +181,29 @@ def see(chain: Chain, encoder: str, driver: dict[str, str], trials: int) -> tupl
 def watch(chain: Chain, bundle: str) -> Path:
     """Record pictures beside the joints while a controller that has the joints' sensors drives: the data set."""
     logs = []
-    for number, angle in list(WATCHED.items())[: 3 if chain.quick else None]:
+    for number, angle in list(WATCHED.items())[: chain.size.watched]:
         words = (f"bundle={bundle}", f"driver={DRIVER}", KNOCKED, f"start=[{angle}]", f"cameras=[{CAMERA}]")
-        log = chain.run(f"run_watched_{number}", "run", *words, f"seconds={WATCHED_S}", seed=1000 * chain.seed + number)
-        logs.append(log["log"])
+        name, seed = f"run_watched_{number}", 1000 * chain.seed + number
+        logs.append(chain.run(name, "run", *words, f"seconds={chain.size.watched_s}", seed=seed)["log"])
     chain.run("ingest_watched", "ingest", f"robot={ROBOT}", f"path=[{','.join(logs)}]")
     return chain.out / "ingest_watched"
 
 
 def in_simulation(chain: Chain) -> dict[str, str]:
     """Pretrain, train on the prior, export: what one has before touching the robot."""
-    encoder = chain.run("pretrain", "pretrain", "encoder=physics", f"robot={ROBOT}")
+    encoder = chain.run("pretrain", "pretrain", "encoder=physics", f"robot={ROBOT}", *chain.size.physics)
     trained = chain.run("train", "train", f"task={TASK}", f"physics={encoder['encoder']}")
     return {"policy": trained["policy"], "bundle": export(chain, "zero-shot", trained["policy"])}
 
 
 def on_the_robot(chain: Chain, bundle: str) -> dict[str, str]:
     """Record excitations and one attempt of the zero-shot controller; import and screen them: part -> data set."""
-    folders = {}
+    folders, seconds = {}, chain.size.record_s
     for part, excitations in EXCITATIONS.items():
         logs = []
-        for excitation, number in excitations:
+        for excitation, number in excitations[:: chain.size.thinned if part == "train" else 1]:
             name = f"record_{part}_{number}"
-            words = (f"robot={ROBOT}", f"driver={DRIVER}", f"excitation={excitation}", f"seconds={RECORD_S}")
+            words = (f"robot={ROBOT}", f"driver={DRIVER}", f"excitation={excitation}", f"seconds={seconds}")
             logs.append(chain.run(name, "record", *words, seed=1000 * chain.seed + number)["log"])
         if part == "train":
             attempt = (f"bundle={bundle}", f"driver={DRIVER}", "seconds=6")

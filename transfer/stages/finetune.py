@@ -123,7 +123,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
         source=default_prior(robot) or NOMINAL,
         posterior=posterior,
         evidence=evidence,
-        episodes=20 if cfg.quick else EPISODES,
+        episodes=8 if cfg.quick else EPISODES,
         earlier=laws,
     )
     given = evidence_of(domain, settings, suite, source, folder, fit, held, seed=cfg.seed, quick=cfg.quick)

@@ -175,10 +175,10 @@ def _ranking(cfg: Config, select: str, setting: Setting) -> Callable[[Any], tupl
     A policy for an identified robot is ranked on that robot's posterior, not on what a public suite is about.
     """
     from transfer.suites import load_suite
-    from transfer.training import scorer, stress_scorer
+    from transfer.training import RANKED, scorer, stress_scorer
 
     if not select or cfg.posterior is not None:
-        return scorer(setting.task, cfg.robot, setting.law, 20 if cfg.quick else 64, sight=setting.sight)
+        return scorer(setting.task, cfg.robot, setting.law, RANKED[cfg.quick], sight=setting.sight)
     suite = load_suite(select)
     return stress_scorer(setting.task, suite.shrunk() if cfg.quick else suite)
 
@@ -234,14 +234,14 @@ def _taught(cfg: Config, run: Run, setting: Setting) -> tuple[Any, int, float, d
 def shrunk(recipe: Any) -> Any:
     """A recipe of seconds, for tests: the same computation, less of it."""
     if recipe.algorithm in ("sac", "tqc"):
-        return replace(recipe, env_steps=600, num_envs=4, segment_rollouts=25, learning_starts=100, evaluate_segments=1)
+        return replace(recipe, env_steps=300, num_envs=4, segment_rollouts=10, learning_starts=100, evaluate_segments=1)
     return replace(
         recipe,
-        env_steps=8_000,
-        num_envs=32,
+        env_steps=4_000,
+        num_envs=16,
         rollout_steps=64,
         segment_rollouts=2,
-        batch=512,
+        batch=256,
         epochs=4,
         evaluate_segments=2,
     )
