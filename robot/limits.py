@@ -50,6 +50,17 @@ class Limits:
         self._last = np.zeros(len(self.names))
         """[N m] of the command before, the motor's own gains included."""
         self._position: Array | None = None
+        """[rad] the targets of the command before; None when there was none."""
+        self._held: tuple[Array, Array] | None = None
+        """Lowest and highest [rad] of the targets that the motors may have had when that command was made."""
+        self._doubtful = False
+
+    def lapse(self) -> None:
+        """A reading has not come, so the command before may not have arrived: servos acknowledge no goal.
+
+        The next targets keep the speed limit from those of that command and from those that it was to replace.
+        """
+        self._doubtful = True
 
     def refuse_state(self, joints: Joints) -> tuple[str, str] | None:
         """Kind and reason why a reading, in the spec's order, must end the run; None when it is sound."""
@@ -93,9 +104,10 @@ class Limits:
             velocity = self._clip(velocity, -share * self._speed, share * self._speed, "velocity", clipped)
             last = joints.position if self._position is None else self._position
             position = np.where(command.kp > 0, position, last)
+            lowest, highest = self._held = self._had(last)
             step = share * self._step
-            position = self._clip(position, last - step, last + step, "speed", clipped)
-            self._position = position
+            position = self._clip(position, highest - step, lowest + step, "speed", clipped)
+            self._position, self._doubtful = position, False
         low, high = -share * self._torque, share * self._torque
         if self._bounded:
             bottom, top = self._brakes(joints)
@@ -103,6 +115,8 @@ class Limits:
             low, high = np.clip(bottom, low, high), np.clip(top, low, high)
         own, slew = np.zeros(len(self.names)), self._slew
         if gains:
+            # what a frame cannot carry is not wished for: else the target would have to jump to make room for it
+            effort = self._clip(effort, -self._torque, self._torque, "torque", clipped)
             own = self._own(replace(command, position=position, velocity=velocity), joints)
             brakes = (command.kp == 0) & (velocity == 0) & (effort == 0)
             slew = np.where(brakes, np.inf, slew)  # pure damping, the safe action, comes at once
@@ -116,6 +130,13 @@ class Limits:
             position, velocity = self._nearer(replace(command, position=position, velocity=velocity), joints, allowed)
             self._position = position
         return replace(command, position=position, velocity=velocity, effort=total - allowed), tuple(clipped)
+
+    def _had(self, last: Array) -> tuple[Array, Array]:
+        """Lowest and highest [rad] of the targets that the motors may have now, `last` being told last."""
+        if not self._doubtful or self._held is None:
+            return last, last
+        lowest, highest = self._held
+        return np.minimum(lowest, last), np.maximum(highest, last)
 
     def _fits(self, effort: Array, joints: Joints, share: float) -> bool:
         """Whether a torque command needs no clipping at all, as nearly every one in a run."""

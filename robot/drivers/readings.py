@@ -20,6 +20,8 @@ Array = npt.NDArray[np.float64]
 
 STILL = 0.2
 """Joints slower than this [rad/s] are at rest: above the noise of the motors' own speed."""
+STILL_FOR_NS = 100_000_000
+"""For so long a robot is still that is at rest, and not at the turning point of a swing."""
 SLACK = 0.15
 """A reading may jump by this [rad] beyond what speed explains: noise, backlash, and stamps that are off."""
 PATIENCE = 3
