@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import types
 from collections.abc import Mapping
 
 import numpy as np
+import pytest
 
+from robot.drivers import servos
 from robot.drivers.readings import STILL
 from robot.drivers.servos import ON, PositionServos, ServoState
 from robot.drivers.wiring import MIDDLE, RAD_PER_COUNT, wiring
@@ -24,15 +26,16 @@ class SwingingServo:
 
     def __init__(self) -> None:
         self.goals: list[int] = []
-        self._told = 0.0
+        self.now_ns = self._told_ns = 10**9
 
-    def velocity(self) -> float:
-        t = time.monotonic() - self._told
-        return 5.0 * np.exp(-DECAY * t) * np.cos(SWING_RAD_S * t) if self.goals else 0.0
+    def wait(self, until_ns: int) -> None:
+        self.now_ns = max(self.now_ns, until_ns)
 
     def state(self, timeout_s: float) -> ServoState:
-        nothing = np.full(1, 30.0)
-        return ServoState(time.monotonic_ns(), np.full(1, MIDDLE), np.full(1, self.velocity()), nothing, nothing)
+        self.now_ns += 1_000_000
+        t, nothing = (self.now_ns - self._told_ns) * 1e-9, np.full(1, 30.0)
+        velocity = 5.0 * np.exp(-DECAY * t) * np.cos(SWING_RAD_S * t) if self.goals else 0.0
+        return ServoState(self.now_ns, np.full(1, MIDDLE), np.full(1, velocity), nothing, nothing)
 
     def positions(self, timeout_s: float) -> dict[int, int]:
         return {1: MIDDLE}
@@ -41,7 +44,7 @@ class SwingingServo:
         return [(ON, MIDDLE + round(0.3 / RAD_PER_COUNT))]
 
     def tell_goals(self, goals: Mapping[int, int]) -> None:
-        self._told = self._told or time.monotonic()
+        self._told_ns = self.now_ns
         self.goals += goals.values()
 
     def tell_torque(self, torques: Mapping[int, int]) -> None:
@@ -51,13 +54,15 @@ class SwingingServo:
         """There is no port."""
 
 
-def test_turning_point_of_a_swing_is_no_rest() -> None:
+def test_turning_point_of_a_swing_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held in motion, a joint runs past its goal; where it turns round it is slow, and far from where it will end."""
     spec, bus = load_spec("servo_bench"), SwingingServo()
+    monkeypatch.setattr(servos, "time", types.SimpleNamespace(monotonic_ns=lambda: bus.now_ns))
+    monkeypatch.setattr(servos, "wait", bus.wait)
     driver = PositionServos(spec, bus, wiring(spec, (1,), None, None, None), turn=np.inf, settle_s=5.0, release="hold")
-    begin = time.monotonic()
+    begin = bus.now_ns
     driver.stop("done")
-    seconds = time.monotonic() - begin
+    seconds = (bus.now_ns - begin) * 1e-9
     assert bus.goals == [MIDDLE]
-    assert 5.0 * np.exp(-DECAY * (seconds - 0.1)) <= 2.0 * STILL  # the whole swing is over, not one half of it
-    assert seconds < 4.0
+    assert 5.0 * np.exp(-DECAY * (seconds - 0.1)) < 3.0 * STILL  # the whole swing is over, not one half of it
+    assert seconds < 2.0
