@@ -5,10 +5,10 @@
 `terrafirma run` as it is shipped: the policy (256 x 256) in one process, the bus in another, the motors in a third.
 bus=udp_multicast, the default, takes frames from process to process at once; with bus=slcan they go through a
 pseudo-terminal, whose bytes a worker of the kernel carries when it comes to it, real-time tasks or not.
-Further keys go to `run` (realtime=true, process=one). With realtime=true the emulated motors are served before all
-else, too, as real ones are, which have processors of their own. Prints a line of JSON; ends with exit code 1 when a
-thousandth of the deadlines was missed, the run did not end in a safe state, or memory grew. A busy machine misses
-deadlines.
+robot=simple_pendulum has one motor, the default two. Further keys go to `run` (realtime=true, process=one). With
+realtime=true the emulated motors are served before all else, too, as real ones are, which have processors of their own.
+Prints a line of JSON; ends with exit code 1 when a thousandth of the deadlines was missed, the run did not end in a safe
+state, or memory grew. A busy machine misses deadlines.
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ def served_first(wanted: bool) -> Iterator[None]:
 
 
 def run(
-    emulator: Emulator, bus: str, channel: str, folder: Path, seconds: float, hz: float, keys: list[str]
+    emulator: Emulator, robot: str, bus: str, channel: str, folder: Path, seconds: float, hz: float, keys: list[str]
 ) -> dict[str, object]:
     """One run of the shipped loop; what came of it."""
-    spec = dataclasses.replace(load_spec("double_pendulum_c1"), control_period_s=1.0 / hz)
-    action = ActionConfig(actuators=spec.joint_names, scale=(0.5, 0.3))
+    spec = dataclasses.replace(load_spec(robot), control_period_s=1.0 / hz)
+    action = ActionConfig(actuators=spec.joint_names, scale=tuple(0.05 * spec.effort_limits))
     made = make_bundle(folder / "bundle", spec, action=action, hidden=(256, 256))
     words = [f"bundle={made}", "driver=can", f"interface={bus}", f"channel={channel}", f"seconds={seconds}"]
     out = folder / "out"
@@ -129,15 +129,17 @@ def main(words: list[str]) -> int:
     """Run, print, judge."""
     numbers = [float(w) for w in words if "=" not in w]
     seconds, hz = (numbers + [600.0, 500.0][len(numbers) :])[:2]
-    keys = [w for w in words if "=" in w and not w.startswith("bus=")]
-    bus = next((w.removeprefix("bus=") for w in words if w.startswith("bus=")), "udp_multicast")
+    own = {"robot": "double_pendulum_c1", "bus": "udp_multicast"}
+    own |= {k: v for k, _, v in (w.partition("=") for w in words) if k in own}
+    robot, bus = own["robot"], own["bus"]
+    keys = [w for w in words if "=" in w and w.partition("=")[0] not in own]
     with contextlib.ExitStack() as stack:
         with served_first("realtime=true" in keys):
             udp = f"{GROUP}:{free_port()}"
-            emulator = stack.enter_context(emulate(robot="double_pendulum_c1", motors="mit", bus=bus, channel=udp))
+            emulator = stack.enter_context(emulate(robot=robot, motors="mit", bus=bus, channel=udp))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         channel = udp if bus == "udp_multicast" else str(emulator.port)
-        found = run(emulator, bus, channel, Path(folder), seconds, hz, keys)
+        found = run(emulator, robot, bus, channel, Path(folder), seconds, hz, keys)
     print(json.dumps(found))
     grown: list[float] = found["growth_mib"]  # type: ignore[assignment]
     good = found["missed_share"] < MISSED and found["last_order_is_safe"] and max(grown, default=0.0) < GROWTH_MIB  # type: ignore[operator]
