@@ -6,9 +6,9 @@
 bus=udp_multicast, the default, takes frames from process to process at once; with bus=slcan they go through a
 pseudo-terminal, whose bytes a worker of the kernel carries when it comes to it, real-time tasks or not.
 robot=simple_pendulum has one motor, the default two. Further keys go to `run` (realtime=true, process=one). With
-realtime=true the emulated motors are served before all else, too, as real ones are, which have processors of their own.
-Prints a line of JSON; ends with exit code 1 when a thousandth of the deadlines was missed, the run did not end in a safe
-state, or memory grew. A busy machine misses deadlines.
+realtime=true the emulated motors are served before all else, too, as real ones are, which have processors of their
+own. Prints a line of JSON; ends with exit code 1 when a thousandth of the deadlines was missed, the run did not end in
+a safe state, or memory grew. A busy machine misses deadlines.
 """
 
 from __future__ import annotations
