@@ -118,6 +118,23 @@ def test_torque_that_no_frame_can_carry_moves_no_target(fast_slew: RobotSpec) ->
     np.testing.assert_allclose(torque_of(command, reading.position, reading.velocity), [0.3, 0.0])
 
 
+@pytest.mark.parametrize("read", [-3.2, 3.4])
+def test_a_reading_that_tells_of_a_joint_far_away_moves_no_target_beyond_its_speed(
+    fast_slew: RobotSpec, read: float
+) -> None:
+    """A corrupt one, after a pause in which the joint might have moved so far; in truth it is where it was."""
+    limits, wish = Limits(fast_slew, PERIOD), servo((0.08, 0.08), kp=8.0)
+    before, _ = limits.apply(wish, joints())
+    command, _ = limits.apply(wish, joints((read, 0.0), (1.0, 0.0)))
+    assert abs(command.position[0] - before.position[0]) <= 0.1 + 1e-12  # 10 rad/s x 10 ms
+    as_read = torque_of(command, np.array([read, 0.0]), np.array([1.0, 0.0]))
+    in_truth = torque_of(command, np.zeros(2), np.zeros(2))
+    assert np.abs(as_read).max() <= 2.0 + 1e-9 and 0.0 < command.kp[0] < 8.0
+    assert np.abs(in_truth).max() < 1.2 * 2.0  # with its target gone after the reading it would be 20 N m and more
+    back, _ = limits.apply(wish, joints())
+    assert back.kp[0] == 8.0 and abs(back.position[0] - command.position[0]) <= 0.1 + 1e-12
+
+
 def test_torque_of_the_motors_own_gains_counts(fast_slew: RobotSpec) -> None:
     command, _ = Limits(fast_slew, PERIOD).apply(servo((1.1, 1.1), kp=100.0), joints((1.0, 1.0)))
     own = command.kp * (command.position - 1.0) + command.effort
