@@ -50,6 +50,17 @@ class Limits:
         self._last = np.zeros(len(self.names))
         """[N m] of the command before, the motor's own gains included."""
         self._position: Array | None = None
+        """[rad] the targets of the command before; None when there was none."""
+        self._held: tuple[Array, Array] | None = None
+        """Lowest and highest [rad] of the targets that the motors may have had when that command was made."""
+        self._doubtful = False
+
+    def lapse(self) -> None:
+        """A reading has not come, so the command before may not have arrived: servos acknowledge no goal.
+
+        The next targets keep the speed limit from those of that command and from those that it was to replace.
+        """
+        self._doubtful = True
 
     def refuse_state(self, joints: Joints) -> tuple[str, str] | None:
         """Kind and reason why a reading, in the spec's order, must end the run; None when it is sound."""
@@ -93,9 +104,10 @@ class Limits:
             velocity = self._clip(velocity, -share * self._speed, share * self._speed, "velocity", clipped)
             last = joints.position if self._position is None else self._position
             position = np.where(command.kp > 0, position, last)
+            lowest, highest = self._held = self._had(last)
             step = share * self._step
-            position = self._clip(position, last - step, last + step, "speed", clipped)
-            self._position = position
+            position = self._clip(position, highest - step, lowest + step, "speed", clipped)
+            self._position, self._doubtful = position, False
         low, high = -share * self._torque, share * self._torque
         if self._bounded:
             bottom, top = self._brakes(joints)
@@ -103,6 +115,8 @@ class Limits:
             low, high = np.clip(bottom, low, high), np.clip(top, low, high)
         own, slew = np.zeros(len(self.names)), self._slew
         if gains:
+            # what a frame cannot carry is not wished for: else the target would have to jump to make room for it
+            effort = self._clip(effort, -self._torque, self._torque, "torque", clipped)
             own = self._own(replace(command, position=position, velocity=velocity), joints)
             brakes = (command.kp == 0) & (velocity == 0) & (effort == 0)
             slew = np.where(brakes, np.inf, slew)  # pure damping, the safe action, comes at once
@@ -111,11 +125,19 @@ class Limits:
         self._last = total
         if not gains:
             return replace(command, position=position, velocity=velocity, effort=total), tuple(clipped)
+        sent = replace(command, position=position, velocity=velocity)
         allowed = np.clip(own, total - self._torque, total + self._torque)
         if (own != allowed).any():
-            position, velocity = self._nearer(replace(command, position=position, velocity=velocity), joints, allowed)
-            self._position = position
-        return replace(command, position=position, velocity=velocity, effort=total - allowed), tuple(clipped)
+            sent = self._softer(sent, joints, own, allowed, (highest - step, lowest + step))
+            self._position, allowed = sent.position, self._own(sent, joints)
+        return replace(sent, effort=np.clip(total - allowed, -self._torque, self._torque)), tuple(clipped)
+
+    def _had(self, last: Array) -> tuple[Array, Array]:
+        """Lowest and highest [rad] of the targets that the motors may have now, `last` being told last."""
+        if not self._doubtful or self._held is None:
+            return last, last
+        lowest, highest = self._held
+        return np.minimum(lowest, last), np.maximum(highest, last)
 
     def _fits(self, effort: Array, joints: Joints, share: float) -> bool:
         """Whether a torque command needs no clipping at all, as nearly every one in a run."""
@@ -145,18 +167,27 @@ class Limits:
         )
         return bottom, top
 
-    def _nearer(self, c: JointCommand, joints: Joints, own: Array) -> tuple[Array, Array]:
-        """Targets of position, and of velocity, at which the motors' own gains ask for `own`.
+    def _softer(
+        self, c: JointCommand, joints: Joints, own: Array, allowed: Array, reach: tuple[Array, Array]
+    ) -> JointCommand:
+        """The command with which the motors' own gains ask for `allowed` where they ask for more, `own` [N m].
 
-        Else a joint that is held back would need more feed-forward than its torque limit to stay within it.
+        Else a joint that is held back would need more feed-forward than its torque limit to stay within it. A target
+        comes nearer to the joint as far as its speed lets it (`reach`: lowest and highest [rad]); what it then still
+        pulls too much is taken off kp. So one wrong reading that tells of a joint far away makes no target jump, and at
+        the true state the gains ask for less than here.
         """
-        q, v = joints.position, joints.velocity
-        damping = c.kd * (c.velocity - v)
-        pulls = self._host_torque & (c.kp > 0)
-        position = np.where(pulls, q + (own - damping) / np.where(pulls, c.kp, 1.0), c.position)
-        drags = self._host_torque & (c.kp == 0) & (c.kd > 0)
-        velocity = np.where(drags, v + own / np.where(drags, c.kd, 1.0), c.velocity)
-        return position, velocity
+        q, v, much = joints.position, joints.velocity, own != allowed
+        pull = allowed - c.kd * (c.velocity - v)
+        pulls = much & (c.kp > 0)
+        wanted = np.where(pulls, q + pull / np.where(pulls, c.kp, 1.0), c.position)
+        position = np.where(pulls, np.clip(wanted, *reach), wanted)
+        away = position - q
+        short = pulls & (position != wanted) & (away != 0.0)
+        kp = np.where(short, np.clip(pull / np.where(short, away, 1.0), 0.0, c.kp), c.kp)
+        drags = much & (kp == 0) & (c.kd > 0)
+        velocity = np.where(drags, v + allowed / np.where(drags, c.kd, 1.0), c.velocity)
+        return replace(c, position=position, velocity=velocity, kp=kp)
 
     def _own(self, c: JointCommand, joints: Joints) -> Array:
         """(n_joints,) [N m] of the motors' own gains, where we bound their torque."""

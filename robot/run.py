@@ -170,6 +170,7 @@ def _outcome(report: LoopReport, run: Run, steps: list[dict[str, Any]]) -> Outco
         "ticks": report.ticks,
         "missed_deadlines": report.missed_deadlines,
         "longest_miss": report.longest_miss,
+        "stale": report.stale,
         "tick_us": report.tick_us,
         "faults": faults(report),
         "state": report.state,

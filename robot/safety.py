@@ -94,6 +94,7 @@ class Safety:
 
     def silent(self, now_ns: int) -> bool:
         """Nothing could be decided for want of a reading: trips the watchdog when that lasts too long."""
+        self.limits.lapse()
         silence = now_ns - self._heard_ns
         if silence > self._watchdog_ns:
             self.trip(

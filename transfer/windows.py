@@ -75,6 +75,21 @@ def trajectory(
     )
 
 
+def inputs_at(path: Trajectory, history: int, rows: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[np.float32]]:
+    """What a policy would have been shown at n rows of a trajectory, by input name: arrays (n, ...).
+
+    The history of a row reaches back over no start, as if the policy had begun there.
+    """
+    given = {"observation": path.observation[rows]}
+    if history:
+        began = np.maximum.accumulate(np.where(path.start, np.arange(len(path.start)), 0))
+        past = rows[:, None] + np.arange(-history, 0)
+        mask = (past >= began[rows][:, None]).astype(np.float32)
+        steps = np.concatenate([path.observation, path.action], axis=1)
+        given |= {"history": steps[np.maximum(past, 0)] * mask[..., None], "history_mask": mask}
+    return given
+
+
 def windows_of(
     logs: Sequence[EpisodeLog],
     spec: RobotSpec,

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from robot.driver import DriverError
+from robot.drivers.read_ahead import ReadAhead
 
 BUS_OFF = 0x40
 """Bit of an error frame's identifier (linux/can/error.h)."""
@@ -32,7 +33,10 @@ class CanBus:
             options = {"bitrate": bitrate}
         try:
             self._bus = can.Bus(interface=interface, channel=channel, **options)
-            self._port = getattr(self._bus, "serialPortOrig", None)
+            self._port: Any = None
+            if interface == "slcan":
+                self._port = ReadAhead(self._bus.serialPortOrig)  # type: ignore[attr-defined]
+                self._bus.serialPortOrig = self._port  # type: ignore[attr-defined]
         except (can.CanError, OSError, RuntimeError, ValueError, NotImplementedError) as error:
             raise DriverError(f"CAN interface {interface} '{self.channel}' cannot be opened: {error}") from error
 

@@ -21,7 +21,7 @@ from robot.drivers.can_bus import CanBus
 from robot.drivers.ledger import Ledger
 from robot.drivers.mit_frames import Framer
 from robot.drivers.mit_protocol import MitError, State
-from robot.drivers.readings import STILL, Readings, wait
+from robot.drivers.readings import STILL, STILL_FOR_NS, Readings, wait
 from robot.drivers.wiring import Wiring, wiring
 from robot.spec import RobotSpec
 from robot.state import Health, JointCommand, Sample
@@ -32,7 +32,6 @@ ANSWER_NS = 50_000_000
 """Time for answers while stopping."""
 ODD_LIMIT = 10
 """Times a second that answers come which nobody waited for; with more, what answers what is not known."""
-STILL_FOR_NS = 100_000_000
 
 
 class MitDriver:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import time
 
 import numpy as np
@@ -20,7 +20,9 @@ class Framer:
     """Frames for the motors of one robot, in the order of its joints."""
 
     def __init__(self, spec: RobotSpec, wires: Wiring, motors: tuple[mit.Range, ...]) -> None:
-        self._spec, self._wires, self._motors = spec, wires, motors
+        self._sense = wires.direction
+        self._motors = list(zip(motors, spec.effort_limits.tolist(), wires.direction.tolist(), strict=True))
+        """Of each joint: the motor's ranges, the joint's torque limit [N m], and the motor's sense."""
         kd = np.zeros(len(motors))
         kd[spec.driven] = [0.0 if a.safe_action == "zero" else a.safe_kd for a in spec.actuators]
         self.damping = [mit.encode_command(Command(0, 0, 0, d, 0), m) for d, m in zip(kd, motors, strict=True)]
@@ -31,29 +33,30 @@ class Framer:
 
         DriverError for a value that is not finite, and for a position beyond the end of a motor's encoder.
         """
-        if not np.isfinite(c.position + c.velocity + c.effort + c.kp + c.kd).all():
+        wishes = [values.tolist() for values in (c.position, c.velocity, c.kp, c.kd, c.effort)]
+        if not math.isfinite(sum(map(sum, wishes))):
             raise DriverError("the command has a value that is not finite; nothing was sent")
         if (k := readings.wrapped()) is not None and c.kp[k] > 0.0:
             raise DriverError(
                 f"joint '{c.names[k]}' has turned past the end of its encoder: no position can be commanded there"
             )
-        sense, limits = self._wires.direction, self._spec.effort_limits
         position, frames, said = readings.to_motor(c.position), [], []
-        for k, motor in enumerate(self._motors):
+        for (motor, limit, sense), q, (_, v, kp, kd, effort) in zip(
+            self._motors, position.tolist(), zip(*wishes, strict=True), strict=True
+        ):
             # truncation takes a negative torque away from 0: a count of room keeps it within the limit
-            room = 2.0 * motor.torque / 4095 if limits[k] < motor.torque else 0.0
-            torque = min(max(sense[k] * c.effort[k], min(room - limits[k], 0.0)), limits[k])
-            wanted = Command(position[k], sense[k] * c.velocity[k], c.kp[k], c.kd[k], torque)
-            frames.append(mit.encode_command(wanted, motor))
+            room = 2.0 * motor.torque / 4095 if limit < motor.torque else 0.0
+            torque = min(max(sense * effort, min(room - limit, 0.0)), limit)
+            frames.append(mit.encode_command(Command(q, sense * v, kp, kd, torque), motor))
             said.append(mit.decode_command(frames[-1], motor))
-        motor_position, velocity, kp, kd, torques = np.array(said).T
-        sent = dataclasses.replace(
-            c,
+        sense, (motor_position, velocity, gain, damping, torques) = self._sense, np.array(said).T
+        sent = JointCommand(
+            names=c.names,
             t_ns=time.monotonic_ns(),
             position=c.position + sense * (motor_position - position),
             velocity=sense * velocity,
             effort=sense * torques,
-            kp=kp,
-            kd=kd,
+            kp=gain,
+            kd=damping,
         )
         return frames, sent

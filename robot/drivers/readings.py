@@ -20,6 +20,8 @@ Array = npt.NDArray[np.float64]
 
 STILL = 0.2
 """Joints slower than this [rad/s] are at rest: above the noise of the motors' own speed."""
+STILL_FOR_NS = 100_000_000
+"""For so long a robot is still that is at rest, and not at the turning point of a swing."""
 SLACK = 0.15
 """A reading may jump by this [rad] beyond what speed explains: noise, backlash, and stamps that are off."""
 PATIENCE = 3
@@ -45,8 +47,9 @@ class Readings:
         self._speed = np.array([j.velocity_limit for j in spec.joints])
         self._odd = 0
         self.first_turns: Array | None = None
-        self.turns = np.zeros(len(wiring.ids))
-        """(n_joints,) turns of the encoder that are added to its reading."""
+        self._none = np.zeros(len(wiring.ids))
+        self.turns = self._wraps = self._none
+        """(n_joints,) turns of the encoder that are added to its reading, and the angle [rad] that they make."""
         self.last: Joints | None = None
 
     def take(self, t_ns: int, position: Array, velocity: Array, effort: Array) -> Joints:
@@ -56,19 +59,27 @@ class Readings:
         """
         joint = self._wiring.to_joint(position)
         near = self._middle if self.last is None else self.last.position
-        with np.errstate(invalid="ignore"):
-            turns = np.where(np.isfinite(self._turn), np.round((near - joint) / self._turn), 0.0)
-            unwrapped = joint + np.where(turns != 0.0, turns * self._turn, 0.0)
+        turns, wraps = self._turns(near - joint)
+        unwrapped = joint + wraps
         if self.last is not None:
             self._check(unwrapped, self.last, t_ns)
         if self.first_turns is None:
             self.first_turns = turns
-        self.turns, self._odd = turns, 0
+        self.turns, self._wraps, self._odd = turns, wraps, 0
         sense = self._wiring.direction
         self.last = Joints(
             names=self._wiring.names, t_ns=t_ns, position=unwrapped, velocity=sense * velocity, effort=sense * effort
         )
         return self.last
+
+    def _turns(self, away: Array) -> tuple[Array, Array]:
+        """(n_joints,) whole turns of the encoder in a difference of angles [rad], and the angle that they make."""
+        zero = self._none
+        if (np.abs(away) < 0.5 * self._turn).all():
+            return zero, zero
+        with np.errstate(invalid="ignore"):
+            turns = np.where(np.isfinite(self._turn), np.round(away / self._turn), 0.0)
+            return turns, np.where(turns != 0.0, turns * self._turn, 0.0)
 
     def _check(self, position: Array, last: Joints, t_ns: int) -> None:
         possible = SLACK + 1.5 * self._speed * max(0.0, (t_ns - last.t_ns) * 1e-9)
@@ -97,8 +108,7 @@ class Readings:
 
     def wraps(self) -> Array:
         """(n_joints,) what is added to the motors' positions for their wraps [rad], in the joints' sense."""
-        with np.errstate(invalid="ignore"):
-            return np.where(self.turns != 0.0, self.turns * self._turn, 0.0)
+        return self._wraps
 
     def moving(self, newest_ns: int) -> str | None:
         """Why motors may not be enabled now, or None: a joint moves, or nothing was read for half a second."""

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from robot.driver import DriverError, StopReason
-from robot.drivers.readings import STILL, Readings, wait
+from robot.drivers.readings import STILL, STILL_FOR_NS, Readings, wait
 from robot.drivers.wiring import MIDDLE, RAD_PER_COUNT, Wiring
 from robot.spec import RobotSpec
 from robot.state import Health, JointCommand, Sample
@@ -154,13 +154,15 @@ class PositionServos:
         if not (self._torque == ON).any():
             return  # nothing has torque: nothing to hold, and nothing is given torque in order to stop
         trouble = self._hold()
-        begin = time.monotonic_ns()
-        while trouble is None and time.monotonic_ns() - begin < self._settle_ns:
+        begin, still_since = time.monotonic_ns(), None
+        while trouble is None and (now := time.monotonic_ns()) - begin < self._settle_ns:
             trouble = self._refresh()
             last = self._readings.last
-            if trouble is None and last is not None and (np.abs(last.velocity) <= STILL).all():
+            still = trouble is None and last is not None and (np.abs(last.velocity) <= STILL).all()
+            still_since = (still_since or now) if still else None
+            if still_since is not None and now - still_since >= STILL_FOR_NS:
                 return
-            wait(time.monotonic_ns() + 10_000_000)
+            wait(now + 10_000_000)
         if trouble is not None:
             for _ in range(TRIES):
                 self._tell_quietly()

@@ -18,6 +18,8 @@ from sim.emulators.motors import Body, Motors
 
 IDLE_S = 0.004
 """The world moves on at least this often."""
+BREATH_S = 0.0003
+"""After a request the next one, which often follows at once, is waited for so long before the world moves on."""
 ANSWER_AGE_NS = 2_000_000
 """An answer tells of a world that is at most so old."""
 AMOUNTS = {"lost": 1.0, "late": 0.02, "corrupt": 1.0}
@@ -31,7 +33,7 @@ class Server:
         """`control`: a datagram socket that takes words (see obey); `parent`: the process to end with."""
         self._line, self._motors, self._body, self._parent = line, motors, body, parent
         self._queue: list[Answer] = []
-        self._failed = self._quit = False
+        self._failed = self._quit = self._asked = False
         with contextlib.suppress(FileNotFoundError):
             control.unlink()
         self._control_path = control
@@ -51,11 +53,12 @@ class Server:
                 self._control_path.unlink()
 
     def _turn(self) -> None:
-        due = (self._queue[0].due_ns - time.monotonic_ns()) * 1e-9 if self._queue else IDLE_S
+        idle = BREATH_S if self._asked else IDLE_S
+        due = (self._queue[0].due_ns - time.monotonic_ns()) * 1e-9 if self._queue else idle
         files: list[Any] = [self._control]
         if self._line.fileno() >= 0:
             files.append(self._line.fileno())
-        ready, _, _ = select.select(files, [], [], max(0.0, min(IDLE_S, due)))
+        ready, _, _ = select.select(files, [], [], max(0.0, min(idle, due)))
         if self._control in ready:
             self._listen()
         now = time.monotonic_ns()
@@ -63,10 +66,12 @@ class Server:
         if self._body.world.behind_ns(now) > ANSWER_AGE_NS:
             self._body.world.advance(now)
         self._motors.tick(now)
-        if len(ready) > (self._control in ready):
+        self._asked = len(ready) > (self._control in ready)
+        if self._asked:
             self._serve(now)
         self._deliver()
-        self._body.world.advance(now)  # after the answers: a motor does not keep its bus waiting for physics
+        if not self._asked:  # a motor does not keep its bus waiting for physics
+            self._body.world.advance(now)
 
     def _serve(self, now: int) -> None:
         for request in self._line.receive():

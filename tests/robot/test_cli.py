@@ -47,9 +47,8 @@ def test_run_writes_the_agreed_keys_and_its_path_last(
 ) -> None:
     assert go("run", f"bundle={pendulum_bundle}", "driver=sim", "seconds=1", f"out={tmp_path}", "seed=3") == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "result.json")
-    data = result(
-        tmp_path, "ticks", "missed_deadlines", "longest_miss", "tick_us", "faults", "state", "log", "shadow", "realtime"
-    )
+    keys = "ticks missed_deadlines longest_miss stale tick_us faults state log shadow realtime"
+    data = result(tmp_path, *keys.split())
     assert (data["ticks"], data["missed_deadlines"], data["faults"], data["state"]) == (100, 0, [], "damp")
     assert set(data["tick_us"]) == {"p50", "p99", "max"} and data["seed"] == 3
     assert str(pendulum_bundle) in data["inputs"]

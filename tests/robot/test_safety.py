@@ -87,6 +87,54 @@ def test_position_target_leaves_from_the_measured_pose_at_the_speed_limit(fast_s
     np.testing.assert_allclose(last.position, [3.0, 2.0])  # the elbow's travel ends at 2
 
 
+def test_targets_that_may_have_been_lost_count_for_the_speed_limit(fast_slew: RobotSpec) -> None:
+    """A dead bus swallows goals without a word: whichever of them a servo has, the next one is no jump."""
+    safety, here = Safety(fast_slew, PERIOD), joints((1.0, 1.0))  # 10 rad/s x 10 ms = 0.1 rad a tick
+
+    def target(wish: float) -> float:
+        command = safety.guard(servo((wish, wish), kp=1.0), here, 0)
+        assert command is not None
+        return float(command.position[0])
+
+    assert [target(3.0), target(3.0)] == pytest.approx([1.1, 1.2])
+    assert not safety.silent(5 * MS)  # so the servo may still have 1.1
+    assert target(3.0) == pytest.approx(1.2)
+    assert not safety.silent(15 * MS)  # and now still
+    assert target(0.0) == pytest.approx(1.1)
+    assert not safety.silent(25 * MS)  # 1.1 or 1.2
+    assert [target(0.0), target(0.0)] == pytest.approx([1.1, 1.0])  # a reading came: 1.1 has arrived
+
+
+def test_torque_that_no_frame_can_carry_moves_no_target(fast_slew: RobotSpec) -> None:
+    """The shoulder was turned away from its target at 5 rad/s, and the policy asks for ten times its torque."""
+    limits = Limits(fast_slew, PERIOD)
+    before, _ = limits.apply(servo((0.0, 0.0), kp=3.0), joints())
+    reading = joints((-0.6, 0.0), (-5.0, 0.0))
+    wish = dataclasses.replace(servo((0.0, 0.0), kp=3.0), effort=np.array([-20.0, 0.0]))
+    command, clipped = limits.apply(wish, reading)
+    assert "torque/shoulder" in clipped
+    np.testing.assert_array_equal(command.position, before.position)
+    np.testing.assert_allclose(command.effort, [-2.0, 0.0])
+    np.testing.assert_allclose(torque_of(command, reading.position, reading.velocity), [0.3, 0.0])
+
+
+@pytest.mark.parametrize("read", [-3.2, 3.4])
+def test_a_reading_that_tells_of_a_joint_far_away_moves_no_target_beyond_its_speed(
+    fast_slew: RobotSpec, read: float
+) -> None:
+    """A corrupt one, after a pause in which the joint might have moved so far; in truth it is where it was."""
+    limits, wish = Limits(fast_slew, PERIOD), servo((0.08, 0.08), kp=8.0)
+    before, _ = limits.apply(wish, joints())
+    command, _ = limits.apply(wish, joints((read, 0.0), (1.0, 0.0)))
+    assert abs(command.position[0] - before.position[0]) <= 0.1 + 1e-12  # 10 rad/s x 10 ms
+    as_read = torque_of(command, np.array([read, 0.0]), np.array([1.0, 0.0]))
+    in_truth = torque_of(command, np.zeros(2), np.zeros(2))
+    assert np.abs(as_read).max() <= 2.0 + 1e-9 and 0.0 < command.kp[0] < 8.0
+    assert np.abs(in_truth).max() < 1.2 * 2.0  # with its target gone after the reading it would be 20 N m and more
+    back, _ = limits.apply(wish, joints())
+    assert back.kp[0] == 8.0 and abs(back.position[0] - command.position[0]) <= 0.1 + 1e-12
+
+
 def test_torque_of_the_motors_own_gains_counts(fast_slew: RobotSpec) -> None:
     command, _ = Limits(fast_slew, PERIOD).apply(servo((1.1, 1.1), kp=100.0), joints((1.0, 1.0)))
     own = command.kp * (command.position - 1.0) + command.effort

@@ -19,19 +19,22 @@ from policies.policy import Policy
 from robot import bundle
 from robot.config import ConfigError
 from robot.controller import Controller
+from robot.log import Channel, EpisodeLog
 from robot.machine import opsets_of
+from robot.result import Run
 from sim.model import RobotConfig
 from sim.perturbation import Perturbation
 from sim.randomization import NOMINAL
 from sim.tasks import load_task
 from sim.vecenv import BatchedEnv
 from tests.transfer.test_export import make_policy, recorded
-from transfer import cli, latency, variants
+from transfer import cli, dataset, latency, variants
 from transfer.export import controller_of, run_network, run_torch, write
 from transfer.foreign_graph import of_layers
 from transfer.graph import to_onnx
 from transfer.quantize import LARGE, NothingToQuantize, large_matrices, to_int8
 from transfer.sb3_file import Actor
+from transfer.stages import export
 from transfer.stress import Plan, Row
 from transfer.variants import INT8, Candidate, NoVariant, Tolerance, difference, faults, taught
 
@@ -188,6 +191,27 @@ def test_a_student_does_what_the_policy_does_and_is_smaller(pendulum: RobotConfi
         given = env.step(mine).inputs
     assert np.sqrt(np.mean(np.square(wrong))) < 0.25 * np.std(asked)
     assert isinstance(student, Candidate) and len(student.graph) < 4 * sum(p.numel() for p in policy.parameters())
+
+
+def test_int8_of_a_policy_with_a_history_takes_its_ranges_from_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make_policy(encoder=True)
+    t, n = np.arange(200) * 10_000_000, (200, 1)
+    swing = 2.0 * np.sin(0.05 * np.arange(200))[:, None]
+    values = {"joint.position": ("rad", swing), "joint.velocity": ("rad/s", 10.0 * swing), "command.effort": ("N m", 0)}
+    channels = {k: Channel(k, u, ("shoulder",), t, np.broadcast_to(v, n)) for k, (u, v) in values.items()}
+    log = EpisodeLog("swing", policy.spec.name, policy.spec.fingerprint(), channels)
+    monkeypatch.setattr(dataset, "load_dataset", lambda *_: [log, log])
+    (tmp_path / "logs").mkdir()
+    config, opened = export.Config(logs=tmp_path / "logs"), Run("export", tmp_path / "out", seed=0, budget="quick")
+    seen, source = export._calibration(config, opened, policy, {})
+    assert source == "recordings" and set(seen) == set(policy.input_names)
+    assert {len(value) for value in seen.values()} == {2 * 199}
+    assert not seen["history_mask"][0].any() and seen["history_mask"][24:199].all()
+    np.testing.assert_allclose(seen["history"][150, -1, : policy.card.layout().size], seen["observation"][149])
+    camera = make_policy(camera=True)
+    assert export._calibration(config, opened, camera, {"seen": n}) == ({"seen": n}, "simulation")
 
 
 def test_a_policy_that_remembers_teaches_no_student(pendulum: RobotConfig) -> None:

@@ -14,7 +14,7 @@ from sim.model import RobotConfig, find_robot
 from sim.randomization import NOMINAL
 from sim.tasks import Task, load_task
 from sim.vecenv import BatchedEnv
-from transfer.windows import Trajectory, trajectory, windows_of
+from transfer.windows import Trajectory, inputs_at, trajectory, windows_of
 
 
 @pytest.fixture
@@ -64,6 +64,35 @@ def test_a_recorded_episode_gives_back_observations_and_actions(robot: RobotConf
     np.testing.assert_allclose(path.observation, np.array(observations)[: len(path.start)], atol=2e-6)
     np.testing.assert_allclose(path.action[:, 0], np.array(actions)[: len(path.start)], atol=1e-6)
     assert path.start.sum() == 1 and len(path.start) == 99
+
+
+def test_a_recorded_episode_gives_back_what_the_policy_was_shown(robot: RobotConfig, task: Task) -> None:
+    """With its history, which a gap in the recording empties as a new episode does."""
+    seen = replace(task, observation=replace(task.observation, history=8))
+    env = BatchedEnv(seen, robot, NOMINAL, 1, seed=0, nthread=1)
+    rng = np.random.default_rng(0)
+    shown, actions, states = [], [], []
+    inputs = env.reset()
+    for _ in range(60):
+        action = rng.uniform(-1, 1, (1, 1))
+        shown.append({name: value[0].copy() for name, value in inputs.items()})
+        states.append((env.plant.position[0, 0], env.plant.velocity[0, 0]))
+        actions.append(action[0, 0])
+        inputs = env.step(action).inputs
+    t = np.arange(60) * 0.01
+    position, velocity = np.array(states).T
+    command = np.array(actions) * task.action.scale[0]
+    channels = {"joint.position": (t, position), "joint.velocity": (t, velocity), "command.effort": (t, command)}
+    path = resampled(log_of(robot, channels), robot, task)
+    rows = np.array([0, 3, 30, 58])
+    given = inputs_at(path, 8, rows)
+    assert set(given) == set(shown[0])
+    for name, value in given.items():
+        np.testing.assert_allclose(value, np.array([shown[t][name] for t in rows]), atol=3e-6, err_msg=name)
+    keep = (t < 0.2) | (t > 0.3)
+    broken = {name: (when[keep], value[keep]) for name, (when, value) in channels.items()}
+    mask = inputs_at(resampled(log_of(robot, broken), robot, task), 8, np.array([10, 33]))["history_mask"]
+    assert mask[0].all() and 0 < mask[1].sum() < 8
 
 
 def test_faster_jittered_clocks_are_brought_to_the_control_period(robot: RobotConfig, task: Task) -> None:

@@ -71,7 +71,8 @@ class Config(Common):
     tolerance: dict[str, float] = field(default_factory=dict)
     """By how much a variant may be worse: fields of transfer.variants.Tolerance."""
     logs: Path | None = None
-    """Recordings from whose readings int8 takes its ranges; default, and for a policy with encoders: simulation."""
+    """Recordings from whose readings int8 takes its ranges; default, and for a policy that sees or remembers:
+    simulation."""
     student: tuple[int, ...] = (32, 32)
     """Widths of the student's hidden layers."""
     distill: dict[str, Any] = field(default_factory=dict)
@@ -203,17 +204,22 @@ def _candidate(
 def _calibration(cfg: Config, run: Run, policy: Policy, golden: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """The inputs that int8 takes its ranges from, and where they are from.
 
-    A recording holds no history, memory or pictures as the network takes them, so a policy that wants these is
-    fitted to simulated ones.
+    A recording holds no memory, and pictures not as the network takes them, so a policy that wants these is fitted to
+    simulated ones.
     """
     from transfer.dataset import load_dataset
-    from transfer.windows import trajectory
+    from transfer.quantize import ROWS
+    from transfer.windows import inputs_at, trajectory
 
-    if cfg.logs is None or policy.input_names != ("observation",):
+    if cfg.logs is None or not set(policy.input_names) <= {"observation", "history", "history_mask"}:
         return golden, "simulation"
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), policy.spec)
-    rows = [trajectory(log, policy.spec, policy.observation, policy.action, policy.control_period_s) for log in logs]
-    return {"observation": np.concatenate([row.observation for row in rows])}, "recordings"
+    parts = []
+    for log in logs:
+        path = trajectory(log, policy.spec, policy.observation, policy.action, policy.control_period_s)
+        rows = np.unique(np.linspace(0, max(len(path.start) - 1, 0), min(len(path.start), ROWS)).astype(np.intp))
+        parts.append(inputs_at(path, policy.observation.history, rows))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, "recordings"
 
 
 def of_foreign(cfg: Config, run: Run) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""PositionServos on a bus without a port: what is told to servos, and when they count as stopped."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from robot.drivers import servos
+from robot.drivers.readings import STILL
+from robot.drivers.servos import ON, PositionServos, ServoState
+from robot.drivers.wiring import MIDDLE, RAD_PER_COUNT, wiring
+from robot.spec import load_spec
+
+SWING_RAD_S, DECAY = 12.0, 4.0
+"""Frequency [rad/s] and decay [1/s] of the swing: it turns round twice before it is over."""
+
+
+class SwingingServo:
+    """One servo that has torque and swings about its goal from the moment in which it is told to hold."""
+
+    can_damp = False
+    lowest, highest = np.zeros(1), np.full(1, 4095.0)
+
+    def __init__(self) -> None:
+        self.goals: list[int] = []
+        self.now_ns = self._told_ns = 10**9
+
+    def wait(self, until_ns: int) -> None:
+        self.now_ns = max(self.now_ns, until_ns)
+
+    def state(self, timeout_s: float) -> ServoState:
+        self.now_ns += 1_000_000
+        t, nothing = (self.now_ns - self._told_ns) * 1e-9, np.full(1, 30.0)
+        velocity = 5.0 * np.exp(-DECAY * t) * np.cos(SWING_RAD_S * t) if self.goals else 0.0
+        return ServoState(self.now_ns, np.full(1, MIDDLE), np.full(1, velocity), nothing, nothing)
+
+    def positions(self, timeout_s: float) -> dict[int, int]:
+        return {1: MIDDLE}
+
+    def settings(self) -> list[tuple[int, int]]:
+        return [(ON, MIDDLE + round(0.3 / RAD_PER_COUNT))]
+
+    def tell_goals(self, goals: Mapping[int, int]) -> None:
+        self._told_ns = self.now_ns
+        self.goals += goals.values()
+
+    def tell_torque(self, torques: Mapping[int, int]) -> None:
+        """Nothing is switched here."""
+
+    def close(self) -> None:
+        """There is no port."""
+
+
+def test_turning_point_of_a_swing_is_no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held in motion, a joint runs past its goal; where it turns round it is slow, and far from where it will end."""
+    spec, bus = load_spec("servo_bench"), SwingingServo()
+    monkeypatch.setattr(servos, "time", types.SimpleNamespace(monotonic_ns=lambda: bus.now_ns))
+    monkeypatch.setattr(servos, "wait", bus.wait)
+    driver = PositionServos(spec, bus, wiring(spec, (1,), None, None, None), turn=np.inf, settle_s=5.0, release="hold")
+    begin = bus.now_ns
+    driver.stop("done")
+    seconds = (bus.now_ns - begin) * 1e-9
+    assert bus.goals == [MIDDLE]
+    assert 5.0 * np.exp(-DECAY * (seconds - 0.1)) < 3.0 * STILL  # the whole swing is over, not one half of it
+    assert seconds < 2.0
