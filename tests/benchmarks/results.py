@@ -47,6 +47,16 @@ bundles; the checkpoints were chosen by another suite, of other values and pushe
 drawn from the posterior that was identified from recordings of the real bench.
 
 """
+SEEN = """
+## Robots seen through a camera
+
+A student of `pendulum_swingup_pixels`, whose input is the camera alone ([policies.md](policies.md#teacher-and-student) has the
+commands). `own` is success on rendered pictures of its own randomization; the rest on ten surrogates whose camera, light and
+body are all moved, and to which nothing was adapted (`tests/benchmarks/pixels.py`).
+
+| seed | own | surrogates | trials | successes on each of the ten |
+|---|---|---|---|---|
+"""
 
 
 def main(words: list[str]) -> None:
@@ -97,7 +107,8 @@ def page(kept: Path) -> str:
         text += "|---" * (len(CRITERIA) + 2) + "|\n"
     for recipe in dict.fromkeys(recipe for recipe, _, _ in stressed):
         text += _robustness(recipe, {seed: papers for name, seed, papers in stressed if name == recipe})
-    return text
+    seen = [(seed, papers) for _, seed, papers in runs if "surrogates" in papers]
+    return text + (SEEN if seen else "") + "".join(_seen(seed, papers) for seed, papers in seen)
 
 
 def _papers(folder: Path) -> dict[str, Any]:
@@ -108,6 +119,13 @@ def _training(recipe: str, seed: str, papers: dict[str, Any]) -> str:
     success, last = papers["result"]["success"], papers["curve"][-1]
     cells = (recipe, seed, _share(success), success["n"], f"{last['env_steps']:,}", f"{last['seconds'] / 60:.1f}")
     return _row(*cells)
+
+
+def _seen(seed: str, papers: dict[str, Any]) -> str:
+    """What pixels.py found, of one bundle."""
+    (counts,), (pooled,) = (papers["surrogates"][k].values() for k in ("successes", "pooled"))
+    each = ", ".join(str(count) for count in counts.values())
+    return _row(seed, _share(papers["result"]["success"]), _share(pooled), pooled["n"], each)
 
 
 def _robustness(recipe: str, papers: dict[str, Any]) -> str:
