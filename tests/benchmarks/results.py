@@ -51,8 +51,8 @@ SEEN = """
 ## Robots seen through a camera
 
 A student of `pendulum_swingup_pixels`, whose input is the camera alone; [policies.md](policies.md#teacher-and-student)
-has the commands. `own` is success on rendered pictures of its own randomization; the rest on ten surrogates whose camera,
-light and body are all moved, and to which nothing was adapted (`tests/benchmarks/pixels.py`).
+has the commands. `own` is success on rendered pictures of its own randomization; the rest on ten surrogates whose
+camera, light and body are all moved, and to which nothing was adapted (`tests/benchmarks/pixels.py`).
 
 | seed | own | surrogates | trials | successes on each of the ten |
 |---|---|---|---|---|
