@@ -93,7 +93,7 @@ class HeldCommand:
 
     @staticmethod
     def _lagged(u: Array, keep: Array) -> Array:
-        """(k, J) the lag's output at the stamps, from rest: in plain numbers, ten times as fast as row by row."""
+        """(k, J) the lag's output at the stamps, from rest: in plain numbers, several times as fast as row by row."""
         shares, columns = keep.tolist(), []
         for wanted in u.T.tolist():
             column = [0.0]
