@@ -76,7 +76,7 @@ class Controller:
         self.action: npt.NDArray[np.float32] | None = None
         """(A,) what the policy answered last, before decode()."""
         self.unfamiliar: str | None = None
-        """Why what it sees is not what it saw in training, once that has lasted; None while it is."""
+        """Why what it sees is not what it saw in training, as it was once that had lasted; None while it is."""
         self._strange = 0
 
     def infer(self, inputs: Tensors) -> Tensors:
@@ -105,9 +105,12 @@ class Controller:
         return self._one.decode(self._answer, sample.t_ns)
 
     def _compare(self, monitor: Monitor) -> None:
-        text = monitor.unfamiliar(self._observation, self._context)
-        self._strange = 0 if text is None else self._strange + 1
-        self.unfamiliar = text if self._strange >= monitor.patience else None
+        if not monitor.beyond(self._observation, self._context):
+            self._strange, self.unfamiliar = 0, None
+            return
+        self._strange += 1
+        if self._strange == monitor.patience:  # the sentence is of when it had lasted, and not made anew in every tick
+            self.unfamiliar = monitor.unfamiliar(self._observation, self._context)
 
     def _look(self, camera: str, size: tuple[int, ...], sample: Sample) -> None:
         """Show the network the newest image of a camera, which may be older than the joints' reading."""

@@ -83,10 +83,14 @@ class Region:
             total += part * part
         return math.sqrt(total)
 
+    def beyond(self, row: Floats) -> bool:
+        """Whether one row is unfamiliar; not when it is not a number, which is a fault elsewhere."""
+        return self.distance(row) > self.limit
+
     def unfamiliar(self, row: Floats) -> str | None:
         """None, or a sentence with the component that is farthest from the training data."""
         distance = self.distance(row)
-        if not distance > self.limit:  # also when it is not a number, which is a fault elsewhere
+        if not distance > self.limit:
             return None
         i = int(np.argmax(np.abs(row - self.mean) / np.maximum(self.std, 1e-3)))
         return (
@@ -134,6 +138,12 @@ class Monitor:
         if observations.ndim == 2:
             return cls(observation, context)
         return cls(observation, context, PATIENCE, false_alarm)
+
+    def beyond(self, observation: Floats, context: Floats | None = None) -> bool:
+        """Whether this one reading is unfamiliar: what unfamiliar() says, without the price of a sentence."""
+        return self.observation.beyond(observation) or (
+            self.context is not None and context is not None and self.context.beyond(context)
+        )
 
     def unfamiliar(self, observation: Floats, context: Floats | None = None) -> str | None:
         """None, or a sentence why this one reading is unfamiliar."""

@@ -239,6 +239,19 @@ def test_monitor_knows_its_training_data() -> None:
     assert "'still'" in str(monitor.unfamiliar(np.array([0.0, 1.0, 0.0, 1.0])))  # never moved in training
 
 
+def test_whether_a_reading_is_unfamiliar_is_told_with_and_without_a_sentence_alike() -> None:
+    rng = np.random.default_rng(2)
+    monitor = Monitor.fit(NAMES, training(), contexts=rng.normal(size=(2000, 3)))
+    found = []
+    for _ in range(200):
+        x, context = rng.normal(size=4) * [1.0, 1.0, 4.0, 0.0], rng.normal(size=3) * rng.choice([0.5, 4.0])
+        found.append(monitor.beyond(x, context))
+        assert found[-1] == (monitor.unfamiliar(x, context) is not None)
+        assert monitor.beyond(x) == (monitor.unfamiliar(x) is not None)
+    assert 20 < sum(found) < 180
+    assert not monitor.beyond(np.full(4, np.nan))
+
+
 def test_monitor_survives_its_file_and_refuses_too_little() -> None:
     monitor = Monitor.fit(NAMES, training(), contexts=np.random.default_rng(1).normal(size=(2000, 3)))
     again = Monitor.of_arrays(monitor.arrays())
