@@ -159,10 +159,9 @@ class _Lesson:
                 f"{teacher.control_period_s} s; task '{student.task}' has {student.action.actuators} every "
                 f"{student.control_period_s} s, which must be a multiple, with equal actions."
             )
-        if student.recurrent is not None or teacher.states or student.card.privileged:
+        if student.recurrent is not None or student.card.privileged:
             raise ConfigError(
-                "teacher=: a teacher without memory teaches a student without LSTM and privileged signals; give the "
-                "student network.memory instead."
+                "teacher=: a student has neither LSTM nor privileged signals; give it network.memory instead."
             )
         self._repeat, self._layout = round(ratio), student.card.layout(env.num_envs)
         self._sight = student.vision
@@ -173,12 +172,12 @@ class _Lesson:
         """Act for some steps of the student, the teacher in that share of them, and write down what it says."""
         inputs, student, layout = self._env.reset(), self._student, self._layout
         layout.reset()
-        memory = self._blank()
+        memory, teacher = self._blank(), self._teacher.episode()
         rows, contexts, memories, said = [], [], [], []
         for _ in range(steps):
             own = {**inputs, **layout.encode(self._env.signals)}
             row, context = torch.from_numpy(shown(own, self._sight)), self._context(own)
-            told = torch.from_numpy(self._teacher.act(self._as_believed(inputs))).clamp(-1.0, 1.0)
+            told = torch.from_numpy(teacher(self._as_believed(inputs))).clamp(-1.0, 1.0)
             rows.append(row)
             said.append(told)
             if context is not None:
@@ -190,9 +189,12 @@ class _Lesson:
             memory = student.memory.push(memory, row)
             layout.decode(action)
             ended = np.zeros(self._env.num_envs, dtype=bool)
-            for _ in range(self._repeat):
+            for held in range(self._repeat):
+                if held and self._teacher.states:
+                    teacher(self._as_believed(inputs))  # it remembers each step, also where it is not asked
                 out = self._env.step(action)
                 inputs, ended = out.inputs, ended | out.done
+                teacher.forget(out.done)
             if ended.any():
                 layout.reset(np.flatnonzero(ended))
                 if memory is not None:

@@ -254,3 +254,12 @@ class Episode:
         self._state = {name: outputs[f"{name}_next"] for name in self._state}
         action: npt.NDArray[np.float32] = outputs["action"]
         return action
+
+    def forget(self, ended: npt.NDArray[np.bool_]) -> None:
+        """Robots of `ended` (n,) begin another episode."""
+        if self._state and ended.any():
+            blank = self._policy.blank(len(ended))
+            self._state = {
+                name: np.where(ended.reshape(-1, *[1] * (state.ndim - 1)), blank[name], state)
+                for name, state in self._state.items()
+            }

@@ -100,7 +100,7 @@ def keeping(rank: Rank, found: Path, kept: Path) -> Rank:
 
 
 def teacher(scene: Scene, seed: int, out: Path) -> Policy:
-    """A policy without memory that is told the parameters of its robot, ranked by how many of those it then masters."""
+    """A policy that is told the parameters of its robot, ranked by how many of those it then masters."""
     if (out / "policy").exists():
         return Policy.load(out / "policy")
     law, task = conditions.law_of(scene, "dynamics"), conditions.told(scene)

@@ -176,9 +176,8 @@ def told(scene: Scene) -> Task:
 
 
 def teachers_card(scene: Scene, task: Task) -> PolicyCard:
-    """Of a teacher: no memory, the parameters instead."""
-    network = replace(scene.card.network, memory=0)
-    return replace(scene.card, network=network, privileged=task.privileged_names)
+    """Of a teacher: the parameters beside all that the student is shown, commands on their way included."""
+    return replace(scene.card, privileged=task.privileged_names)
 
 
 def told_environments(task: Task, robot: RobotConfig, law: Randomization, seed: int) -> Callable[[int], object]:

@@ -90,6 +90,33 @@ def test_a_teacher_of_another_rhythm_is_refused(
         distill(lesson(robot), teacher, slower, vision, FEW, seed=0)
 
 
+@pytest.mark.parametrize("slower", [1, 2])
+def test_a_teacher_with_memory_remembers_each_robots_own_episode(robot: RobotConfig, slower: int) -> None:
+    task, steps, n = replace(load_task("pendulum_swingup"), episode_s=0.3), 40, 3
+    torch.manual_seed(0)
+    remembers = Policy(card_of(task, robot, NetworkConfig(hidden=(8,), memory=3))).eval()
+    student = replace(card_of(task, robot, NetworkConfig(hidden=(8,))), control_period_s=slower * task.control_period_s)
+    make = lambda: BatchedEnv(task, robot, NOMINAL, n, seed=5, nthread=1)  # noqa: E731
+    given = distilling._Lesson(make(), remembers, Policy(student).eval()).hold(steps, 1.0, np.random.default_rng(0))
+    env, alone, said, forgetful, ends = make(), [remembers.episode() for _ in range(n)], [], [], 0
+    inputs = env.reset()
+    for _ in range(steps):
+        rows = lambda: [{"observation": inputs["observation"][i : i + 1]} for i in range(n)]  # noqa: B023, E731
+        asked = np.concatenate([act(row) for act, row in zip(alone, rows(), strict=True)])
+        said.append(asked)
+        forgetful.append(np.concatenate([remembers.episode()(row) for row in rows()]))
+        for held in range(slower):
+            if held:
+                for act, row in zip(alone, rows(), strict=True):
+                    act(row)
+            out = env.step(asked)
+            inputs, ends = out.inputs, ends + int(out.done.sum())
+            alone = [remembers.episode() if done else act for act, done in zip(alone, out.done, strict=True)]
+    assert ends >= n
+    np.testing.assert_allclose(given.said.numpy(), np.concatenate(said), atol=1e-6)
+    assert np.abs(np.concatenate(said) - np.concatenate(forgetful)).max() > 1e-2
+
+
 QUADRUPED = "quadruped_velocity"
 
 
