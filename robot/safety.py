@@ -80,6 +80,7 @@ class Safety:
         self._last_ns: int | None = None
         self._share = 1.0
         self._active: dict[str, frozenset[str]] = {}
+        self._told: str | None = None
         self._images: dict[str, int] = {}
         self.warnings: list[str] = []
         """Warnings that have begun since the caller emptied the list."""
@@ -153,7 +154,9 @@ class Safety:
             self.trip(now_ns, "unfamiliar", unfamiliar)
         limited = unfamiliar is not None and self._config.unfamiliar == "limit"
         self._share = self._config.limited if limited else 1.0
-        self._warn("unfamiliar", () if unfamiliar is None else (unfamiliar,))
+        if unfamiliar is not self._told:  # a commander says the same thing in tick after tick
+            self._told = unfamiliar
+            self._warn("unfamiliar", () if unfamiliar is None else (unfamiliar,))
         return not self.faults
 
     def guard(self, command: JointCommand, joints: Joints, now_ns: int) -> JointCommand | None:
