@@ -67,7 +67,7 @@ class ScreenConfig:
     """A prediction error of the nominal model this many times the other episodes' median is an `outlier` ..."""
     outlier_share: float = 1.0
     """... if it also is this share of the error of predicting that nothing accelerates."""
-    poison_share: float = 0.01
+    poison_share: float = 0.005
     """Share of an episode's motion that its own parameters explain and the others' do not, from which on it is
     suspected to be `poisoned` ..."""
     poison_factor: float = 5.0

@@ -18,7 +18,7 @@ from transfer.screening.dynamics import CORRELATED_S, LAGS_S, Regression, solve
 from transfer.screening.signals import Array, Evidence, Noticed
 
 ROUNDS = 10
-NOISE = 0.01
+NOISE = 0.005
 """Share of an episode's motion that no comparison is finer than."""
 SIGMA = 1.4826
 """Median of absolute deviations to standard deviation."""
@@ -139,7 +139,7 @@ def poisoned(names: Sequence[str], joints: Sequence[str], found: Consensus, conf
                 "or a constant torque acts as large."
             )
             out[k] = Noticed("poisoned", "joint.position", f"episode {name}", detail, of_zeros)
-        if contradicts and influential and not found.agreeing[k]:
+        elif contradicts and influential and not found.agreeing[k]:
             times = found.moved[k] / max(usual_moved, 1e-12)
             detail = (
                 f"the parameters that {int(found.agreeing.sum())} other episodes agree on miss {found.apart[k]:.0%} of "

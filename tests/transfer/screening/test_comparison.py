@@ -70,6 +70,15 @@ def test_two_poisoned_of_seven_do_not_hide_one_another(
     assert [("poisoned" in kinds(e)) for e in episodes] == [False] * 5 + [True] * 2
 
 
+def test_angles_that_are_told_a_twelfth_too_large_are_suspected(
+    honest: list[EpisodeLog], pendulum: RobotConfig, tmp_path: Path
+) -> None:
+    """Of the whole motion this is little, but the honest ones agree far better."""
+    lie = replace(scaled(honest[0], "joint.position", 1.08), name="lie")
+    episodes = ingested([*honest[1:], lie], pendulum, tmp_path)
+    assert [("poisoned" in kinds(e)) for e in episodes] == [False] * 5 + [True]
+
+
 def test_a_zero_that_no_hand_sets_is_suspected(
     honest: list[EpisodeLog], pendulum: RobotConfig, simulate: Simulate, tmp_path: Path
 ) -> None:
