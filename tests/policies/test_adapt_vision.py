@@ -65,11 +65,11 @@ def simulated() -> ImageData:
     )
 
 
-@pytest.fixture(scope="module")
-def pretrained(simulated: ImageData) -> VisionEncoder:
+def trained(simulated: ImageData, seed: int) -> VisionEncoder:
+    """An encoder that has seen simulated pictures for a few seconds."""
     torch.set_num_threads(1)
-    torch.manual_seed(1)
-    encoder, generator = VisionEncoder(CARD).train(), torch.Generator().manual_seed(1)
+    torch.manual_seed(seed)
+    encoder, generator = VisionEncoder(CARD).train(), torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=5e-3)
     for _ in range(120):
         loss = replay_loss(encoder, simulated, 32, generator)
@@ -77,6 +77,18 @@ def pretrained(simulated: ImageData) -> VisionEncoder:
         loss.backward()
         optimizer.step()
     return encoder.eval()
+
+
+@pytest.fixture(scope="module")
+def pretrained(simulated: ImageData) -> VisionEncoder:
+    return trained(simulated, 1)
+
+
+@pytest.fixture(scope="module")
+def mistaken(simulated: ImageData, fresh_clip: tuple[npt.NDArray[np.uint8], Array]) -> VisionEncoder:
+    """One that is far off in some pictures of the clip: which seed's is, another processor's rounding decides."""
+    encoders = (trained(simulated, seed) for seed in (5, 7, 8, 1, 2, 3, 4, 6, 9, 10))
+    return next(encoder for encoder in encoders if errors(encoder, fresh_clip).max() > 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +152,11 @@ def test_few_labels_of_some_poses_correct_the_others(
 
 
 def test_a_clip_without_labels_corrects_itself(
-    pretrained: VisionEncoder, simulated: ImageData, fresh_clip: tuple[npt.NDArray[np.uint8], Array]
+    mistaken: VisionEncoder, simulated: ImageData, fresh_clip: tuple[npt.NDArray[np.uint8], Array]
 ) -> None:
     """Large errors go; small ones may stay: pictures agree about those as well."""
-    before = errors(pretrained, fresh_clip)
-    result = adapt(pretrained, footage(fresh_clip, np.zeros(0, np.intp)), simulated, config(), seed=0)
+    before = errors(mistaken, fresh_clip)
+    result = adapt(mistaken, footage(fresh_clip, np.zeros(0, np.intp)), simulated, config(), seed=0)
     after = errors(result.encoder, fresh_clip)
     assert result.accepted and after.max() < 0.6 * before.max()
     assert np.percentile(after, 90) < np.percentile(before, 90)

@@ -215,19 +215,23 @@ def test_adaptation_lowers_the_error_on_another_robot_and_replay_limits_the_loss
 
 
 def test_the_encoder_is_fast_enough_for_a_batch_of_environments(encoder_card: EncoderCard) -> None:
-    """5 ms for 128 robots on an idle core, in double precision; the limit leaves room for a busy one."""
+    """5 ms for 128 robots on an idle core, in double precision: twice a product of matrices, which is slowed alike."""
     encoder = PhysicsEncoder(replace(encoder_card, history=EncoderConfig().history)).eval()
     history, mask = (
         torch.zeros(128, EncoderConfig().history, encoder.card.row),
         torch.ones(128, EncoderConfig().history),
     )
+    square = torch.ones(512, 512, dtype=torch.float64)
     with torch.no_grad():
         times = []
         for _ in range(30):
             start = time.process_time()
             encoder(history, mask)
-            times.append(time.process_time() - start)
-    assert np.median(times) < 15e-3
+            middle = time.process_time()
+            square @ square
+            times.append((middle - start, time.process_time() - middle))
+    ours, theirs = np.median(times, axis=0)
+    assert ours < 6.0 * theirs
 
 
 def test_a_linear_probe_finds_what_is_linear() -> None:
