@@ -142,8 +142,8 @@ def poisoned(names: Sequence[str], joints: Sequence[str], found: Consensus, conf
         elif contradicts and influential and not found.agreeing[k]:
             times = found.moved[k] / max(usual_moved, 1e-12)
             detail = (
-                f"the parameters that {int(found.agreeing.sum())} other episodes agree on miss {found.apart[k]:.0%} of "
-                f"the motion that its own explain (usually {usual_apart:.1%}); with it, {found.shares[k]:.0%} of the "
+                f"the parameters that {int(found.agreeing.sum())} other episodes agree on miss {found.apart[k]:.1%} of "
+                f"the motion that its own explain (usually {usual_apart:.2%}); with it, {found.shares[k]:.0%} of the "
                 f"rows, the estimate would move {times:.0f} times as far as with another."
             )
             out[k] = Noticed("poisoned", "", f"episode {name}", detail, evidence)
