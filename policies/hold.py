@@ -103,8 +103,8 @@ class Hold(nn.Module):
         """(B, A) what the feedback would do, and whether (B, 1) it does, of raw observations (B, >= D)."""
         size = len(self.gain)
         observation = observation if observation.shape[1] == size else observation[:, :size]
-        squares = torch.addmm(self.offset, observation, self.terms).square()
-        inside = (squares @ self.sums).amax(dim=1, keepdim=True) <= 1.0
+        terms = torch.addmm(self.offset, observation, self.terms)
+        inside = (terms * terms @ self.sums).amax(dim=1, keepdim=True) <= 1.0
         action = observation @ self.gain
         if self.friction is not None:
             action = action + self.friction * (action / SOFT).tanh()

@@ -140,6 +140,26 @@ class Policy(nn.Module):
 
         ValueError when an input that this policy needs is missing.
         """
+        shown, context = self.perceive(observation, history, history_mask, sight, privileged, **images)
+        if self.memory.steps and state_memory is None:
+            raise ValueError("this policy remembers: it needs state_memory")
+        vector, lstm = self.read(shown, context, state_memory), None
+        if self.recurrent is not None:
+            if state_lstm is None:
+                raise ValueError("this policy remembers: it needs state_lstm")
+            vector, lstm = self.recurrent(vector, state_lstm)
+        return Answer(self._action(vector, shown), context, self.memory.push(state_memory, shown), lstm)
+
+    def perceive(
+        self,
+        observation: Tensor,
+        history: Tensor | None = None,
+        history_mask: Tensor | None = None,
+        sight: Tensor | None = None,
+        privileged: Tensor | None = None,
+        **images: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is shown now (B, shown) and the context (B, Z), of inputs as forward() takes them."""
         context = None
         if self.encoder is not None:
             if history is None or history_mask is None:
@@ -152,14 +172,7 @@ class Policy(nn.Module):
             if privileged is None:
                 raise ValueError("this policy is a teacher: it needs privileged")
             shown = torch.cat([shown, privileged], dim=1)
-        if self.memory.steps and state_memory is None:
-            raise ValueError("this policy remembers: it needs state_memory")
-        vector, lstm = self.read(shown, context, state_memory), None
-        if self.recurrent is not None:
-            if state_lstm is None:
-                raise ValueError("this policy remembers: it needs state_lstm")
-            vector, lstm = self.recurrent(vector, state_lstm)
-        return Answer(self._action(vector, shown), context, self.memory.push(state_memory, shown), lstm)
+        return shown, context
 
     def decide(self, shown: Tensor, context: Tensor | None, memory: Tensor | None) -> Tensor:
         """(B, A) action from what is shown now (B, shown), the context and the memory; of a policy without LSTM."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from operator import mul, sub
+from operator import mul
 
 import numpy as np
 import numpy.typing as npt
@@ -44,16 +44,18 @@ class Region:
     limit: float
     """Distance above which a row is unfamiliar."""
     _whiten: Array = field(init=False, repr=False)
-    _rows: list[list[float]] = field(init=False, repr=False, compare=False)
-    """Its rows from the diagonal on, where there are few: in plain numbers (see robot/one_robot.py)."""
-    _means: list[float] = field(init=False, repr=False, compare=False)
+    """(D, D) lower triangular: its product with a row, less that with the mean, is as long as the row is far."""
+    _rows: list[tuple[list[float], float]] = field(init=False, repr=False, compare=False)
+    """Its rows up to the diagonal, each with what is taken off, where there are few: in plain numbers (see
+    robot/one_robot.py)."""
 
     def __post_init__(self) -> None:
-        whiten = np.ascontiguousarray(np.linalg.cholesky(self.precision).T)
+        upper = np.linalg.cholesky(self.precision[::-1, ::-1]).T
+        whiten = np.ascontiguousarray(upper[::-1, ::-1])
         object.__setattr__(self, "_whiten", whiten)
-        rows = [row[i:].tolist() for i, row in enumerate(whiten)] if len(whiten) <= _FEW else []
+        few = enumerate(whiten) if len(whiten) <= _FEW else ()
+        rows = [(row[: i + 1].tolist(), -float(row @ self.mean)) for i, row in few]
         object.__setattr__(self, "_rows", rows)
-        object.__setattr__(self, "_means", self.mean.tolist())
 
     @classmethod
     def fit(cls, components: tuple[str, ...], rows: Floats) -> Region:
@@ -77,11 +79,8 @@ class Region:
         if not self._rows:
             white = self._whiten.dot(row - self.mean)
             return math.sqrt(white.dot(white))
-        off, total = list(map(sub, row.tolist(), self._means)), 0.0
-        for i, weights in enumerate(self._rows):
-            part = sum(map(mul, weights, off[i:]))
-            total += part * part
-        return math.sqrt(total)
+        values = row.tolist()
+        return math.hypot(*[sum(map(mul, weights, values), start) for weights, start in self._rows])
 
     def beyond(self, row: Floats) -> bool:
         """Whether one row is unfamiliar; not when it is not a number, which is a fault elsewhere."""

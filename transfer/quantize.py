@@ -73,17 +73,25 @@ def to_int8(graph: bytes, recorded: Inputs) -> bytes:
 def large_matrices(graph: onnx.GraphProto) -> list[int]:
     """Indices of the nodes that are quantized: enough weights, and an input that another matrix computed."""
     weights = {w.name: math.prod(w.dims) for w in graph.initializer}
+    scaling = {w.name for w in graph.initializer if _picks(w)}
     computed: set[str] = set()  # tensors on whose way from the inputs a matrix stands
     found = []
     for i, node in enumerate(graph.node):  # nodes of an ONNX graph stand in topological order
         size = max((weights[name] for name in node.input if name in weights), default=0)
-        matrix = node.op_type in MATRICES and size > 0
+        matrix = node.op_type in MATRICES and size > 0 and not scaling.intersection(node.input)
         behind = any(name in computed for name in node.input)
         if matrix and behind and size >= LARGE:
             found.append(i)
         if matrix or behind:
             computed.update(node.output)
     return found
+
+
+def _picks(weights: onnx.TensorProto) -> bool:
+    """Whether a matrix picks numbers and shifts them, as those before a policy's memory do: two weights a column."""
+    if len(weights.dims) != 2:
+        return False
+    return bool((np.count_nonzero(onnx.numpy_helper.to_array(weights), axis=0) <= 2).all())
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:

@@ -41,8 +41,8 @@ from transfer.variants import INT8, Candidate, NoVariant, Tolerance, difference,
 torch.set_num_threads(1)
 
 
-def wide() -> Policy:
-    card = dataclasses.replace(make_policy().card, network=NetworkConfig(hidden=(96, 96)))
+def wide(memory: int = 0) -> Policy:
+    card = dataclasses.replace(make_policy().card, network=NetworkConfig(hidden=(96, 96), memory=memory))
     torch.manual_seed(1)
     policy = Policy(card)
     policy.normalizer.set(np.linspace(-0.5, 0.5, card.shown), np.linspace(0.5, 3.0, card.shown))
@@ -72,6 +72,15 @@ def test_only_large_matrices_behind_the_first_are_quantized(
     assert np.abs(onnx.numpy_helper.to_array(weights[0])).max() <= 64  # 7 bits: 16-bit sums of pairs do not overflow
     first = next(i for i, n in enumerate(after.node) if n.op_type == "QuantizeLinear")
     assert [n.op_type for n in after.node[:first]][-3:] == ["Clip", "Gemm", "Tanh"]
+
+
+def test_what_a_memory_is_scaled_with_is_no_layer() -> None:
+    """Its first layer, large as it is, reads scaled readings and stays float; the graph has few nodes."""
+    policy = wide(memory=12)
+    graph = onnx.load_from_string(to_onnx(policy, recorded(policy))).graph
+    assert policy.actor[0].weight.numel() >= LARGE
+    assert [graph.node[i].input[1] for i in large_matrices(graph)] == ["policy.actor.2.weight"]
+    assert len(graph.node) <= 14
 
 
 def test_int8_computes_nearly_the_same_from_fewer_bytes_with_standard_operators(
