@@ -47,6 +47,7 @@ class MitDriver:
         self._readings = Readings(spec, wires, np.array([2.0 * m.position for m in motors]))
         self._place = {id: k for k, id in enumerate(wires.ids)}
         self._states: list[State | None] = [None] * len(motors)
+        self._no_voltage = np.full(len(motors), math.nan)
         self._framer = Framer(spec, wires, motors)
         self._frames = self._damping = self._framer.damping
         self._enabled = self._closed = False
@@ -234,10 +235,11 @@ class MitDriver:
                 raise DriverError(f"motor of joint '{name}': {mit.ERRORS.get(state.error, f'error {state.error}')}")
             if state.temperature is not None and state.temperature > self._hot_c:
                 raise DriverError(f"motor of joint '{name}' has {state.temperature:.0f} °C; hot_c is {self._hot_c:g}")
-        position, velocity, torque = np.array([s[1:4] for s in states]).T
-        joints = self._readings.take(t_ns, position, velocity, torque)
+        joints = self._readings.take(
+            t_ns, [s.position for s in states], [s.velocity for s in states], [s.torque for s in states]
+        )
         celsius = [math.nan if s.temperature is None else s.temperature for s in states]
-        health = Health(temperature=np.array(celsius), voltage=np.full(len(states), math.nan))
+        health = Health(temperature=np.array(celsius), voltage=self._no_voltage)
         return Sample(t_ns=time.monotonic_ns(), joints=joints, health=health)
 
     def _still(self) -> bool:

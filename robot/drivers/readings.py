@@ -35,16 +35,22 @@ def wait(until_ns: int) -> None:
 
 
 class Readings:
-    """Follows one robot's joints from reading to reading."""
+    """Follows one robot's joints from reading to reading.
+
+    The few numbers of a reading are plain ones (see robot/one_robot.py); arrays come where something is odd.
+    """
 
     def __init__(self, spec: RobotSpec, wiring: Wiring, turn: Array) -> None:
         """`turn`: (n_joints,) what a motor's position jumps by where it wraps [rad]; inf where it does not."""
         self._wiring, self._turn = wiring, turn
         low, high = np.array([j.position_limits for j in spec.joints]).T
         bounded = np.isfinite(low) & np.isfinite(high)
-        self._middle = np.where(bounded, 0.5 * (np.where(bounded, low, 0.0) + np.where(bounded, high, 0.0)), 0.0)
-        self._middle = np.where(bounded, self._middle, spec.default_pose)
-        self._speed = np.array([j.velocity_limit for j in spec.joints])
+        middle = np.where(bounded, 0.5 * (np.where(bounded, low, 0.0) + np.where(bounded, high, 0.0)), 0.0)
+        self._near: list[float] = np.where(bounded, middle, spec.default_pose).tolist()
+        """Where the joints are taken to be before a reading [rad]."""
+        self._sense, self._zero = wiring.direction.tolist(), wiring.zero.tolist()
+        self._half = (0.5 * turn).tolist()
+        self._speed = [1.5 * j.velocity_limit for j in spec.joints]
         self._odd = 0
         self.first_turns: Array | None = None
         self._none = np.zeros(len(wiring.ids))
@@ -52,42 +58,47 @@ class Readings:
         """(n_joints,) turns of the encoder that are added to its reading, and the angle [rad] that they make."""
         self.last: Joints | None = None
 
-    def take(self, t_ns: int, position: Array, velocity: Array, effort: Array) -> Joints:
+    def take(self, t_ns: int, position: list[float], velocity: list[float], effort: list[float]) -> Joints:
         """A reading of the motors, each (n_joints,) in the motor's sense [rad, rad/s, N m], as one of the joints.
 
         StaleState for one that cannot be, DriverError when that has happened three times in a row.
         """
-        joint = self._wiring.to_joint(position)
-        near = self._middle if self.last is None else self.last.position
-        turns, wraps = self._turns(near - joint)
-        unwrapped = joint + wraps
+        sense = self._sense
+        joint = [s * (p - zero) for s, p, zero in zip(sense, position, self._zero, strict=True)]
+        turns = wraps = self._none
+        if not all(abs(n - q) < half for n, q, half in zip(self._near, joint, self._half, strict=True)):
+            turns, wraps = self._turns(np.array(self._near) - np.array(joint))
+            joint = (np.array(joint) + wraps).tolist()
         if self.last is not None:
-            self._check(unwrapped, self.last, t_ns)
+            self._check(joint, self.last, t_ns)
         if self.first_turns is None:
             self.first_turns = turns
-        self.turns, self._wraps, self._odd = turns, wraps, 0
-        sense = self._wiring.direction
+        self.turns, self._wraps, self._odd, self._near = turns, wraps, 0, joint
         self.last = Joints(
-            names=self._wiring.names, t_ns=t_ns, position=unwrapped, velocity=sense * velocity, effort=sense * effort
+            names=self._wiring.names,
+            t_ns=t_ns,
+            position=np.array(joint),
+            velocity=np.array([s * v for s, v in zip(sense, velocity, strict=True)]),
+            effort=np.array([s * e for s, e in zip(sense, effort, strict=True)]),
         )
         return self.last
 
     def _turns(self, away: Array) -> tuple[Array, Array]:
         """(n_joints,) whole turns of the encoder in a difference of angles [rad], and the angle that they make."""
-        zero = self._none
-        if (np.abs(away) < 0.5 * self._turn).all():
-            return zero, zero
         with np.errstate(invalid="ignore"):
             turns = np.where(np.isfinite(self._turn), np.round(away / self._turn), 0.0)
             return turns, np.where(turns != 0.0, turns * self._turn, 0.0)
 
-    def _check(self, position: Array, last: Joints, t_ns: int) -> None:
-        possible = SLACK + 1.5 * self._speed * max(0.0, (t_ns - last.t_ns) * 1e-9)
-        jump = np.abs(position - last.position)
-        if (jump <= possible).all():
+    def _check(self, position: list[float], last: Joints, t_ns: int) -> None:
+        elapsed = max(0.0, (t_ns - last.t_ns) * 1e-9)
+        beyond = [
+            abs(q - before) - SLACK - speed * elapsed
+            for q, before, speed in zip(position, self._near, self._speed, strict=True)
+        ]
+        if all(jump <= 0.0 for jump in beyond):
             return
         self._odd += 1
-        i = int(np.argmax(jump - possible))
+        i = int(np.argmax(beyond))
         text = (
             f"joint '{last.names[i]}' seems to have jumped from {last.position[i]:.3f} to {position[i]:.3f} rad in "
             f"{(t_ns - last.t_ns) * 1e-9:.3f} s"
@@ -98,7 +109,9 @@ class Readings:
 
     def wrapped(self) -> int | None:
         """The index of a joint that has turned past the end of its encoder since the first reading, or None."""
-        if self.first_turns is None or not (odd := self.turns != self.first_turns).any():
+        if self.turns is self.first_turns or self.first_turns is None:
+            return None
+        if not (odd := self.turns != self.first_turns).any():
             return None
         return int(np.argmax(odd))
 

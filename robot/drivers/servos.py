@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -262,7 +263,7 @@ class PositionServos:
 
     def _take(self, state: ServoState) -> Sample:
         position = (state.position - MIDDLE) * RAD_PER_COUNT
-        joints = self._readings.take(state.t_ns, position, state.velocity, np.full(len(position), np.nan))
+        joints = self._readings.take(state.t_ns, position.tolist(), state.velocity.tolist(), [math.nan] * len(position))
         health = Health(temperature=state.temperature, voltage=state.voltage)
         return Sample(t_ns=time.monotonic_ns(), joints=joints, health=health)
 
