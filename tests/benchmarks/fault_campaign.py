@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import numpy.typing as npt
 
@@ -37,6 +38,7 @@ from robot.safety import Safety
 from robot.spec import RobotSpec, load_spec
 from robot.state import JointCommand, Sample
 from sim.emulators.client import Emulator, emulate
+from sim.model import Model, find_robot
 
 ROBOTS = {
     "can": ("double_pendulum_c1", "mit", (0.0, 0.0)),
@@ -54,7 +56,8 @@ RUN_S = 0.4
 HANG_S = 30.0
 """A run that takes longer hangs."""
 NEAR = 0.2
-"""[rad] A target this near to where the joint is moves nothing."""
+"""[rad] A target this near to where the joint is moves nothing; nor does one that is farther by as much as the robot's
+own weight pulls the joint away from it, as it does where a servo with soft gains holds."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def inject(
     rows = emulator.record()
     broken = [
         *_of_the_wire(driver, spec, injection, rows),
-        *_of_the_end(spec, injection, report, rows),
+        *_of_the_end(driver, spec, injection, report, rows),
         *_of_the_log(report, path),
     ]
     if seconds > HANG_S:
@@ -208,20 +211,33 @@ def _of_the_wire(driver: str, spec: RobotSpec, injection: Injection, rows: dict[
             yield f"{joint.name}: a target jumped by {np.abs(np.diff(held[:, 2]))[jump & far].max():.2f} rad"
 
 
-def _of_the_end(spec: RobotSpec, injection: Injection, report: LoopReport, rows: dict[str, Any]) -> Iterable[str]:
+def _of_the_end(
+    driver: str, spec: RobotSpec, injection: Injection, report: LoopReport, rows: dict[str, Any]
+) -> Iterable[str]:
     """Faults latch, and the last order of each motor is safe: damping, holding still, or off."""
     if bool(report.faults) != (report.state == "fault"):
         yield f"ended in state {report.state} with {len(report.faults)} faults"
     if injection.kind == "unplugged":
         return  # there is no wire to say it on; motors without a watchdog of their own go on
     orders, states = rows["orders"], rows["states"]
+    ends = [states[states[:, 1] == k, 2] for k in range(len(spec.joints))]
+    load = np.abs(weight(driver, np.array([end[-1] if len(end) else 0.0 for end in ends])))
     for k, joint in enumerate(spec.joints):
-        own, seen = orders[orders[:, 1] == k], states[states[:, 1] == k]
+        own = orders[orders[:, 1] == k]
         if not len(own) or not own[-1, 7]:
             continue
         _, _, position, _, effort, kp, _, _ = own[-1]
-        if abs(effort) > 0.01 or (kp > 0 and len(seen) and np.abs(position - seen[-1, 2]) > NEAR):
+        if abs(effort) > 0.01 or (kp > 0 and len(ends[k]) and abs(position - ends[k][-1]) > NEAR + load[k] / kp):
             yield f"{joint.name}: the last order is no safe one ({own[-1, 2:].round(3).tolist()})"
+
+
+def weight(driver: str, position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n_joints,) [N m] what gravity asks of the joints of a driver's robot at `position` (n_joints,) [rad]."""
+    model = Model(find_robot(ROBOTS[driver][0]))
+    data = mujoco.MjData(model.mj)
+    data.qpos[model.qpos_index] = position
+    mujoco.mj_forward(model.mj, data)
+    return np.asarray(data.qfrc_bias[model.dof_index])
 
 
 def _of_the_log(report: LoopReport, path: Path) -> Iterable[str]:
