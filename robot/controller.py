@@ -63,6 +63,11 @@ class Controller:
         """Camera -> (height, width) of what the policy sees."""
         return dict(self._cameras)
 
+    @property
+    def action(self) -> npt.NDArray[np.float32] | None:
+        """(A,) what the policy answered last, before decode(); a copy, or None in a new episode."""
+        return None if self.observation is None else self._answer[0].copy()
+
     def reset(self) -> None:
         """Begin an episode: forget history, previous action, images and recurrent state."""
         self._one.reset()
@@ -73,8 +78,6 @@ class Controller:
         """(D,) what the policy saw last; overwritten by the next act()."""
         self.context: npt.NDArray[np.float32] | None = None
         """(Z,) what the physics encoder told last, likewise; None without one."""
-        self.action: npt.NDArray[np.float32] | None = None
-        """(A,) what the policy answered last, before decode()."""
         self.unfamiliar: str | None = None
         """Why what it sees is not what it saw in training, as it was once that had lasted; None while it is."""
         self._strange = 0
@@ -98,8 +101,7 @@ class Controller:
         self.network.run()
         for state, following in self._states:
             state[...] = following
-        self.observation, self.action = self._observation, self._answer[0].copy()
-        self.context = self._context
+        self.observation, self.context = self._observation, self._context
         if self.monitor is not None:
             self._compare(self.monitor)
         return self._one.decode(self._answer, sample.t_ns)

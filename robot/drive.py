@@ -140,17 +140,22 @@ def quick_switches() -> Iterator[None]:
 def stopped_by_signals(loop: ControlLoop) -> Iterator[None]:
     """SIGINT and SIGTERM end the run after the present tick, so that no frame is left half written.
 
-    A second one interrupts at once. In another thread than the main one the signals are left as they are.
+    A second one interrupts what hangs, but never the safe action. In another thread than the main one the signals are
+    left as they are.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     caught = (signal.SIGINT, signal.SIGTERM)
 
+    asked = False
+
     def handle(number: int, _: Any) -> None:
+        nonlocal asked
+        if asked and not loop.stopping:
+            raise KeyboardInterrupt
+        asked = True
         loop.ask_to_stop(signal.Signals(number).name)
-        for s in caught:
-            signal.signal(s, signal.default_int_handler)
 
     before = {s: signal.signal(s, handle) for s in caught}
     try:

@@ -50,7 +50,7 @@ class Limits:
         self._last = np.zeros(len(self.names))
         """[N m] of the command before, the motor's own gains included."""
         self._position: Array | None = None
-        """[rad] the targets of the command before; None when there was none."""
+        """[rad] the targets of the command before; NaN for a joint that had none, None when no joint had one."""
         self._held: tuple[Array, Array] | None = None
         """Lowest and highest [rad] of the targets that the motors may have had when that command was made."""
         self._doubtful = False
@@ -94,6 +94,8 @@ class Limits:
         `share` of the torque and of the speed of targets is allowed.
         """
         gains = any(command.kp.tolist()) or any(command.kd.tolist())
+        if not gains:
+            self._position = self._held = None  # the next target moves on from where the joint is by then
         if not gains and self._fits(command.effort, joints, share):
             self._last = command.effort
             return command, ()
@@ -102,12 +104,12 @@ class Limits:
         if gains:
             position = self._clip(position, self._low, self._high, "position", clipped)
             velocity = self._clip(velocity, -share * self._speed, share * self._speed, "velocity", clipped)
-            last = joints.position if self._position is None else self._position
-            position = np.where(command.kp > 0, position, last)
-            lowest, highest = self._held = self._had(last)
+            lowest, highest = self._held = self._had(joints.position)
             step = share * self._step
-            position = self._clip(position, highest - step, lowest + step, "speed", clipped)
-            self._position, self._doubtful = position, False
+            position = self._clip(
+                np.where(command.kp > 0, position, joints.position), highest - step, lowest + step, "speed", clipped
+            )
+            self._doubtful = False
         low, high = -share * self._torque, share * self._torque
         if self._bounded:
             bottom, top = self._brakes(joints)
@@ -129,15 +131,23 @@ class Limits:
         allowed = np.clip(own, total - self._torque, total + self._torque)
         if (own != allowed).any():
             sent = self._softer(sent, joints, own, allowed, (highest - step, lowest + step))
-            self._position, allowed = sent.position, self._own(sent, joints)
+            allowed = self._own(sent, joints)
+        self._position = np.where(command.kp > 0, sent.position, np.nan)
         return replace(sent, effort=np.clip(total - allowed, -self._torque, self._torque)), tuple(clipped)
 
-    def _had(self, last: Array) -> tuple[Array, Array]:
-        """Lowest and highest [rad] of the targets that the motors may have now, `last` being told last."""
+    def _had(self, measured: Array) -> tuple[Array, Array]:
+        """Lowest and highest [rad] of the targets that the motors may have now.
+
+        A joint that had none, as while it was damped or driven by torque, moves on from where it is `measured`.
+        """
+        if self._position is None:
+            return measured, measured
+        none = np.isnan(self._position)
+        last = np.where(none, measured, self._position)
         if not self._doubtful or self._held is None:
             return last, last
         lowest, highest = self._held
-        return np.minimum(lowest, last), np.maximum(highest, last)
+        return np.where(none, last, np.minimum(lowest, last)), np.where(none, last, np.maximum(highest, last))
 
     def _fits(self, effort: Array, joints: Joints, share: float) -> bool:
         """Whether a torque command needs no clipping at all, as nearly every one in a run."""

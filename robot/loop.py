@@ -140,6 +140,8 @@ class ControlLoop:
         self._alignment: Alignment | None = None
         self._rest, self._damp_until = self._spec.default_pose, 0
         self._asked: str | None = None
+        self.stopping = False
+        """Whether the safe action has begun, which nothing may interrupt."""
         self._comparison = Comparison(self._spec) if self.config.shadow else None
 
     def ask_to_stop(self, why: str) -> None:
@@ -210,10 +212,9 @@ class ControlLoop:
             return
         if command is not None:
             self._send(command)
-        if self.recorder is not None and self.state == "run" and self.commander.action is not None:
+        if self.recorder is not None and self.state == "run" and (action := self.commander.action) is not None:
             # under the stamp of the reading that it answers, so that a replay can pair the two
-            names = tuple(f"{i}" for i in range(len(self.commander.action)))
-            self.recorder.row("action", names, joints.t_ns, self.commander.action)
+            self.recorder.row("action", tuple(f"{i}" for i in range(len(action))), joints.t_ns, action)
         for warning in self.safety.warnings:
             self._event(warning)
         self.safety.warnings.clear()
@@ -226,6 +227,7 @@ class ControlLoop:
                 self.recorder.row("shadow.effort", command.names, t_ns, command.effort)
             return
         sent = self.driver.write(command)
+        self.safety.told(self.driver.now_ns())  # to give motors torque takes longer than a tick
         if self.recorder is not None:
             write_command(self.recorder, sent, t_ns)
 
@@ -241,6 +243,8 @@ class ControlLoop:
         verdict = safety.accept(joints, now)
         if verdict == "repeated":
             raise StaleState("the reading bears the stamp of the one before")
+        if self.state in ("align", "run") and not self.config.shadow and not safety.punctual(now):
+            return None
         if verdict == "fault" or (sample.health is not None and not safety.healthy(sample.health, now)):
             return None
         if self._comparison is not None:
@@ -296,6 +300,7 @@ class ControlLoop:
 
     def _finish(self, reason: StopReason) -> EpisodeLog | None:
         """Stop the driver first, then write down why and close the recording."""
+        self.stopping = True
         if self.ending is not None:
             self.ending()
         if not self.config.shadow:
@@ -316,13 +321,17 @@ class ControlLoop:
             return None
 
     def _stop(self, reason: StopReason) -> None:
-        """The safe action, asked for a second time where the first failed."""
-        for attempt in range(2):
+        """The safe action, asked for a second time where the first failed or somebody was impatient."""
+        failed = False
+        for _ in range(3):
             try:
                 return self.driver.stop(reason)
+            except KeyboardInterrupt:
+                continue
             except (DriverError, OSError) as error:
-                if attempt:
-                    self.safety.trip(self.driver.now_ns(), "driver", f"stop failed: {error}")
+                if failed:
+                    return self.safety.trip(self.driver.now_ns(), "driver", f"stop failed: {error}")
+                failed = True
 
 
 def blend(command: JointCommand, joints: Joints, share: float) -> JointCommand:

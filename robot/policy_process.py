@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from robot import bundle, realtime
+from robot.config import ConfigError
 from robot.driver import StaleState
 from robot.exchange import ACT, DONE, RESET, STALE, Bell, Board, Shape
 from robot.handover import Handover, HandoverConfig
@@ -48,14 +49,21 @@ def main(text: str) -> int:
 
 
 def shape_of(controllers: list[Any]) -> Shape:
-    """What has to fit into the shared memory of these controllers."""
+    """What has to fit into the shared memory of these controllers; ConfigError where they differ in that."""
     cameras: dict[str, tuple[int, int]] = {}
     for controller in controllers:
         for camera, (height, width) in controller.sizes.items():
             known = cameras.setdefault(camera, (height, width))
             if known != (height, width):
-                raise ValueError(f"the bundles want camera '{camera}' in {known} and in {(height, width)}")
+                raise ConfigError(f"the bundles want camera '{camera}' in {known} and in {(height, width)}.")
     first = controllers[0]
+    for other in controllers[1:]:
+        theirs = (other.encoder.action_size, other.encoder.config.goal)
+        if theirs != (ours := (first.encoder.action_size, first.encoder.config.goal)):
+            raise ConfigError(
+                f"next=: its policy has {theirs[0]} outputs and the goal {list(theirs[1])}, the first one {ours[0]} "
+                f"and {list(ours[1])}; with process=two they must be the same."
+            )
     goal = 0 if first.goal is None else len(first.goal)
     return Shape(first.spec.joint_names, max(c.encoder.action_size for c in controllers), goal, cameras)
 

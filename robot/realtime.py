@@ -6,6 +6,7 @@ is refused is reported with what would allow it, and the run goes on.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import gc
@@ -17,6 +18,8 @@ from typing import Any
 
 from robot.config import ConfigError
 
+_CORES = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+"""Those that this process was given."""
 _CURRENT_AND_FUTURE = 3
 """MCL_CURRENT | MCL_FUTURE of mlockall(2)."""
 
@@ -54,6 +57,17 @@ def leave() -> None:
     """Let the garbage collector go on, after the run."""
     gc.enable()
     gc.unfreeze()
+
+
+def step_back() -> None:
+    """Take this thread out of what it inherits of the loop's: the scheduler's priority, and the one core.
+
+    A thread that writes a log or decodes pictures would else hold up the tick that it was kept apart from.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        if os.sched_getscheduler(0) == os.SCHED_FIFO:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.sched_setaffinity(0, _CORES)
 
 
 def _taken(name: str, step: Callable[[], str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from robot import log as logs
 from robot import pictures
 from robot.episode_file import EpisodeFile, channel_of, compact
 from robot.log import EpisodeLog
+from robot.realtime import step_back
 from robot.spec import RobotSpec
 from robot.state import JointCommand, Sample
 
@@ -152,6 +153,7 @@ class Recorder:
 
     def _write(self) -> None:
         """The thread: empty the queue every `flush_s`, until the end."""
+        step_back()
         while not self._ending.wait(self._flush_s):
             self._drain()
         self._drain()

@@ -105,6 +105,21 @@ class Safety:
             )
         return self.tripped
 
+    def told(self, now_ns: int) -> None:
+        """The motors have been told something."""
+        self._heard_ns = now_ns
+
+    def punctual(self, now_ns: int) -> bool:
+        """Whether the motors were told something in time; trips the watchdog where this process itself stood still."""
+        pause = now_ns - self._heard_ns
+        if pause > self._watchdog_ns:
+            self.trip(
+                now_ns,
+                "watchdog",
+                f"the motors were told nothing for {pause * 1e-9:.3f} s; watchdog_s is {self.spec.watchdog_s}",
+            )
+        return not self.faults
+
     def accept(self, joints: Joints, now_ns: int) -> Verdict:
         """What to do with this reading, whose joints are in the spec's order: a repeated one is as good as none."""
         refusal = self.limits.refuse_state(joints)

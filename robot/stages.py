@@ -15,9 +15,12 @@ import numpy as np
 from robot import bundle as bundles
 from robot import excitation as excitations
 from robot import log as logs
+from robot.align import AlignConfig
 from robot.config import ConfigError, nearest
+from robot.deadman import open_switch
 from robot.drive import Job, Moving, Options, Outcome, drive, exit_code, reasons
 from robot.drivers.replay import samples
+from robot.loop import LoopConfig
 from robot.safety import Safety
 from robot.spec import find_robot, load_spec
 
@@ -27,6 +30,8 @@ class RecordOptions(Moving):
     robot: str
     excitation: str
     amplitude: float = 0.5
+    deadman: str | None = None
+    align: bool = True
 
 
 def record(options: RecordOptions, extra: Mapping[str, str]) -> Outcome:
@@ -39,7 +44,9 @@ def record(options: RecordOptions, extra: Mapping[str, str]) -> Outcome:
     Reads   configs/robot/R.yaml (or robot=FILE.yaml); with a file, a CSV `time` [s] and one column an actuator.
     Writes  episode.mcap, result.json. Costs real time on a robot.
     Keys    robot, driver, excitation, seconds; amplitude is the share of the robot's torque limit (of its travel
-            for position servos); seed draws the excitation; video=, lens= as in `run`; other keys go to the driver.
+            for position servos); seed draws the excitation; video=, lens=, deadman= as in `run`; other keys go to the
+            driver. Position servos first go slowly to the default pose, about which they are excited (align=false
+            does not).
     Torque, travel and speed limits hold while it moves; the robot ends in its safe action.
     """
     path = find_robot(options.robot)
@@ -59,7 +66,10 @@ def record(options: RecordOptions, extra: Mapping[str, str]) -> Outcome:
         run.input(source)
     commander = excitations.Exciter(spec, excitation)
     safety = Safety(spec, spec.control_period_s)
-    job = Job(commander, safety, path, extra, {"excitation": excitation.name})
+    servos = any(a.kind == "position_pd" for a in spec.actuators)
+    config = LoopConfig(align=AlignConfig() if servos and options.align else None)
+    armed = open_switch(options.deadman) if options.deadman else None
+    job = Job(commander, safety, path, extra, {"excitation": excitation.name}, config, armed)
     report = drive(options, job, run.out / "episode.mcap", run.out.name)
     frames = len(report.log["joint.position"].t_ns) if report.log and "joint.position" in report.log else 0
     result = run.finish({"log": str(run.out / "episode.mcap"), "frames": frames}, ("log",))

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from robot import config
 from robot.config import ConfigError, nearest
 from robot.driver import Driver, DriverError, StopReason
+from robot.realtime import step_back
 from robot.spec import CameraSpec, RobotSpec
 from robot.state import JointCommand, Sample
 
@@ -95,6 +96,7 @@ class Camera:
         return float(self._capture.get(cv2.CAP_PROP_FPS)) or spec.rate_hz
 
     def _run(self) -> None:
+        step_back()
         begin, count = time.monotonic(), 0
         while not self._over.is_set():
             good, frame = self._capture.read()

@@ -11,6 +11,8 @@ from robot.drivers.read_ahead import ReadAhead
 
 BUS_OFF = 0x40
 """Bit of an error frame's identifier (linux/can/error.h)."""
+MOST = 1000
+"""Frames to others that are passed over in one call, however many come."""
 _BROKEN = (ValueError, IndexError, UnicodeDecodeError)
 """What python-can raises for a line of an slcan adapter that is garbled."""
 
@@ -59,7 +61,7 @@ class CanBus:
     def receive(self, timeout_s: float) -> bytes | None:
         """The data of the next frame to the host, or None; DriverError when the bus is off or the interface gone."""
         until = time.monotonic() + timeout_s
-        while True:
+        for _ in range(MOST):
             left = max(0.0, until - time.monotonic())
             try:
                 if left == 0.0 and self._port is not None and not self._port.in_waiting:
@@ -77,6 +79,7 @@ class CanBus:
                 return bytes(message.data)
             if message is None and left == 0.0:
                 return None
+        return None
 
     def close(self) -> None:
         """Release the interface."""

@@ -204,6 +204,8 @@ class MitDriver:
         half = time.monotonic_ns() + max(0, until_ns - time.monotonic_ns()) // 2
         while (data := self._bus.receive(0.0)) is not None:
             self._take(data)
+            if time.monotonic_ns() > until_ns:
+                raise StaleState("frames come faster than they can be taken in")
         if self._ledger.owing():
             self._collect(half)
             self._ledger.write_off()

@@ -99,6 +99,8 @@ class PositionServos:
         self._gains = np.zeros((2, len(wires.ids)))
         self._gains[:, spec.driven] = [[a.kp for a in spec.actuators], [a.kd for a in spec.actuators]]
         self._closed = False
+        self._drove = False
+        """Whether this driver has told the servos anything: what it only watched it does not release."""
         settings = bus.settings()
         self._torque = np.array([t for t, _ in settings])
         self._goal = np.array([g for _, g in settings])
@@ -133,6 +135,7 @@ class PositionServos:
                 f"joint '{self.spec.joint_names[k]}' has turned past the end of its encoder; its servo would go the "
                 "long way round: move it back by hand"
             )
+        self._drove = True
         limp = np.where((c.kd > 0.0) & self._bus.can_damp, DAMPED, OFF)
         wanted = np.where(c.kp > 0.0, ON, limp)
         if (wanted != self._torque).any():
@@ -154,6 +157,7 @@ class PositionServos:
             return
         if not (self._torque == ON).any():
             return  # nothing has torque: nothing to hold, and nothing is given torque in order to stop
+        self._drove = True
         trouble = self._hold()
         begin, still_since = time.monotonic_ns(), None
         while trouble is None and (now := time.monotonic_ns()) - begin < self._settle_ns:
@@ -175,11 +179,12 @@ class PositionServos:
             return
         self._closed = True
         value = {"hold": ON, "damp": DAMPED if self._bus.can_damp else ON, "off": OFF}[self._release]
-        try:
-            if value != ON and (self._torque != OFF).any():
-                self._bus.tell_torque(dict.fromkeys(self._wires.ids, value))
-        except DriverError:
-            pass  # the bus is gone: there is nobody to tell
+        with contextlib.suppress(DriverError):  # where the bus is gone there is nobody to tell
+            if self._drove and value != ON and (self._torque != OFF).any():
+                for _ in range(TRIES):
+                    self._bus.tell_torque(dict.fromkeys(self._wires.ids, value))
+                    if all(torque == value for torque, _ in self._bus.settings()):
+                        break
         self._bus.close()
 
     def _hold(self) -> DriverError | None:
@@ -254,6 +259,7 @@ class PositionServos:
                     break
             else:
                 raise DriverError("a servo does not take its present position as goal: torque was not given")
+        self._torque = np.where(wanted == ON, ON, self._torque)  # for stop(): some may take it although not all answer
         for _ in range(TRIES):
             self._bus.tell_torque({id: int(t) for id, t in zip(ids, wanted, strict=True)})
             if [t for t, _ in self._bus.settings()] == wanted.tolist():

@@ -27,7 +27,7 @@ class FakeDriver:
     """Joints that turn as torque integrates, on a simulated clock, with one trouble: a function of the tick.
 
     Troubles: `stale`, `lost` (DriverError), `end`, `nan`, `fast`, `old`, `late` (the clock jumps two and a half
-    periods), `ctrl-c`, `write` (DriverError on writing).
+    periods), `stall` (it jumps by 0.2 s before the reading), `ctrl-c`, `write` (DriverError on writing).
     """
 
     def __init__(self, spec: RobotSpec, trouble: Callable[[int], str] = lambda tick: "") -> None:
@@ -62,6 +62,8 @@ class FakeDriver:
             raise EndOfLog("over")
         if trouble == "ctrl-c":
             raise KeyboardInterrupt
+        if trouble == "stall":
+            self.now += 200_000_000
         self._read = self.now
         position, velocity = self.position.copy(), self.velocity.copy()
         if trouble == "nan":

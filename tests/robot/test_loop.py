@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from robot import bundle
+from robot.drive import stopped_by_signals
+from robot.driver import StopReason
 from robot.loop import ControlLoop, LoopConfig, LoopReport
 from robot.recorder import MemoryRecorder
 from robot.safety import Safety
@@ -196,6 +199,57 @@ def test_failing_stop_is_reported_and_the_log_kept(two_link: RobotSpec) -> None:
     ).run(0.1)
     assert report.state == "fault" and "brake does not answer" in report.faults[-1].reason
     assert report.log is not None
+
+
+def test_impatience_does_not_interrupt_the_safe_action(two_link: RobotSpec) -> None:
+    """A second signal breaks off what hangs, but the stop begins again; through drive() it does not even reach it."""
+
+    class Interrupted(FakeDriver):
+        def stop(self, reason: StopReason) -> None:
+            super().stop(reason)
+            if len(self.stopped) == 1:
+                raise KeyboardInterrupt
+
+    driver = Interrupted(two_link, lambda tick: "ctrl-c" if tick == 12 else "")
+    report = ControlLoop(
+        Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01), MemoryRecorder("x", two_link)
+    ).run(1.0)
+    assert driver.stopped == ["user", "user"] and report.state == "damp" and report.log is not None
+
+    class Signalled(FakeDriver):
+        def stop(self, reason: StopReason) -> None:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGINT)
+            super().stop(reason)
+
+    driver = Signalled(two_link, lambda tick: signal.raise_signal(signal.SIGINT) or "" if tick == 12 else "")
+    loop = ControlLoop(Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01))
+    with stopped_by_signals(loop):
+        assert loop.run(1.0).reason == "user"
+    assert driver.stopped == ["user"]
+
+
+def test_second_signal_breaks_off_what_hangs(two_link: RobotSpec) -> None:
+    def hangs(tick: int) -> str:
+        if tick == 12:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("the second one interrupts")
+        return ""
+
+    driver = FakeDriver(two_link, hangs)
+    loop = ControlLoop(Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01))
+    with stopped_by_signals(loop):
+        assert loop.run(1.0).reason == "user"
+    assert driver.stopped == ["user"]
+
+
+def test_loop_that_stood_still_is_a_fault_though_the_readings_are_fresh(two_link: RobotSpec) -> None:
+    """A stopped process leaves the motors with their last torque, and must not go on as if nothing had been."""
+    report, driver = go(two_link, lambda tick: "stall" if tick == 20 else "")
+    assert report.faults[0].kind == "watchdog" and "told nothing for 0.2" in report.faults[0].reason
+    assert driver.stopped == ["fault"] and report.ticks < 25
+    assert not go(two_link, lambda tick: "stall" if tick == 20 else "", shadow=True)[0].faults
 
 
 def test_policy_that_answers_nan_is_stopped_before_it_writes(two_link: RobotSpec) -> None:

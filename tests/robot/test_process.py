@@ -102,3 +102,28 @@ def test_a_run_feeds_the_watchdog_until_the_robot_is_safe(tmp_path: Path, monkey
         listener.join(5.0)
     assert before[0] == b"READY=1" and before.count(b"WATCHDOG=1") > 2
     assert before[-2:] == [b"WATCHDOG_USEC=60000000\nWATCHDOG=1", b"STOPPING=1"] and heard == before
+
+
+def test_thread_of_a_real_time_process_steps_back() -> None:
+    """What writes the log inherits the loop's priority and core, and must not keep them."""
+    found: list[object] = []
+    cores, policy, param = os.sched_getaffinity(0), os.sched_getscheduler(0), os.sched_getparam(0)
+
+    def work() -> None:
+        found.extend([os.sched_getscheduler(0), os.sched_getaffinity(0)])
+        realtime.step_back()
+        found.extend([os.sched_getscheduler(0), os.sched_getaffinity(0)])
+
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        except PermissionError:
+            pytest.skip("needs the right to SCHED_FIFO")
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    finally:
+        os.sched_setscheduler(0, policy, param)
+        os.sched_setaffinity(0, cores)
+    assert found == [os.SCHED_FIFO, {min(cores)}, os.SCHED_OTHER, cores]

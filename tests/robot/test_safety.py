@@ -30,11 +30,11 @@ def effort(*values: float) -> JointCommand:
     return JointCommand.of_effort(("shoulder", "elbow"), 0, np.array(values))
 
 
-def servo(position: tuple[float, float], kp: float = 10.0, velocity: float = 0.0) -> JointCommand:
+def servo(position: tuple[float, float], kp: float = 10.0, velocity: float = 0.0, kd: float = 0.1) -> JointCommand:
     n = np.zeros(2)
     return JointCommand(
         names=("shoulder", "elbow"), t_ns=0, position=np.array(position), velocity=n + velocity, effort=n, kp=n + kp,
-        kd=n + 0.1,
+        kd=n + kd,
     )  # fmt: skip
 
 
@@ -85,6 +85,21 @@ def test_position_target_leaves_from_the_measured_pose_at_the_speed_limit(fast_s
     for _ in range(25):  # the joints follow
         last = limits.apply(servo((3.0, 3.0)), joints((float(last.position[0]), float(last.position[1]))))[0]
     np.testing.assert_allclose(last.position, [3.0, 2.0])  # the elbow's travel ends at 2
+
+
+@pytest.mark.parametrize("between", [servo((0.0, 0.0), kp=0.0, kd=0.5), effort(0.0, 0.0)], ids=["damped", "torque"])
+def test_joint_that_moved_without_a_target_gets_the_next_one_where_it_is(
+    fast_slew: RobotSpec, between: JointCommand
+) -> None:
+    """Damped, or moved by torque, it may have sagged or been turned by hand: no target is where it was before."""
+    limits = Limits(fast_slew, PERIOD)
+    limits.apply(servo((1.0, 1.0)), joints((1.0, 1.0)))
+    for q in np.linspace(1.0, 0.2, 50):
+        limits.apply(between, joints((q, q)))
+    limits.lapse()  # nor does a command that may have got lost bring it back
+    sent, clipped = limits.apply(servo((0.2, 0.2)), joints((0.2, 0.2)))
+    np.testing.assert_allclose(sent.position, [0.2, 0.2])
+    assert clipped == ()
 
 
 def test_targets_that_may_have_been_lost_count_for_the_speed_limit(fast_slew: RobotSpec) -> None:
@@ -369,18 +384,19 @@ def test_guard_keeps_every_command_inside_the_limits_whatever_is_asked(two_link:
     """Random wishes, with and without gains, at random states: none leaves the torque limit, the travel or the slew."""
     rng, safety = np.random.default_rng(0), Safety(two_link, PERIOD)
     limit, slew = two_link.effort_limits, 1.0 + 1e-9
-    last = np.zeros(2)
+    last, began = np.zeros(2), 0.0
     for k in range(1_500):
         reading = joints(tuple(rng.uniform(-3, 3, 2)), tuple(rng.uniform(-10, 10, 2)), t=k)
         wish = effort(*rng.normal(size=2) * 10.0 ** rng.integers(-2, 6))
+        here = float(reading.position[1])
         if rng.random() < 0.5:
             gains = servo(tuple(rng.normal(size=2) * 5), kp=50.0, velocity=float(rng.normal()) * 20)
             wish = dataclasses.replace(gains, effort=wish.effort)
         sent = safety.guard(wish, reading, k)
         assert sent is not None
         if sent.kp.any():  # a joint that is beyond its travel is called back from where it is, at its torque limit
-            here = reading.position[1]
-            assert min(-2.0, here) - 0.1 <= sent.position[1] <= max(2.0, here) + 0.1
+            assert min(-2.0, here, began) - 0.1 <= sent.position[1] <= max(2.0, here, began) + 0.1
+        began = (began or here) if wish.kp.any() else 0.0  # where it was at the first of targets one after the other
         total = torque_of(sent, reading.position, reading.velocity)
         assert (np.abs(total) <= limit + 1e-9).all() and (np.abs(sent.effort) <= limit + 1e-9).all()
         assert (np.abs(total - last) <= slew).all()

@@ -18,6 +18,7 @@ import pytest
 from robot import bundle
 from robot import log as logs
 from robot.bundle import BundleRefused
+from robot.config import ConfigError
 from robot.driver import StaleState
 from robot.loop import CommanderLost, ControlLoop
 from robot.recorder import MemoryRecorder
@@ -99,6 +100,15 @@ def test_bundle_that_was_exchanged_meanwhile_is_refused(made: Path, tmp_path: Pa
     other = make_bundle(tmp_path / "other", two_link, task="another")
     with pytest.raises(BundleRefused, match="was exchanged"):
         PolicyProcess([other], [bundle.load(made)])
+
+
+def test_bundles_with_other_goals_are_refused_where_they_would_share_memory(
+    made: Path, tmp_path: Path, two_link: RobotSpec
+) -> None:
+    aimed = dataclasses.replace(OBSERVATION, features=(*OBSERVATION.features, "goal"), goal=("x", "y"))
+    other = make_bundle(tmp_path / "aimed", two_link, aimed)
+    with pytest.raises(ConfigError, match=r"outputs and the goal \['x', 'y'\]"):
+        PolicyProcess([made, other], [bundle.load(made), bundle.load(other)])
 
 
 def test_death_is_noticed_at_once_and_named(remote: PolicyProcess, two_link: RobotSpec) -> None:

@@ -19,7 +19,7 @@ pytest.importorskip("serial")
 from robot import cli, config
 from robot import log as logs
 from robot.drivers import mit_protocol as mit
-from robot.spec import RobotSpec, find_robot
+from robot.spec import RobotSpec, find_robot, load_spec
 from tests.sim.emulated import bench, busy
 
 Array = npt.NDArray[np.float64]
@@ -95,3 +95,17 @@ def in_order(truth: Array, logged: Array, counts: Sequence[float]) -> npt.NDArra
         at += int(near.argmax())
         found.append(at)
     return np.array(found)
+
+
+def test_a_servo_arm_goes_slowly_to_where_it_is_excited(tmp_path: Path) -> None:
+    """Folded away when it begins, it is not thrown to the pose about which the excitation moves it."""
+    folded = (0.0, -1.6, 1.6, 1.402, 0.0, 0.5)
+    words = ["robot=so101", "driver=sim", f"start={list(folded)}", "excitation=chirp", "seconds=2", "amplitude=0.1"]
+    cli.call("record", [*words, f"out={tmp_path}"])
+    log = logs.load(tmp_path / "episode.mcap")
+    targets = log["command.position"]
+    speed = np.abs(np.diff(targets.values, axis=0)) / (np.diff(targets.t_ns)[:, None] * 1e-9)
+    begin = next(t for t, text in zip(log["event"].t_ns, log["event"].values, strict=True) if "state: run" in text)
+    slowly = targets.t_ns[1:] < begin
+    assert slowly.sum() > 50 and speed[slowly].max() < 0.6  # [rad/s]: half a radian a second, in encoder counts
+    assert np.abs(targets.values[targets.t_ns >= begin][0] - load_spec("so101").default_pose).max() < 0.05

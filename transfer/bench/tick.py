@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transfer.stages.bench import Config
 
 Array = npt.NDArray[np.float64]
-ROUNDS, TICKS, QUICK_TICKS = 7, 5_000, 200
+ROUNDS, TICKS, QUICK_TICKS = 20, 5_000, 200
 HIDDEN = (256, 256)
 ROBOT_TASK = "pendulum_swingup"
 
