@@ -33,6 +33,7 @@ HEAD = """# Results
 Made by `tests/benchmarks/results.py` from the files in `docs/results`, which are copies of what the stages wrote.
 Intervals are of 95 %. Minutes are wall time on a machine of two cores that other programs shared. Success is that of
 each training's own robots: the nominal one, and of the pendubot all that its randomization can reach, at full width.
+The pendulum's rows are of an earlier recipe (`recipe.env_steps=600000 recipe.learning_rate_end=5e-5 dr=null`).
 
 ## Trainings
 

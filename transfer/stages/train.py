@@ -13,7 +13,7 @@
 
 Reads   encoders (physics=, vision=), and what robots are drawn from: a posterior, or a prior (dr=NAME).
 Writes  policy/ (safetensors and YAML), curve.jsonl, checkpoints/, tensorboard/ and result.json.
-Costs   1-2 minutes on two cores for the pendulum, about 8 minutes of processor time for the pendubot.
+Costs   1-2 minutes on two cores for the pendulum, half an hour or more for the pendubot.
 Through cameras a policy sees what a frozen vision encoder tells of each picture. Drawing pictures is slow, so it is
 trained on the true state, off by errors that the encoder was measured to make on rendered episodes (sim/sight.py);
 rendered=true draws every picture instead. Either way success is counted on rendered pictures. With teacher=, a policy
