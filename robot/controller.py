@@ -59,6 +59,11 @@ class Controller:
         return tuple(self._cameras)
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Signals that the observation needs beside the joints' and the goal."""
+        return tuple(s for s in self.encoder.signals if s.startswith("imu."))
+
+    @property
     def sizes(self) -> dict[str, tuple[int, ...]]:
         """Camera -> (height, width) of what the policy sees."""
         return dict(self._cameras)

@@ -153,6 +153,7 @@ def stopped_by_signals(loop: ControlLoop) -> Iterator[None]:
     def handle(number: int, _: Any) -> None:
         nonlocal asked
         if asked and not loop.stopping:
+            loop.stopping = True  # a third one must not keep the safe action from beginning
             raise KeyboardInterrupt
         asked = True
         loop.ask_to_stop(signal.Signals(number).name)

@@ -82,9 +82,9 @@ def from_file(path: Path, spec: RobotSpec) -> Excitation:
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"excitation={path}: cannot be read ({error}). {nearest(str(path), list(KINDS))}") from error
-    if len(rows) < 3 or rows[0][0].strip() != "time":
+    if len(rows) < 3 or not rows[0] or rows[0][0].strip() != "time":
         raise ConfigError(f"{path}: needs a head `time,{','.join(names)}` and at least two rows.")
     head = [name.strip() for name in rows[0]]
     for name in head[1:]:
@@ -149,6 +149,7 @@ class Exciter:
     unfamiliar: str | None = None
     action: npt.NDArray[np.float32] | None = None
     cameras: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def __init__(self, spec: RobotSpec, excitation: Excitation) -> None:
         self.spec, self.excitation = spec, excitation

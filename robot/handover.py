@@ -55,6 +55,11 @@ class Handover:
         return tuple(dict.fromkeys((*self._first.cameras, *self._second.cameras)))
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Signals that either of the two needs."""
+        return tuple(dict.fromkeys((*self._first.needs, *self._second.needs)))
+
+    @property
     def action(self) -> npt.NDArray[np.float32] | None:
         """What the network of the one that leads answered last."""
         return self._leader.action

@@ -106,9 +106,10 @@ class Limits:
             velocity = self._clip(velocity, -share * self._speed, share * self._speed, "velocity", clipped)
             lowest, highest = self._held = self._had(joints.position)
             step = share * self._step
-            position = self._clip(
-                np.where(command.kp > 0, position, joints.position), highest - step, lowest + step, "speed", clipped
-            )
+            pulls = command.kp > 0
+            position = np.where(pulls, position, joints.position)
+            bottom, top = np.where(pulls, highest - step, -np.inf), np.where(pulls, lowest + step, np.inf)
+            position = self._clip(position, bottom, top, "speed", clipped)
             self._doubtful = False
         low, high = -share * self._torque, share * self._torque
         if self._bounded:

@@ -21,7 +21,7 @@ from robot.align import AlignConfig, Alignment
 from robot.comparison import Comparison
 from robot.config import ConfigError
 from robot.driver import Driver, DriverError, EndOfLog, StaleState, StopReason
-from robot.log import EpisodeLog
+from robot.log import EpisodeLog, LogError
 from robot.recorder import Sink, write_command, write_sample
 from robot.safety import Fault, Safety
 from robot.spec import RobotSpec
@@ -29,6 +29,10 @@ from robot.state import JointCommand, Joints, Sample
 from robot.timing import Stopwatch
 
 State = Literal["idle", "damp", "align", "run", "hold", "fault"]
+
+
+LEAST_PERIODS = 1.5
+"""Of the control period that a robot's watchdog must bear: else it barks at the clock."""
 
 
 class CommanderLost(RuntimeError):
@@ -54,6 +58,11 @@ class Commander(Protocol):
     @property
     def cameras(self) -> tuple[str, ...]:
         """Cameras whose images it needs."""
+        ...
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Signals that it needs beside the joints': `imu.gyro`, `imu.accel`, `imu.orientation`."""
         ...
 
     def reset(self) -> None:
@@ -130,6 +139,12 @@ class ControlLoop:
     """Called once, when the ticks are over and the safe action, which may take seconds, begins."""
 
     def __post_init__(self) -> None:
+        period_s, watchdog_s = self.commander.period_ns * 1e-9, self.commander.spec.watchdog_s
+        if watchdog_s < LEAST_PERIODS * period_s:
+            raise ConfigError(
+                f"a control period of {period_s:g} s on a robot whose watchdog_s is {watchdog_s:g}: that must be at "
+                f"least {LEAST_PERIODS:g} periods."
+            )
         self.state: State = "idle"
         self._spec, self._names = self.commander.spec, self.commander.spec.joint_names
         self._ticks = self._stale = 0
@@ -139,6 +154,8 @@ class ControlLoop:
         self._acted = 0
         self._alignment: Alignment | None = None
         self._rest, self._damp_until = self._spec.default_pose, 0
+        self._answered = False
+        """Whether the commander has answered the present reading."""
         self._asked: str | None = None
         self.stopping = False
         """Whether the safe action has begun, which nothing may interrupt."""
@@ -157,6 +174,8 @@ class ControlLoop:
             reason = "user"
         finally:
             log = self._finish(reason)
+        if reason == "done" and self._asked is not None:  # while it was being stopped
+            reason = "user"
         return LoopReport(
             ticks=self._ticks,
             missed_deadlines=self._watch.missed,
@@ -197,6 +216,7 @@ class ControlLoop:
         return "fault" if self.safety.faults else "done" if self._asked is None else "user"
 
     def _tick(self) -> None:
+        self._answered = False
         try:
             sample = self.driver.read(self.commander.period_ns * 0.5e-9)
             joints = self._joints(sample)
@@ -207,12 +227,12 @@ class ControlLoop:
             self._watch.stop()
         except StaleState as error:
             self._stale += 1
-            if not self.safety.silent(self.driver.now_ns()):
+            if not self.safety.silent(self.driver.now_ns(), str(error)):
                 self._event(f"stale: {error}")  # the actuators keep the last command until the watchdog trips
             return
         if command is not None:
             self._send(command)
-        if self.recorder is not None and self.state == "run" and (action := self.commander.action) is not None:
+        if self.recorder is not None and self._answered and (action := self.commander.action) is not None:
             # under the stamp of the reading that it answers, so that a replay can pair the two
             self.recorder.row("action", tuple(f"{i}" for i in range(len(action))), joints.t_ns, action)
         for warning in self.safety.warnings:
@@ -247,6 +267,8 @@ class ControlLoop:
             return None
         if verdict == "fault" or (sample.health is not None and not safety.healthy(sample.health, now)):
             return None
+        if (missing := lacking(sample, self.commander.needs)) is not None:
+            raise StaleState(f"the driver gives no {missing}, which the policy needs")
         if self._comparison is not None:
             self._comparison.saw(sample, joints)
         if self.state != "run" or self.armed is not None:
@@ -265,6 +287,7 @@ class ControlLoop:
         if commander.cameras and (blind := self.safety.seen(sample, commander.cameras, now)) is not None:
             raise StaleState(blind)
         command = commander.act(sample)
+        self._answered = True
         if not self.safety.familiar(commander.unfamiliar, now):
             return None
         if self._acted < self._ramp:
@@ -314,9 +337,11 @@ class ControlLoop:
             for fault in self.safety.faults:
                 self._event(f"fault: {fault.kind}: {fault.reason}")
             self._event(f"state: {self.state} ({self._asked if reason == 'user' and self._asked else reason})")
+            self.stopping = False  # what hangs on the way to the disk may be broken off
             return self.recorder.close()
-        except OSError as error:
-            self.safety.trip(self.driver.now_ns(), "recorder", f"the log cannot be written ({error.strerror})")
+        except (OSError, LogError, KeyboardInterrupt) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error) or "interrupted"
+            self.safety.trip(self.driver.now_ns(), "recorder", f"the log cannot be written ({why})")
             self.state = "fault"
             return None
 
@@ -332,6 +357,12 @@ class ControlLoop:
                 if failed:
                     return self.safety.trip(self.driver.now_ns(), "driver", f"stop failed: {error}")
                 failed = True
+
+
+def lacking(sample: Sample, needs: tuple[str, ...]) -> str | None:
+    """The first of these signals of an IMU that a reading does not have."""
+    imu = sample.imu
+    return next((n for n in needs if imu is None or getattr(imu, n.removeprefix("imu.")) is None), None)
 
 
 def blend(command: JointCommand, joints: Joints, share: float) -> JointCommand:

@@ -62,7 +62,7 @@ def shape_of(controllers: list[Any]) -> Shape:
         if theirs != (ours := (first.encoder.action_size, first.encoder.config.goal)):
             raise ConfigError(
                 f"next=: its policy has {theirs[0]} outputs and the goal {list(theirs[1])}, the first one {ours[0]} "
-                f"and {list(ours[1])}; with process=two they must be the same."
+                f"and {list(ours[1])}; they must be the same."
             )
     goal = 0 if first.goal is None else len(first.goal)
     return Shape(first.spec.joint_names, max(c.encoder.action_size for c in controllers), goal, cameras)

@@ -7,6 +7,7 @@ compressed under the same name. `MemoryRecorder` keeps a short episode in memory
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import deque
@@ -29,6 +30,8 @@ AXES = ("x", "y", "z")
 QUATERNION = ("w", "x", "y", "z")
 SYNC_S = 1.0
 """A power cut loses at most about this much."""
+WITH_PICTURES = 64 << 20
+"""Bytes of a file up to which close() returns its pictures, too: in memory they are many times as large."""
 ROW_BYTES = 300
 """What a row in the queue takes beside its values."""
 
@@ -138,8 +141,8 @@ class Recorder:
     def close(self) -> EpisodeLog:
         """End the file, rewrite it chunked and compressed, and return the episode; safe to call twice.
 
-        Of an episode in parts the numbers of all parts are returned, and no pictures. OSError when the disk was full:
-        what was written before can be read from the file.
+        Of an episode that is in parts or large the numbers are returned, and no pictures. OSError when the disk was
+        full: what was written before can be read from the file.
         """
         if self._log is None:
             self._ending.set()
@@ -148,7 +151,8 @@ class Recorder:
                 raise self.problem
             for k, part in enumerate(self._parts):
                 compact(part, self._more(k))
-            self._log = _joined([logs.load(part, cameras=len(self._parts) == 1) for part in self._parts])
+            small = len(self._parts) == 1 and self.path.stat().st_size < WITH_PICTURES
+            self._log = _joined([logs.load(part, cameras=small) for part in self._parts])
         return self._log
 
     def _write(self) -> None:
@@ -162,7 +166,7 @@ class Recorder:
             self._file = None
 
     def _drain(self) -> None:
-        t_ns = 0
+        t_ns, begin = 0, time.monotonic()
         while self._queue:
             channel, components, t_ns, value = self._queue.popleft()
             if self._file is not None and self._file.size() > self._part_bytes:
@@ -171,6 +175,9 @@ class Recorder:
                 self._try(self._file.row, channel, components, t_ns, value)
             self._written += _bytes(value)
             time.sleep(0)  # the control loop may have the interpreter between any two rows
+            if self._file is not None and time.monotonic() - begin > self._flush_s:  # also while the queue does not end
+                self._try(self._settle, t_ns)
+                begin = time.monotonic()
         if self._file is not None and t_ns:
             self._try(self._settle, t_ns)
 
@@ -195,11 +202,12 @@ class Recorder:
             self._parts.append(part)
 
     def _try(self, do: Callable[..., None], *arguments: Any) -> None:
-        """Call, and on a full disk end the recording: what was flushed before stays."""
+        """Call; on a full disk, or a row that no file can hold, end the recording: what was flushed before stays."""
         try:
             do(*arguments)
-        except OSError as error:
-            self.problem = error
+        except Exception as error:  # a thread that died would lose all that follows without a word
+            other = f"a row cannot be written, {type(error).__name__}: {error}"
+            self.problem = error if isinstance(error, OSError) else OSError(errno.EINVAL, other)
             if self._file is not None:
                 self._file.abandon()
             self._file = None

@@ -19,6 +19,7 @@ from robot.drive import Job, Moving, Outcome, drive, exit_code, faults, reasons
 from robot.driver import on_simulated_clock
 from robot.handover import Handover, HandoverConfig
 from robot.loop import Commander, LoopConfig, LoopReport
+from robot.policy_process import shape_of
 from robot.realtime import RealtimeConfig
 from robot.result import Run
 from robot.safety import Safety, SafetyConfig, Unfamiliar
@@ -98,6 +99,8 @@ def loaded(options: RunOptions) -> list[Controller]:
     if options.goal:
         for controller in controllers:
             aim(controller, options.goal)
+    if len(controllers) > 1:
+        shape_of(controllers)  # one log and one shared memory hold what both say
     return controllers
 
 
@@ -141,7 +144,8 @@ def episode(
         job = Job(
             commander, Safety(whole.spec, whole.period_ns * 1e-9, _safety(options)),
             find_robot(options.robot) if options.robot else None, extra,
-            {"bundle": controllers[0].digest, "task": controllers[0].task, **(meta or {})}, _loop(options, simulated),
+            {"bundle": controllers[0].digest, "task": controllers[0].task, **_goal(options), **(meta or {})},
+            _loop(options, simulated),
             open_switch(options.deadman) if options.deadman else None, check,
         )  # fmt: skip
         steps = realtime.enter(hygiene) if hygiene else []
@@ -149,6 +153,11 @@ def episode(
             stack.callback(realtime.leave)
         report = drive(options, job, path, name)
     return report, steps + (commander.hygiene if isinstance(commander, PolicyProcess) else [])
+
+
+def _goal(options: RunOptions) -> dict[str, str]:
+    """What the log says of it, so that `replay` asks for the same."""
+    return {"goal": ",".join(map(repr, options.goal))} if options.goal else {}
 
 
 def _safety(options: RunOptions) -> SafetyConfig:

@@ -93,7 +93,7 @@ class Safety:
         """Latch a fault."""
         self.faults.append(Fault(t_ns, kind, reason))
 
-    def silent(self, now_ns: int) -> bool:
+    def silent(self, now_ns: int, why: str = "") -> bool:
         """Nothing could be decided for want of a reading: trips the watchdog when that lasts too long."""
         self.limits.lapse()
         silence = now_ns - self._heard_ns
@@ -101,7 +101,8 @@ class Safety:
             self.trip(
                 now_ns,
                 "watchdog",
-                f"no complete reading for {silence * 1e-9:.3f} s; watchdog_s is {self.spec.watchdog_s}",
+                f"no complete reading for {silence * 1e-9:.3f} s; watchdog_s is {self.spec.watchdog_s}"
+                + (f" ({why})" if why else ""),
             )
         return self.tripped
 

@@ -21,6 +21,7 @@ from robot.deadman import open_switch
 from robot.drive import Job, Moving, Options, Outcome, drive, exit_code, reasons
 from robot.drivers.replay import samples
 from robot.loop import LoopConfig
+from robot.run import aim
 from robot.safety import Safety
 from robot.spec import find_robot, load_spec
 
@@ -132,6 +133,8 @@ def replay(options: ReplayOptions, extra: Mapping[str, str]) -> Outcome:
     if "action" not in log:
         raise logs.LogError(f"{options.log}: has no channel 'action'; give a log that `terrafirma run` recorded.")
     recorded = dict(zip(log["action"].t_ns.tolist(), log["action"].values, strict=True))
+    if "goal" in log.meta:
+        aim(controller, tuple(float(v) for v in log.meta["goal"].split(",")))
     controller.reset()
     worst, pairs = 0.0, 0
     for sample in samples(log, controller.spec):

@@ -82,6 +82,8 @@ class PolicyProcess:
         self.hygiene: list[dict[str, Any]] = self._greet([c.digest for c in controllers])
         """What the other process reports of its real-time steps."""
         self._sequence, self._waiting = 0, False
+        self.needs = tuple(dict.fromkeys(signal for c in controllers for signal in c.needs))
+        """As Commander."""
         self.action: npt.NDArray[np.float32] | None = None
         self.unfamiliar: str | None = None
 

@@ -6,7 +6,9 @@ told without a person is: a joint that does not move, and one that its own motor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,8 @@ STEP = 0.1
 SHARE = 0.2
 """Of the joint's torque and speed."""
 MOVE_S, STAY_S, PERIOD_S = 0.8, 0.4, 0.01
+TALK_S = 0.02
+"""How often something is said on the bus while a question is open."""
 LEAST = 0.015
 """A joint that moved less [rad] did not move."""
 
@@ -60,9 +64,30 @@ def wiggle(driver: Driver, spec: RobotSpec, ask: Ask) -> list[Seen]:
             f"'{name}' was told to turn in its {way} direction and back. ENTER if that is what you saw, '-' if it "
             f"turned the other way, or the name of the joint that turned instead ('-name' the other way): "
         )
-        joint, sense = answer(spec, name, ask(text))
+        with talking(driver):
+            typed = ask(text)
+        joint, sense = answer(spec, name, typed)
         seen.append(Seen(name, joint, sense, float(towards * moved)))
     return seen
+
+
+@contextmanager
+def talking(driver: Driver) -> Iterator[None]:
+    """Go on reading while a person thinks: servos with a watchdog of their own take silence for the end of the host."""
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.wait(TALK_S):
+            with suppress(DriverError):
+                driver.read(TALK_S)
+
+    thread = threading.Thread(target=read, name="wizard", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def answer(spec: RobotSpec, name: str, text: str) -> tuple[str, int]:

@@ -161,7 +161,7 @@ class SimDriver:
         position, velocity, effort = (values.get(s, missing) for s in JOINT_SIGNALS)
         joints = Joints(
             names=self.spec.joint_names,
-            t_ns=self._now - self._latency_ns["joint.position"],
+            t_ns=max(0, self._now - self._latency_ns["joint.position"]),
             position=position,
             velocity=velocity,
             effort=effort,
@@ -312,7 +312,7 @@ class SimDriver:
         if "imu.gyro" not in values or "imu.accel" not in values:
             return None
         return Imu(
-            t_ns=self._now - self._latency_ns["imu.gyro"],
+            t_ns=max(0, self._now - self._latency_ns["imu.gyro"]),
             gyro=values["imu.gyro"],
             accel=values["imu.accel"],
             orientation=values.get("imu.orientation"),

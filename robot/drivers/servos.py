@@ -99,8 +99,9 @@ class PositionServos:
         self._gains = np.zeros((2, len(wires.ids)))
         self._gains[:, spec.driven] = [[a.kp for a in spec.actuators], [a.kd for a in spec.actuators]]
         self._closed = False
-        self._drove = False
-        """Whether this driver has told the servos anything: what it only watched it does not release."""
+        self._drove = self._untold = False
+        """Whether this driver has told the servos anything, for what it only watched it does not release; and whether
+        stop() has failed, so that what they were told may not have arrived."""
         settings = bus.settings()
         self._torque = np.array([t for t, _ in settings])
         self._goal = np.array([g for _, g in settings])
@@ -155,7 +156,7 @@ class PositionServos:
         """
         if self._closed:
             return
-        if not (self._torque == ON).any():
+        if not (self._torque == ON).any() and not self._untold:
             return  # nothing has torque: nothing to hold, and nothing is given torque in order to stop
         self._drove = True
         trouble = self._hold()
@@ -166,12 +167,14 @@ class PositionServos:
             still = trouble is None and last is not None and (np.abs(last.velocity) <= STILL).all()
             still_since = (still_since or now) if still else None
             if still_since is not None and now - still_since >= STILL_FOR_NS:
-                return
+                break
             wait(now + 10_000_000)
         if trouble is not None:
             for _ in range(TRIES):
                 self._tell_quietly()
+            self._untold = True
             raise DriverError(f"the servos were told to stop, but: {trouble}")
+        self._untold = False
 
     def close(self) -> None:
         """Release the joints as the option says, and the port."""
@@ -180,7 +183,7 @@ class PositionServos:
         self._closed = True
         value = {"hold": ON, "damp": DAMPED if self._bus.can_damp else ON, "off": OFF}[self._release]
         with contextlib.suppress(DriverError):  # where the bus is gone there is nobody to tell
-            if self._drove and value != ON and (self._torque != OFF).any():
+            if self._drove and value != ON and (self._untold or (self._torque != OFF).any()):
                 for _ in range(TRIES):
                     self._bus.tell_torque(dict.fromkeys(self._wires.ids, value))
                     if all(torque == value for torque, _ in self._bus.settings()):

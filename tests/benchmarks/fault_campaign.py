@@ -91,6 +91,7 @@ class BadPolicy:
     """Wants jumps, too much torque, and at a given time NaN."""
 
     cameras: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     action: npt.NDArray[np.float32] | None = None
     unfamiliar: str | None = None
 

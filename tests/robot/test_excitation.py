@@ -116,6 +116,8 @@ def test_file_is_read_by_column_name(two_link: RobotSpec, tmp_path: Path) -> Non
         ("time,elbow\n0,0\n1,nan\n", "line 3: 2 finite numbers"),
         ("t,elbow\n0,0\n1,0\n", "needs a head `time,shoulder,elbow`"),
         ("", "needs a head"),
+        ("\ntime,elbow\n0,0\n1,0\n", "needs a head"),
+        ("time,elbow\n0," + "1" * 200_000 + "\n1,0\n", "field larger than field limit"),
     ],
 )
 def test_bad_file_is_one_sentence_with_the_line(two_link: RobotSpec, tmp_path: Path, text: str, words: str) -> None:

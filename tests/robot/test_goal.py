@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from robot import run
+from robot import run, stages
 from robot.config import ConfigError
+from robot.loop import ControlLoop
+from robot.recorder import MemoryRecorder
+from robot.safety import Safety
 from robot.spec import RobotSpec
-from tests.robot.fakes import OBSERVATION, make_bundle
+from tests.robot.fakes import OBSERVATION, FakeDriver, make_bundle
 
 
 @pytest.fixture()
@@ -39,3 +43,16 @@ def test_a_goal_of_other_components_is_refused_with_their_names(sent: Path) -> N
 def test_a_task_without_a_goal_takes_none(tmp_path: Path, two_link: RobotSpec) -> None:
     with pytest.raises(ConfigError, match="takes none"):
         run.loaded(options(make_bundle(tmp_path / "b", two_link), (0.25,)))
+
+
+def test_replay_asks_for_the_goal_of_the_run(sent: Path, tmp_path: Path, two_link: RobotSpec) -> None:
+    """The log knows it; with another goal the same bundle would not do the same."""
+    (controller,) = run.loaded(options(sent, (0.25, -0.1)))
+    spec, meta = two_link, {"goal": "0.25,-0.1"}
+    recorder = MemoryRecorder("run", spec, meta)
+    report = ControlLoop(controller, FakeDriver(spec), Safety(spec, 0.01), recorder).run(0.3)
+    assert report.log is not None
+    path = report.log.save(tmp_path / "episode.mcap")
+    assert run._goal(options(sent, (0.25, -0.1))) == meta
+    outcome = stages.replay(stages.ReplayOptions(log=path, bundle=sent, out=tmp_path / "out"), {})
+    assert json.loads(outcome.result.read_text())["max_action_difference"] == 0.0

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from robot import bundle
+from robot.config import ConfigError
 from robot.drive import stopped_by_signals
 from robot.driver import StopReason
 from robot.loop import ControlLoop, LoopConfig, LoopReport
@@ -27,6 +28,7 @@ class Constant:
     """Asks for the same torques for ever."""
 
     cameras: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     unfamiliar: str | None = None
 
     def __init__(self, spec: RobotSpec, *effort: float) -> None:
@@ -228,6 +230,12 @@ def test_impatience_does_not_interrupt_the_safe_action(two_link: RobotSpec) -> N
         assert loop.run(1.0).reason == "user"
     assert driver.stopped == ["user"]
 
+    driver = Signalled(two_link)
+    loop = ControlLoop(Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01))
+    with stopped_by_signals(loop):
+        assert loop.run(0.1).reason == "user"  # who presses Ctrl-C while it stops does not want the next episode
+    assert driver.stopped == ["done"]
+
 
 def test_second_signal_breaks_off_what_hangs(two_link: RobotSpec) -> None:
     def hangs(tick: int) -> str:
@@ -250,6 +258,31 @@ def test_loop_that_stood_still_is_a_fault_though_the_readings_are_fresh(two_link
     assert report.faults[0].kind == "watchdog" and "told nothing for 0.2" in report.faults[0].reason
     assert driver.stopped == ["fault"] and report.ticks < 25
     assert not go(two_link, lambda tick: "stall" if tick == 20 else "", shadow=True)[0].faults
+
+
+def test_action_is_logged_only_where_the_policy_answered(two_link: RobotSpec) -> None:
+    """A reading that ends the run before the policy sees it has no action, and a replay finds none to compare."""
+    report, _ = go(two_link, lambda tick: "fast" if tick == 20 else "")
+    assert report.log is not None
+    assert report.log["joint.position"].t_ns[-1] not in report.log["action"].t_ns
+    assert len(report.log["action"].t_ns) == 20
+
+
+def test_signal_that_the_driver_lacks_ends_the_run_before_anything_moves(two_link: RobotSpec) -> None:
+    class Balances(Constant):
+        needs = ("imu.gyro",)
+
+    driver = FakeDriver(two_link)
+    loop = ControlLoop(Balances(two_link, 1.0, 1.0), driver, Safety(two_link, 0.01), MemoryRecorder("x", two_link))
+    report = loop.run(1.0)
+    assert report.faults[0].kind == "watchdog" and "no imu.gyro, which the policy needs" in report.faults[0].reason
+    assert driver.written == [] and report.ticks == 0
+
+
+def test_watchdog_that_would_bark_at_the_clock_is_refused(two_link: RobotSpec) -> None:
+    slow = Constant(dataclasses.replace(two_link, control_period_s=0.04), 0.1, 0.1)
+    with pytest.raises(ConfigError, match=r"at least 1.5 periods"):
+        ControlLoop(slow, FakeDriver(two_link), Safety(two_link, 0.04))
 
 
 def test_policy_that_answers_nan_is_stopped_before_it_writes(two_link: RobotSpec) -> None:

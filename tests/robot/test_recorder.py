@@ -204,3 +204,26 @@ def test_long_recording_goes_on_in_parts(two_link: RobotSpec, tmp_path: Path) ->
     assert len(parts) >= 2 and parts[0] == "a.1.mcap" and parts[-1] == "a.mcap"
     rows = [len(logs.load(tmp_path / name)["joint.position"].t_ns) for name in parts]
     assert sum(rows) == 600 and logs.load(tmp_path / "a.mcap").meta["parts"] == str(len(parts))
+
+
+def test_row_that_no_file_can_hold_ends_the_recording_and_not_the_log(tmp_path: Path) -> None:
+    """A stamp before the beginning of time, for instance: the thread must not die of it without a word."""
+    recorder = Recorder(tmp_path / "episode.mcap", "odd", load_spec("simple_pendulum"), flush_s=0.01)
+    for k in range(100):
+        recorder.row("joint.position", ("shoulder",), k, np.array([float(k)]))
+    time.sleep(0.1)
+    recorder.row("joint.position", ("shoulder",), -1, np.array([0.0]))
+    with pytest.raises(OSError, match="cannot be written"):
+        recorder.close()
+    assert len(logs.load(tmp_path / "episode.mcap")["joint.position"].t_ns) == 100
+
+
+def test_log_that_cannot_be_ended_costs_neither_the_report_nor_the_safe_action(two_link: RobotSpec) -> None:
+    class Torn(MemoryRecorder):
+        def close(self) -> logs.EpisodeLog:
+            raise logs.LogError("episode.mcap is larger than what is read")
+
+    driver = FakeDriver(two_link)
+    report = ControlLoop(Constant(two_link, 0.1, 0.1), driver, Safety(two_link, 0.01), Torn("x", two_link)).run(0.1)
+    assert driver.stopped == ["done"] and report.log is None and report.state == "fault"
+    assert "larger than what is read" in report.faults[0].reason

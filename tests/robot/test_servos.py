@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import types
 from collections.abc import Mapping
@@ -129,3 +130,30 @@ def test_servos_that_were_only_watched_keep_what_they_had() -> None:
     driver.read(0.1)
     driver.close()
     assert bus.torque == [ON] * 6
+
+
+def test_stop_that_failed_is_told_again_and_not_taken_for_done() -> None:
+    """What a servo was told on a bus that was away has not arrived: the next stop may not rest on it."""
+    spec = load_spec("so101")
+    spec = dataclasses.replace(
+        spec, actuators=tuple(dataclasses.replace(a, safe_action="zero") for a in spec.actuators)
+    )
+
+    class Away(Deaf):
+        away = False
+
+        def tell_torque(self, torques: Mapping[int, int]) -> None:
+            if self.away:
+                raise DriverError("the bus is away")
+            super().tell_torque(torques)
+
+    bus = Away(torque=ON)
+    bus.deaf, bus.away = False, True
+    driver = PositionServos(spec, bus, wiring(spec), turn=2 * np.pi, settle_s=0.05, release="off")
+    with pytest.raises(DriverError, match="told to stop"):
+        driver.stop("fault")
+    with pytest.raises(DriverError, match="told to stop"):
+        driver.stop("fault")
+    bus.away = False
+    driver.stop("fault")
+    assert bus.torque == [OFF] * 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ pytest.importorskip("serial")
 from robot import cli, wizard
 from robot.driver import DriverError
 from robot.spec import load_spec
+from robot.state import JointCommand
 from robot.wizard import answer
-from tests.sim.emulated import Bench, bench, busy
+from tests.sim.emulated import Bench, bench, busy, read
 
 
 class Person:
@@ -81,3 +83,15 @@ def test_answers_name_joints() -> None:
     assert answer(spec, "elbow", "-shoulder") == ("shoulder", -1)
     with pytest.raises(DriverError, match="'sholder' is no joint"):
         answer(spec, "elbow", "sholder")
+
+
+def test_bus_does_not_fall_silent_while_a_person_thinks() -> None:
+    """Servos whose watchdog takes silence for the end of the host would else stop before the next joint's turn."""
+    with bench("dynamixel") as motors:
+        driver = motors.open(watchdog_s=0.3)
+        driver.write(JointCommand.safe(motors.spec, 0, read(driver).joints.position))
+        with wizard.talking(driver):
+            time.sleep(0.8)
+        assert busy() or read(driver).joints.names == motors.names
+        driver.stop("done")
+        driver.close()
