@@ -19,6 +19,9 @@ from robot.config import ConfigError
 from transfer import kpi
 from transfer.select import Episodes, success_of
 
+RESERVED = ("source", "success", "return")
+"""Names that mean something beside those of tasks."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Learned:
@@ -52,7 +55,7 @@ def learned(folders: Sequence[Path]) -> tuple[Learned, ...]:
                     )
             found.setdefault(str(Path(row["evidence"]).resolve()), Learned(**row))
     names = [item.name for item in found.values()]
-    return tuple(i if names.count(i.name) == 1 else _renamed(i) for i in found.values())
+    return tuple(i if names.count(i.name) == 1 and i.name not in RESERVED else _renamed(i) for i in found.values())
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ it: scaling of the observation where the card has statistics, division by the bo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,13 @@ class ForeignCard:
         outputs = len(self.action.actuators)
         if len(self.bound) not in (1, outputs) or min(self.bound) <= 0.0:
             raise ConfigError(f"bound is {list(self.bound)}; one number above 0 is needed, or {outputs}.")
+        if not all(math.isfinite(v) for v in (*self.bound, *self.mean)):
+            raise ConfigError("bound and mean: every number must be finite.")
+        if not all(math.isfinite(d) and d > 0.0 for d in self.deviation):
+            raise ConfigError(
+                f"deviation is {list(self.deviation)}; each must be above 0 (the root of obs_rms.var + epsilon): else "
+                "the network is shown infinite numbers, or mirrored ones."
+            )
 
 
 @dataclass(frozen=True, slots=True)

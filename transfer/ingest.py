@@ -165,8 +165,10 @@ class Ingestion:
         if self.repairs:
             episode, done = repair(episode, self.spec, self.repairs, self.config)
             if done:
-                left = {n.kind for n in notice(episode, self.spec, None, self.config)}
-                judged.repaired = {n.kind for n in judged.noticed if n.kind in self.repairs} - left
+                after = notice(episode, self.spec, None, self.config)
+                judged.repaired = {n.kind for n in judged.noticed if n.kind in self.repairs} - {n.kind for n in after}
+                known = {(n.kind, n.channel) for n in judged.noticed}
+                judged.noticed += [n for n in after if (n.kind, n.channel) not in known]  # what the repair has done
                 judged.noticed += done
         judged.seconds, judged.label = round(episode.seconds, 6), episode.meta.get("label", "")
         if any(f.blocking and f.kind not in self.accept for f in judged.findings()):

@@ -32,6 +32,8 @@ TIMESTEP_S = 0.001
 WHOLE_S = 12.0
 """Longest recording that is played back as a whole [s]."""
 BOOTSTRAP = 1000
+FIGURES = ("position_rmse", "velocity_rmse", "position_median")
+NOTHING: dict[str, Any] = {"mean": None, "ci95": None, "n": 0, "note": "no row so near ahead"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,16 +105,21 @@ class Prediction:
         if not len(windows):
             return {}
         samples = resample(self.file[windows], rng)
-        out = {}
+        out: dict[str, Any] = {}
         for h, seconds in enumerate(self.horizons_s):
-            rows = self.rows[h, windows]
-            position, velocity = self.position[h, windows][:, joints], self.velocity[h, windows][:, joints]
+            name = f"{seconds:g}" if seconds % 1 else f"{seconds:.1f}"
+            told = self.rows[h, windows] > 0  # where a gap follows at once a window has nothing so near ahead
+            scored, drawn = (
+                (windows, samples) if told.all() else (windows[told], resample(self.file[windows[told]], rng))
+            )
+            if not len(scored):
+                out[name] = dict.fromkeys(FIGURES, NOTHING)
+                continue
+            rows = self.rows[h, scored]
+            position, velocity = self.position[h, scored][:, joints], self.velocity[h, scored][:, joints]
             each = np.sqrt(position.sum(axis=1) / (rows * position.shape[1]))
-            out[f"{seconds:g}" if seconds % 1 else f"{seconds:.1f}"] = {
-                "position_rmse": _with_interval(_rmse(position, rows), samples),
-                "velocity_rmse": _with_interval(_rmse(velocity, rows), samples),
-                "position_median": _with_interval(_median(each), samples),
-            }
+            made = _rmse(position, rows), _rmse(velocity, rows), _median(each)
+            out[name] = {figure: _with_interval(f, drawn) for figure, f in zip(FIGURES, made, strict=True)}
         return out
 
 
@@ -129,7 +136,7 @@ def _median(values: Array) -> Callable[[Any], Array]:
 
 def resample(file: npt.NDArray[np.intp], rng: np.random.Generator, n: int = BOOTSTRAP) -> npt.NDArray[np.intp]:
     """(n, W) bootstrap draws of window numbers, within files."""
-    columns = []
+    columns = [np.zeros((n, 0), np.intp)]
     for i in np.unique(file):
         mine = np.flatnonzero(file == i)
         columns.append(mine[rng.integers(len(mine), size=(n, len(mine)))])

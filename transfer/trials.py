@@ -48,7 +48,10 @@ def success_of(log: EpisodeLog, task: Task, spec: RobotSpec) -> bool:
     end = position.t_ns[-1]
     # what comes before the policy's first action is the loop's own: it damps, and brings arms to their default pose;
     # a recording of another controller has no such channel, and is taken whole
-    start = log["action"].t_ns[0] if "action" in log else position.t_ns[0]
+    acted = log["action"].t_ns if "action" in log else position.t_ns
+    if not len(acted):
+        return False  # it ended before the policy had its turn
+    start = acted[0]
     if (end - start) * 1e-9 < task.episode_s - 2.5 * task.control_period_s:
         return False
     last = position.t_ns >= end - round(task.hold_s * 1e9)

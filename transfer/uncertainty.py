@@ -90,12 +90,19 @@ def bootstrap(
 
 
 def solve(equations: Equations, draws: Draws) -> Array:
-    """(n, P) one Gauss-Newton step of each draw; each depends on itself alone."""
+    """(n, P) one Gauss-Newton step of each draw; each depends on itself alone.
+
+    The equations are those from which the fit took its last step to x: what a draw's step differs from that one by is
+    what chance has done.
+    """
+    whole = np.linalg.solve(
+        equations.hessians.sum(axis=0) + np.diag(equations.precision), equations.gradients.sum(axis=0) + equations.pull
+    )
     out = np.empty((len(draws.times), len(equations.x)))
     for i, (times, belief) in enumerate(zip(draws.times, draws.beliefs, strict=True)):
         hessian = np.tensordot(times, equations.hessians, 1) + np.diag(equations.precision)
         moved = equations.pull - np.sqrt(equations.precision) * belief
-        step = np.linalg.solve(hessian, times @ equations.gradients + moved)
+        step = np.linalg.solve(hessian, times @ equations.gradients + moved) - whole
         out[i] = equations.x - step[: len(equations.x)]
     return out
 
@@ -124,8 +131,8 @@ def profile_delay(
     for move in moves:
         step = np.zeros(len(normal.gradient))
         step[held] = move
-        step[others] = -inner @ (normal.gradient[others] + normal.hessian[others, held] * move)
-        points.append(at.moved(step, normal.starts(step)))
+        step[others] = -inner @ (normal.hessian[others, held] * move)  # at the optimum the rest has no gradient
+        points.append(at.moved(step, -normal.start_slope @ step))
     costs = np.array([objective.cost(shooting.errors(p), scale, p) for p in points])
     values = physical(unknowns, np.array([p.x for p in points]))[:, held]
     return Profile(name, values, costs - costs.min())

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from policies.encoders.physics import EncoderCard, EncoderConfig
 from policies.encoders.windows import WindowData, cut, join
 from robot.config import ConfigError
-from robot.log import Channel, EpisodeLog
+from robot.log import Channel, EpisodeLog, LogError
 from robot.observation import ActionConfig, Observation, ObservationConfig
 from robot.spec import RobotSpec
 from sim.model import Model, RobotConfig
@@ -198,6 +198,8 @@ def _whole(channel: Channel) -> Channel:
     """The channel without rows that have no number, in the order of time."""
     later = np.concatenate([[True], np.diff(channel.t_ns) > 0])[: len(channel.t_ns)]
     good = np.isfinite(channel.values.astype(np.float64)).all(axis=1) & later
+    if not good.any():
+        raise LogError(f"{channel.name} has no row of numbers, and the policy's observation or action needs it.")
     return replace(channel, t_ns=channel.t_ns[good], values=channel.values[good])
 
 

@@ -50,6 +50,7 @@ def test_what_was_kept_is_kept_on(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     namesake = run_dir(tmp_path / "b" / "monday")
     assert len({t.name for t in learned([monday, namesake])}) == 2
+    assert [t.name for t in learned([run_dir(tmp_path / "success")])] != ["success"], "which means something else"
     (monday / "evidence").unlink()
     with pytest.raises(ConfigError, match=r"its evidence .* is no longer there"):
         learned([tuesday])

@@ -164,7 +164,13 @@ def test_what_does_not_fit_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("more", [{"bound": [0.0]}, {"control_rate_hz": 0.0}, {"bound": [1.0, 1.0]}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"bound": [0.0]}, {"control_rate_hz": 0.0}, {"bound": [1.0, 1.0]}, {"bound": [float("nan")]},
+        {"deviation": [1.0, 0.0, 1.0]}, {"deviation": [1.0, -1.0, 1.0]}, {"mean": [0.0, float("inf"), 0.0]},
+    ],
+)  # fmt: skip
 def test_cards_that_make_no_sense_are_refused(more: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         card(**more)

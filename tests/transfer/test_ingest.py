@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from robot.log import EpisodeLog
 from robot.spec import RobotSpec
 from sim.model import RobotConfig
 from transfer.dataset import DataRefused, Episode, load_dataset, load_index
-from transfer.ingest import ingest
+from transfer.ingest import Ingestion, ingest
+from transfer.screening.signals import Noticed
 
 HEADER = "time,pos_meas1,pos_meas2,vel_meas1,vel_meas2,tau_con1,tau_con2,tau_meas1,tau_meas2"
 Simulate = Callable[..., EpisodeLog]
@@ -298,3 +300,18 @@ def test_the_real_recordings_pass(
         "gravity_compensation": {"nominal_clock", "quantized", "over_limit"},
         "pd_swingup_sysid": {"nominal_clock", "quantized", "measured_input", "over_limit"},
     }
+
+
+def test_what_a_repair_has_done_blocks_like_any_other_finding(
+    spec: RobotSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repair that leaves nothing of an episode must not let the nothing pass."""
+
+    def emptied(episode: EpisodeLog, *_: object) -> tuple[EpisodeLog, list[Noticed]]:
+        gone = {n: replace(c, t_ns=c.t_ns[:0], values=c.values[:0]) for n, c in episode.channels.items()}
+        return replace(episode, channels=gone), [Noticed("repaired", "", "", "resample: everything left out.")]
+
+    monkeypatch.setattr("transfer.ingest.repair", emptied)
+    with pytest.raises(DataRefused) as error:
+        Ingestion(spec=spec, out=tmp_path / "out", repairs=["resample"]).run([write(tmp_path / "a.csv.gz", rows())])
+    assert "empty" in kinds(error.value.episodes[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -190,3 +191,23 @@ def test_the_table_of_design_c1_is_reproduced(real_logs: Path, double_pendulum: 
         assert len(prediction.file) == windows
         # the reference figures are rounded to the last digit shown, which is 0.7 % of the smallest
         assert found == pytest.approx(figures, rel=0.02, abs=0.5e-4), model
+
+
+def test_window_before_a_gap_has_nothing_to_say_near_ahead(pendulum: RobotConfig, simulate: Simulate) -> None:
+    """A gap just after its start leaves it without a row so near: the others tell, and the file can be written."""
+    log = simulate(pendulum, {}, seed=1, seconds=4.0, period_s=0.01)
+    t = log["joint.position"].seconds()
+    kept = (t < 1.255) | (t > 1.385)
+    channels = {
+        n: replace(c, t_ns=c.t_ns[kept], values=c.values[kept])
+        for n, c in log.channels.items()
+        if len(c.t_ns) == len(t)
+    }
+    found = evaluate([replace(log, channels={**log.channels, **channels})], Model(pendulum), NOMINAL)
+    assert (found.rows[0] == 0).sum() == 1 and (found.rows[1] > 0).all()
+    result = found.result(np.random.default_rng(0))
+    json.dumps(result, allow_nan=False)
+    near, far = result["prediction"]["0.1"], result["prediction"]["0.5"]
+    assert near["position_median"]["n"] == far["position_median"]["n"] - 1 and near["position_rmse"]["mean"] > 0.0
+    nothing = replace(found, rows=np.zeros_like(found.rows)).result(np.random.default_rng(0))
+    assert nothing["prediction"]["0.1"]["position_rmse"]["mean"] is None

@@ -12,6 +12,7 @@ from sim.model import Model, RobotConfig
 from transfer.chosen_unknowns import chosen_unknowns
 from transfer.identify import Effort, Identification, identify
 from transfer.report import identification_page
+from transfer.uncertainty import Draws, Equations, solve
 
 Simulate = Callable[..., EpisodeLog]
 
@@ -79,3 +80,16 @@ def test_the_page_tells_it_all_without_a_network(found: Identification) -> None:
     for words in ("M&lt;1&gt;", "no: it stays at its prior", "Profile of the delay", "Correlation", "episode3"):
         assert words in page
     assert "<script src" not in page
+
+
+def test_draws_lie_about_the_estimate_whatever_the_last_step_was() -> None:
+    """The equations are those before the fit's last step, which a draw must not take for a second time."""
+    clusters, size = 6, 2
+    hessians = np.repeat(np.eye(size)[None] * 50.0, clusters, axis=0)
+    gradients = np.random.default_rng(0).normal(size=(clusters, size)) + 20.0  # a step of 0.4 was taken
+    equations = Equations(hessians, gradients, np.zeros(size), np.full(size, 1e-6), np.array([1.0, -1.0]))
+    rng = np.random.default_rng(1)
+    times = np.array([np.bincount(rng.integers(clusters, size=clusters), minlength=clusters) for _ in range(2000)])
+    draws = solve(equations, Draws(times, np.zeros((2000, size))))
+    np.testing.assert_allclose(draws.mean(axis=0), [1.0, -1.0], atol=3e-3)
+    assert 0.002 < draws.std(axis=0).max() < 0.02

@@ -133,6 +133,6 @@ def _bars(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "type": "data",
         "symmetric": False,
-        "array": [v["ci95"][1] - v["mean"] for v in values],
-        "arrayminus": [v["mean"] - v["ci95"][0] for v in values],
+        "array": [v["ci95"][1] - v["mean"] if v["ci95"] else 0.0 for v in values],
+        "arrayminus": [v["mean"] - v["ci95"][0] if v["ci95"] else 0.0 for v in values],
     }

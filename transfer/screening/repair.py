@@ -116,8 +116,11 @@ def _unwrap(episode: EpisodeLog, spec: RobotSpec, config: ScreenConfig) -> Repai
     if found is None:
         return None
     channel, q = found
-    whole = np.unwrap(q, axis=0)
-    if np.array_equal(whole, q):
+    whole = q.copy()
+    for joint in whole.T:
+        finite = np.isfinite(joint)
+        joint[finite] = np.unwrap(joint[finite])
+    if np.array_equal(whole, q, equal_nan=True):
         return None
     values = np.stack([whole[:, spec.joint_names.index(n)] if n in spec.joint_names else channel.component(n)
                        for n in channel.components], axis=1)  # fmt: skip
@@ -131,6 +134,8 @@ def resample(episode: EpisodeLog, spec: RobotSpec, config: ScreenConfig) -> Repa
         return None
     period = round(spec.control_period_s * 1e9)
     first, last = max(c.t_ns[0] for c in numeric.values()), min(c.t_ns[-1] for c in numeric.values())
+    if first >= last:
+        return None  # no time that all channels share: nothing would be left
     t = np.arange(first, last + 1, period, dtype=np.int64)
     changed = {}
     for name, c in numeric.items():

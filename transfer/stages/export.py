@@ -260,8 +260,11 @@ def stress_gate(cfg: Config, source: Path, run: Run) -> dict[str, Any]:
     """
     if cfg.stress is None:
         return {}
-    result = json.loads(run.input(existing(cfg.stress, "stress", "stress")).read_text())
-    if result.get("stage") != "stress" or "refused" not in result:
+    try:
+        result = json.loads(run.input(existing(cfg.stress, "stress", "stress")).read_text(encoding="utf-8"))
+    except ValueError:
+        result = None
+    if not isinstance(result, dict) or result.get("stage") != "stress" or "refused" not in result:
         raise ConfigError(f"stress={cfg.stress}: it is not the result.json of a stress suite.")
     if cfg.vision is not None or result["policy_sha256"] != files.sha256(source):
         raise ConfigError(f"stress={cfg.stress}: it is of another policy; run `terrafirma stress` on this one.")

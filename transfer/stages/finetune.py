@@ -85,7 +85,7 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
 
     from policies.policy import Policy
     from transfer.candidates import ADAPTED, WITH_ADAPTED
-    from transfer.continual import Learned, learned
+    from transfer.continual import RESERVED, Learned, learned
     from transfer.evidence import Domain, evidence_of, suite_for_posterior
     from transfer.finetune import FinetuneConfig, finetune
     from transfer.foretold import foretold
@@ -140,10 +140,12 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
     rows = result.rows(np.random.default_rng(cfg.seed))
     for method, trained in result.training.items():
         _curve(run.out / method.replace("+", "_"), run.out, method, len(trained.curve))
+    evidence_file = str((run.out / "evidence.yaml").resolve())
+    taken = {*RESERVED, *(task.name for task in earlier)}
     mine = Learned(
-        name=run.out.name,
+        name=run.out.name if run.out.name not in taken else evidence_file,
         posterior=str((cfg.posterior or run.out / "posterior.yaml").resolve()),
-        evidence=str((run.out / "evidence.yaml").resolve()),
+        evidence=evidence_file,
         policy=str((run.out / "policy").resolve()),
     )
     return {

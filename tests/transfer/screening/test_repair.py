@@ -71,3 +71,29 @@ def test_resampling_puts_readings_and_held_commands_on_the_control_period(
     assert np.array_equal(even["joint.position"].t_ns, even["command.effort"].t_ns)
     levels = np.unique(clean["command.effort"].values[:, 0])
     assert np.isin(even["command.effort"].values[:, 0], levels).all()  # held, never blended
+
+
+def test_channels_that_share_no_time_are_not_resampled_into_nothing(
+    clean: EpisodeLog, double_pendulum: RobotConfig
+) -> None:
+    position = clean["joint.position"]
+    battery = replace(position, name="battery", components=("volts",), values=position.values[:, :1])
+    later = replace(battery, t_ns=battery.t_ns + 10**12)
+    odd = replace(clean, channels={**clean.channels, "battery": later})
+    same, told = repair(odd, double_pendulum.spec, ["resample"], ScreenConfig())
+    assert same is odd and told == []
+
+
+def test_positions_with_holes_are_unwrapped_about_them(clean: EpisodeLog, double_pendulum: RobotConfig) -> None:
+    """One value that is no number must not take all that follows with it, nor look like a turn."""
+    position = clean["joint.position"]
+    values = position.values.copy()
+    values[100] = np.nan
+    holed = replace(clean, channels={**clean.channels, "joint.position": replace(position, values=values)})
+    same, told = repair(holed, double_pendulum.spec, ["wrapped"], ScreenConfig())
+    assert same is holed and told == []
+    values[500:] += 2.0 * np.pi
+    fixed, told = repair(holed, double_pendulum.spec, ["wrapped"], ScreenConfig())
+    assert [n.kind for n in told] == ["repaired"]
+    whole = np.arange(len(values)) != 100
+    np.testing.assert_allclose(fixed["joint.position"].values[whole], position.values[whole], atol=1e-9)
