@@ -120,7 +120,8 @@ class ContextVecEnv(VecEnvWrapper):
         """What belongs to the last moment of an episode; nobody asks for advice there."""
         batch = {k: v[None] for k, v in inputs.items()} if isinstance(inputs, dict) else {"observation": inputs[None]}
         row = self._shown(batch)
-        made = self._observed(batch, row, self._past[i : i + 1], None, self._feedback(row)[1])
+        past = self._past[i : i + 1].copy()  # which is emptied for the next episode
+        made = self._observed(batch, row, past, None, self._feedback(row)[1])
         return {k: v[0] for k, v in made.items()} if isinstance(made, dict) else made[0]
 
     def _convert(self, inputs: Any) -> Observed:

@@ -158,7 +158,8 @@ class _Run:
         trained = given.encoders != "frozen"
         self.encoder = copy.deepcopy(given.encoder) if trained else given.encoder
         self.vision = copy.deepcopy(given.vision) if trained else given.vision
-        self.statistics = RunningStatistics(card.shown, None if card.symmetry is None else card.symmetry.shown)
+        mirror = card.symmetry or given.augment  # mirrored samples are scaled like those that they come from
+        self.statistics = RunningStatistics(card.shown, None if mirror is None else mirror.shown)
         self.env = self._environments(make_env(recipe.num_envs), given)
         self.scales = {"statistics": self.statistics}
         if self.env.critic_statistics is not None:

@@ -32,7 +32,8 @@ Array = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.intp]
 
 MAX_DELAY_S = 0.1
-THREADS = int(os.environ.get("OMP_NUM_THREADS", "0"))
+_OUTER = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+THREADS = int(_OUTER) if _OUTER.isdecimal() else 0
 """Of a Batch that is not told how many: as many as other libraries are allowed, else one a core. Where other programs
 keep the cores busy, each step waits for the slowest thread."""
 UNSTABLE = [

@@ -25,7 +25,8 @@ Array = npt.NDArray[np.float64]
 Table = tuple[tuple[int, ...], tuple[float, ...]]
 """index and sign: component i of the mirror image is sign[i] times component index[i]."""
 AXES = "xyz"
-TURNS, EVEN = ("position", "velocity", "effort", "sin", "joint_position", "joint_sin"), ("cos", "joint_cos")
+TURNS = ("position", "velocity", "effort", "sin", "change", "joint_position", "joint_sin")
+EVEN = ("cos", "joint_cos")
 """Prefixes of joint components that change their sign with the joint's, and that do not."""
 VECTORS, ROTATIONS = ("accel", "gravity", "body_position"), ("gyro",)
 """Prefixes of components that end in x, y, z."""

@@ -125,3 +125,14 @@ def test_what_has_no_mirror_is_refused(
         )  # fmt: skip
     with pytest.raises(ConfigError, match="done twice must change nothing"):
         Reflection(index=(1, 2, 0), sign=(1.0, 1.0, 1.0))
+
+
+def test_mirrored_samples_are_scaled_like_those_they_come_from(tmp_path: Path) -> None:
+    """Statistics of one side only would make of the mirror image of a scaled row another state."""
+    task, card = symmetric("pendulum_swingup")
+    plain, mirror = replace(card, symmetry=None), card.symmetry
+    assert mirror is not None
+    made = train(lambda n: environments(task, False), plain, TINY, tmp_path, seed=0, augment=mirror).policy
+    rows = np.random.default_rng(0).normal(size=(50, card.shown)).astype(np.float32)
+    scaled = made.normalizer(torch.from_numpy(mirror.shown.apply(rows))).numpy()
+    np.testing.assert_allclose(scaled, mirror.shown.apply(made.normalizer(torch.from_numpy(rows)).numpy()), atol=1e-6)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from robot.config import ConfigError
+from robot.observation import Observation
 from sim.model import Model, find_robot
 from sim.randomization import NOMINAL
 from sim.state import Start
@@ -95,6 +96,19 @@ def test_signs_follow_from_the_axes() -> None:
     assert {signs[f"{leg}_{part}"] for leg in ("FR", "RL") for part in ("thigh", "calf")} == {1.0}
     names = ("position/FR_hip", "position/FL_hip", "gyro/x", "gyro/y", "gyro/z", "gravity/y", "goal/turning")
     assert table(names, model, mirror) == ((1, 0, 2, 3, 4, 5, 6), (-1.0, -1.0, -1.0, 1.0, -1.0, -1.0, -1.0))
+
+
+def test_what_turns_with_a_joint_turns_in_every_feature() -> None:
+    """A change of an angle is a velocity to whoever trusts angles alone, and has its sign."""
+    task = load_task("pendubot_swingup")
+    assert task.mirror is not None
+    model = Model(find_robot(task.robot))
+    layout = Observation(
+        model.spec, replace(task.observation, features=("joint_cos", "joint_sin", "joint_change", "previous_action")),
+        task.action,
+    )  # fmt: skip
+    index, signs = table(layout.components, model, task.mirror)
+    assert index == tuple(range(7)) and signs == (1.0, 1.0, -1.0, -1.0, -1.0, -1.0, -1.0)
 
 
 def test_a_robot_without_the_symmetry_is_refused() -> None:
