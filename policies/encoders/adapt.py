@@ -25,6 +25,8 @@ from policies.progress import Report, silent
 from robot.config import ConfigError
 
 BOOTSTRAP = 2000
+FEW, PIECES = 5, 8
+"""Recordings below which pieces of them are drawn, and of how many pieces each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,9 +137,13 @@ class Rehearsal:
 def of_recordings(change: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     """Mean over recordings of each one's mean (N,), its interval a percentile bootstrap over the recordings.
 
-    With one recording there is no interval; with two or three it excludes 0 only if all of them agree.
+    Fewer than FEW agree by chance too often (and one always does): of those PIECES consecutive pieces each are drawn.
     """
-    means = np.array([change[group == g].mean() for g in np.unique(group)])
-    drawn = means[rng.integers(len(means), size=(BOOTSTRAP, len(means)))].mean(axis=1)
+    parts = [change[group == g] for g in np.unique(group)]
+    means, recordings = np.array([p.mean() for p in parts]), len(parts)
+    if recordings < FEW:
+        parts = [piece for p in parts for piece in np.array_split(p, min(PIECES, len(p)))]
+    each = np.array([p.mean() for p in parts])
+    drawn = each[rng.integers(len(each), size=(BOOTSTRAP, len(each)))].mean(axis=1)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return {"mean": float(means.mean()), "ci95": [float(low), float(high)], "n": len(means)}
+    return {"mean": float(means.mean()), "ci95": [float(low), float(high)], "n": recordings}

@@ -182,3 +182,18 @@ def test_a_critic_that_saw_other_signals_begins_anew(tmp_path: Path) -> None:
     )  # fmt: skip
     wide = load_critic(tmp_path / "b" / "policy")
     assert wide is not None and "privileged.mean" in wide
+
+
+def test_the_last_moment_of_an_episode_is_judged_with_its_memory(task: Task, robot: RobotConfig) -> None:
+    """Where encoders are trained along the critic reads the rows themselves, which the next episode begins without."""
+    card = card_of(task, robot, NetworkConfig(hidden=(8,), memory=2))
+    env = ContextVecEnv(environments(task, robot, 0), card, RunningStatistics(card.shown), trained=True)
+    shown, done, infos = env.reset(), np.zeros(env.num_envs, bool), [{}] * env.num_envs
+    while not done.any():
+        before = np.array(shown["observation"])  # type: ignore[index, call-overload]
+        shown, _, done, infos = env.step(np.zeros((env.num_envs, 1), np.float32))
+    ended = int(np.flatnonzero(done)[0])
+    memory = infos[ended]["terminal_observation"]["memory"]
+    assert (memory[:, 0] == 1.0).all()
+    np.testing.assert_array_equal(memory[-1, 1:], before[ended])
+    assert not shown["memory"][ended].any()  # type: ignore[index, call-overload]

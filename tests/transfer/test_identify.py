@@ -16,6 +16,7 @@ from robot.log import EpisodeLog
 from sim.model import Model, RobotConfig
 from sim.randomization import NOMINAL, Randomization, load
 from transfer import gauss_newton
+from transfer.apart import refuse_shared
 from transfer.dataset import DataRefused
 from transfer.formats import csv
 from transfer.gauss_newton import Objective, minimize
@@ -234,3 +235,16 @@ def test_unseen_real_closed_loop_trials_are_predicted_better_than_by_the_publish
         gap = difference(ours, theirs, 0.5, np.random.default_rng(0))
         assert gap["ci95"][1] < 0.0, (model, gap)
     assert result.parameters["timing/command/shift"]["estimate"] == 1.0 and 3.0 < result.delay_ms["mean"] < 8.0
+
+
+def test_recordings_that_were_fitted_do_not_judge(pendulum: RobotConfig, simulate: Simulate) -> None:
+    """A copy, or an overlapping cut of one on a clock of its own, would be called held out."""
+    fitted, other = (simulate(pendulum, {}, seed=s, seconds=4.0, period_s=0.01) for s in (1, 2))
+    refuse_shared([fitted], [other], pendulum.spec)
+    late = {
+        n: replace(c, t_ns=c.t_ns[150:] - c.t_ns[150], values=c.values[150:]) for n, c in fitted.channels.items()
+        if len(c.t_ns) > 150
+    }  # fmt: skip
+    cut = replace(fitted, name="cut", channels={**fitted.channels, **late})
+    with pytest.raises(DataRefused, match=rf"of 'cut' stand in '{fitted.name}'"):
+        refuse_shared([other, fitted], [cut], pendulum.spec)

@@ -216,7 +216,11 @@ def _split(cfg: Config, run: Run, robot: RobotConfig) -> tuple[list[EpisodeLog],
     """Recordings to fit and recordings that decide."""
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), robot.spec)
     if cfg.test is not None:
-        return logs, load_dataset(run.input(existing(cfg.test, "test", "ingest")), robot.spec)
+        from transfer.apart import refuse_shared
+
+        judging = load_dataset(run.input(existing(cfg.test, "test", "ingest")), robot.spec)
+        refuse_shared(logs, judging, robot.spec)
+        return logs, judging
     if len(logs) < 2:
         from transfer.dataset import DataRefused
 

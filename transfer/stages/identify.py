@@ -73,19 +73,23 @@ def run(cfg: Config, run: Run) -> dict[str, Any]:
 
 
 def _identified(cfg: Config, run: Run) -> dict[str, Any]:
+    from transfer.apart import refuse_shared
     from transfer.dataset import load_dataset
     from transfer.identify import identify
     from transfer.prediction import evaluate
     from transfer.report import identification_page
 
     logs = load_dataset(run.input(existing(cfg.logs, "logs", "ingest")), cfg.robot.spec)
+    scored = logs
+    if cfg.test is not None:
+        scored = load_dataset(run.input(existing(cfg.test, "test", "ingest")), cfg.robot.spec)
+        refuse_shared(logs, scored, cfg.robot.spec)
     effort, model = _effort(cfg), Model(cfg.robot)
     workers = _workers(cfg)
     selection = _selection(cfg, logs, workers) if cfg.models else None
     unknowns = _unknowns(cfg, logs, selection.chosen if selection is not None else "")
     fit = identify(logs, model, unknowns, effort=effort, report=terminal(), elsewhere=workers)
     law, more = fit.posterior, dict[str, Any]()
-    scored = logs if cfg.test is None else load_dataset(run.input(existing(cfg.test, "test", "ingest")), cfg.robot.spec)
     if cfg.residual:
         law, more["residual"] = _residual(cfg, logs, law)
     posterior = run.out / "posterior.yaml"
