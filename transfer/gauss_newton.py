@@ -35,25 +35,34 @@ LARGEST_STEP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Normal:
-    """The normal equations over unknowns and zeros (N in all), the windows' starts eliminated."""
+    """The normal equations over unknowns and zeros (N in all), the windows' starts eliminated.
+
+    A window touches the unknowns and its own episode's zeros alone, K of the N: its share is kept for those, for many
+    episodes have many zeros.
+    """
 
     hessian: Array
     """(N, N), priors included."""
     gradient: Array
     """(N,), priors included."""
+    columns: npt.NDArray[np.intp]
+    """(W, K) which of the N each window touches."""
     scores: Array
-    """(W, N) each window's share of the gradient, without the priors."""
+    """(W, K) each window's share of the gradient, without the priors."""
+    pieces: Array
+    """(W, K, K) each window's share of the hessian, without the priors."""
     start_rest: Array
     """(W, J) and ..."""
-    pieces: Array
-    """(W, N, N) each window's share of the hessian, without the priors."""
     start_slope: Array
-    """... (W, J, N): after a step of the N, the best step of the starts is -rest - slope @ step."""
+    """... (W, J, K): after a step of the K, the best step of the starts is -rest - slope @ step."""
 
     def starts(self, step: Array) -> Array:
         """(W, J) the starts' step that belongs to a step (N,) of everything else."""
-        out: Array = -self.start_rest - self.start_slope @ step
-        return out
+        return self.following(step) - self.start_rest
+
+    def following(self, step: Array) -> Array:
+        """(W, J) the same from where the starts have taken their own."""
+        return -np.einsum("wjk,wk->wj", self.start_slope, step[self.columns])
 
 
 class Objective:
@@ -100,29 +109,38 @@ class Objective:
     def normal(self, at: Estimate, found: Linearization, scale: Array) -> Normal:
         """The equations whose solution is the Gauss-Newton step."""
         count, joints = len(at.x), at.zeros.shape[1]
-        size, windows = len(self.precision), len(self.shots)
-        pieces, scores = np.zeros((windows, size, size)), np.zeros((windows, size))
-        rest, slope = np.zeros((windows, joints)), np.zeros((windows, joints, size))
+        windows, touched = len(self.shots), count + joints
+        pieces, scores = np.zeros((windows, touched, touched)), np.zeros((windows, touched))
+        rest, slope = np.zeros((windows, joints)), np.zeros((windows, joints, touched))
+        columns = np.tile(np.arange(touched), (windows, 1))
+        columns[:, count:] += joints * self.shots.episode[:, None]
         u = found.error / scale
         robust = self.weight * np.minimum(1.0, HUBER / np.maximum(np.abs(u), 1e-12))
         slopes = np.concatenate([found.by_unknown, found.by_zero]) / scale
         by_start = found.by_start / scale
         for window in range(windows):
             rows = slice(self.rows[window], self.rows[window + 1])
-            columns = np.arange(count + joints)
-            columns[count:] += joints * self.shots.episode[window]
             a, k = slopes[:, rows].reshape(count + joints, -1), by_start[:, rows].reshape(joints, -1)
             w = robust[rows].ravel()
             pull = w * u[rows].ravel()
             own = (k * w) @ k.T + np.eye(joints) * self.start_sd**-2
             cross = (k * w) @ a.T
-            gain = np.linalg.solve(own, cross)
+            slope[window] = np.linalg.solve(own, cross)
             rest[window] = np.linalg.solve(own, k @ pull + at.starts[window] * self.start_sd**-2)
-            slope[window][:, columns] = gain
-            pieces[np.ix_(np.array([window]), columns, columns)] = (a * w) @ a.T - cross.T @ gain
-            scores[window, columns] = a @ pull - cross.T @ rest[window]
-        hessian = np.diag(self.precision) + pieces.sum(axis=0)
-        return Normal(hessian, scores.sum(axis=0) + self.precision * self._off(at), scores, rest, pieces, slope)
+            pieces[window] = (a * w) @ a.T - cross.T @ slope[window]
+            scores[window] = a @ pull - cross.T @ rest[window]
+        hessian, gradient = assembled(pieces, scores, columns, len(self.precision))
+        hessian += np.diag(self.precision)
+        return Normal(hessian, gradient + self.precision * self._off(at), columns, scores, pieces, rest, slope)
+
+
+def assembled(pieces: Array, scores: Array, columns: npt.NDArray[np.intp], size: int) -> tuple[Array, Array]:
+    """(N, N) and (N,) the sums of pieces (W, K, K) and scores (W, K), each put where its columns (W, K) are."""
+    hessian, gradient = np.zeros((size, size)), np.zeros(size)
+    for piece, score, where in zip(pieces, scores, columns, strict=True):
+        hessian[np.ix_(where, where)] += piece
+        gradient[where] += score
+    return hessian, gradient
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +206,7 @@ def covariance(objective: Objective, normal: Normal) -> Array:
     Source: Godambe, Ann. Math. Stat. 31, 1960; adding the prior is ours.
     """
     known = normal.hessian - np.diag(objective.precision)
-    windows, size = normal.scores.shape
+    windows, size = len(normal.scores), len(normal.gradient)
     pulls = _unfollowed(normal)
     scatter = pulls.T @ pulls
     # with few windows the scatter is badly known: it is drawn towards what independent observations would give
@@ -208,8 +226,12 @@ def _unfollowed(normal: Normal) -> Array:
     which a rare disturbance happened: intervals by those pulls are too narrow. Source: the jackknife of MacKinnon &
     White, J. Econometrics 29, 1985 (HC3), for groups of rows by Bell & McCaffrey, Survey Methodology 28, 2002.
     """
-    moves = np.linalg.solve(normal.hessian - normal.pieces, normal.scores[..., None])
-    out: Array = moves[..., 0] @ normal.hessian
+    inverse = np.linalg.inv(normal.hessian)
+    # (H - piece)^-1 score, times H, by the matrix inversion lemma: it lies in the window's own columns
+    near = inverse[normal.columns[:, :, None], normal.columns[:, None, :]]
+    pulls = np.linalg.solve(np.eye(near.shape[1]) - normal.pieces @ near, normal.scores[..., None])[..., 0]
+    out = np.zeros((len(pulls), len(inverse)))
+    np.put_along_axis(out, normal.columns, pulls, axis=1)
     return out
 
 

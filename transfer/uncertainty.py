@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from transfer.gauss_newton import Normal, Objective, clusters_of
+from transfer.gauss_newton import Normal, Objective, assembled, clusters_of
 from transfer.shooting import Estimate, Shooting
 from transfer.unknowns import Unknown, physical
 
@@ -41,10 +41,12 @@ class Profile:
 class Equations:
     """The normal equations at the optimum, by cluster, of which draws are made."""
 
+    columns: npt.NDArray[np.intp]
+    """(C, K) which of the N each cluster touches: it lies in one episode."""
     hessians: Array
-    """(C, N, N) without priors."""
+    """(C, K, K) without priors."""
     gradients: Array
-    """(C, N) without priors."""
+    """(C, K) without priors."""
     pull: Array
     """(N,) the priors' share of the gradient."""
     precision: Array
@@ -76,16 +78,18 @@ def bootstrap(
     priors with them, so that what the episodes do not tell spreads as widely as it is unknown.
     """
     clusters = clusters_of(objective.shots)
-    count, size = int(clusters.max()) + 1, len(objective.precision)
-    hessians, gradients = np.zeros((count, size, size)), np.zeros((count, size))
+    count, size, touched = int(clusters.max()) + 1, len(objective.precision), normal.columns.shape[1]
+    hessians, gradients = np.zeros((count, touched, touched)), np.zeros((count, touched))
     np.add.at(hessians, clusters, normal.pieces)
     np.add.at(gradients, clusters, normal.scores)
-    pull = normal.gradient - normal.scores.sum(axis=0)
+    columns = np.zeros((count, touched), np.intp)
+    columns[clusters] = normal.columns
+    pull = normal.gradient - assembled(hessians, gradients, columns, size)[1]
     times, beliefs = np.empty((n, count), np.int64), np.empty((n, size))
     for i in range(n):
         times[i] = np.bincount(rng.integers(count, size=count), minlength=count)
         beliefs[i] = rng.normal(size=size)
-    equations = Equations(hessians, gradients, pull, objective.precision, at.x)
+    equations = Equations(columns, hessians, gradients, pull, objective.precision, at.x)
     return (solver or solve)(equations, Draws(times, beliefs))
 
 
@@ -95,16 +99,17 @@ def solve(equations: Equations, draws: Draws) -> Array:
     The equations are those from which the fit took its last step to x: what a draw's step differs from that one by is
     what chance has done.
     """
-    whole = np.linalg.solve(
-        equations.hessians.sum(axis=0) + np.diag(equations.precision), equations.gradients.sum(axis=0) + equations.pull
-    )
-    out = np.empty((len(draws.times), len(equations.x)))
-    for i, (times, belief) in enumerate(zip(draws.times, draws.beliefs, strict=True)):
-        hessian = np.tensordot(times, equations.hessians, 1) + np.diag(equations.precision)
-        moved = equations.pull - np.sqrt(equations.precision) * belief
-        step = np.linalg.solve(hessian, times @ equations.gradients + moved) - whole
-        out[i] = equations.x - step[: len(equations.x)]
-    return out
+    e, count = equations, len(equations.x)
+
+    def step(times: Array, pull: Array) -> Array:
+        weighed = times[:, None, None] * e.hessians, times[:, None] * e.gradients
+        hessian, gradient = assembled(*weighed, e.columns, len(e.precision))
+        return np.asarray(np.linalg.solve(hessian + np.diag(e.precision), gradient + pull), np.float64)[:count]
+
+    whole, spread = step(np.ones(len(e.hessians)), e.pull), np.sqrt(e.precision)
+    each = zip(draws.times.astype(np.float64), draws.beliefs, strict=True)
+    steps = [step(times, e.pull - spread * belief) - whole for times, belief in each]
+    return e.x - np.array(steps).reshape(-1, count)
 
 
 def intervals(unknowns: Sequence[Unknown], draws: Array) -> dict[str, list[float]]:
@@ -132,7 +137,7 @@ def profile_delay(
         step = np.zeros(len(normal.gradient))
         step[held] = move
         step[others] = -inner @ (normal.hessian[others, held] * move)  # at the optimum the rest has no gradient
-        points.append(at.moved(step, -normal.start_slope @ step))
+        points.append(at.moved(step, normal.following(step)))
     costs = np.array([objective.cost(shooting.errors(p), scale, p) for p in points])
     values = physical(unknowns, np.array([p.x for p in points]))[:, held]
     return Profile(name, values, costs - costs.min())

@@ -87,7 +87,8 @@ def test_draws_lie_about_the_estimate_whatever_the_last_step_was() -> None:
     clusters, size = 6, 2
     hessians = np.repeat(np.eye(size)[None] * 50.0, clusters, axis=0)
     gradients = np.random.default_rng(0).normal(size=(clusters, size)) + 20.0  # a step of 0.4 was taken
-    equations = Equations(hessians, gradients, np.zeros(size), np.full(size, 1e-6), np.array([1.0, -1.0]))
+    columns, at = np.tile(np.arange(size), (clusters, 1)), np.array([1.0, -1.0])
+    equations = Equations(columns, hessians, gradients, np.zeros(size), np.full(size, 1e-6), at)
     rng = np.random.default_rng(1)
     times = np.array([np.bincount(rng.integers(clusters, size=clusters), minlength=clusters) for _ in range(2000)])
     draws = solve(equations, Draws(times, np.zeros((2000, size))))
