@@ -49,9 +49,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
         new.mkdir()
         yield new
-        if path.exists():
-            path.replace(old)
-        new.replace(path)
+        try:
+            if path.exists():
+                path.replace(old)
+            new.replace(path)
+        finally:
+            if old.exists() and not path.exists():
+                old.replace(path)  # whatever came between the two, the one that was is not lost
 
 
 def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:

@@ -44,3 +44,20 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not (tmp_path / "a.json").exists()
+
+
+def test_ctrl_c_between_the_two_renames_loses_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "old.txt").write_text("old")
+    rename = Path.replace
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.replacing_folder(folder) as temporary:
+        (temporary / "new.txt").write_text("new")
+    assert [p.name for p in folder.iterdir()] == ["old.txt"] and list(tmp_path.iterdir()) == [folder]
