@@ -239,8 +239,7 @@ class BatchedEnv:
         if done.any():
             final, terms = inputs, {name: total.copy() for name, total in self._terms.items()}
             ended = np.flatnonzero(done)
-            whole = ended[~(truncated & (self._length < self._steps))[ended]]  # what stagger has cut tells of no robot
-            self.curriculum.report(whole, returns[whole], success[whole])
+            self.curriculum.report(ended, returns[ended], success[ended])
             if self.autoreset:
                 inputs = self.reset(ended)
         return Step(inputs, reward, terminated, truncated, final, success, returns, steps, terms)

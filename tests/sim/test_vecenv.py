@@ -336,19 +336,3 @@ def test_shipped_robots_and_tasks_fit_together() -> None:
         load_task("pendulum_swing")
     with pytest.raises(ConfigError, match="Did you mean 'simple_pendulum'"):
         find_robot("simpel_pendulum")
-
-
-def test_episodes_that_were_cut_say_nothing_of_their_robots(pendulum: RobotConfig) -> None:
-    """A curriculum that goes by returns would take a robot for hard whose first episode was short."""
-    env = make(pendulum, 64, task=short(40), stagger=True, seed=3)
-    reported: list[tuple[int, float]] = []
-    env.curriculum.report = lambda ids, returns, success: reported.extend(  # type: ignore[method-assign]
-        zip(ids.tolist(), returns.tolist(), strict=True)
-    )
-    env.reset()
-    for _ in range(39):
-        env.step(np.zeros((64, 1)))
-    assert reported == []
-    for _ in range(42):
-        env.step(np.zeros((64, 1)))
-    assert {i for i, _ in reported} == set(range(64))
