@@ -97,7 +97,8 @@ def load_state(folder: Path, recipe: dict[str, Any], seed: int, inputs: dict[str
             f"{folder}: this run was started with {changed} = {before.get(changed)}, and is to be resumed with "
             f"{now[changed]}; give the same value, or another out=."
         )
-    other = next((k for k in inputs if state.inputs.get(k, "none") != inputs[k]), None)
+    before = {"law": inputs.get("law", "none")}  # runs of before do not tell it
+    other = next((k for k in inputs if state.inputs.get(k, before.get(k, "none")) != inputs[k]), None)
     if other:
         raise ConfigError(f"{folder}: this run was started with another {other}; give the same, or another out=.")
     return state

@@ -41,7 +41,7 @@ class Given:
     def digests(self, card: PolicyCard) -> dict[str, str]:
         """What must be the same when a run is resumed."""
         named = {"policy card": digest(config.dump_yaml(replace(card, lineage={})).encode())}
-        named |= {"law": card.lineage.get("law", "none")}
+        named |= {"law": card.lineage.get("law_sha256", "none")}
         named |= {"encoder": digest_of(self.encoder), "vision": digest_of(self.vision)}
         named |= {"start_from": digest_of(self.start_from), "encoders": self.encoders}
         augment = "none" if self.augment is None else digest(config.dump_yaml(self.augment).encode())

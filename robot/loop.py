@@ -339,8 +339,11 @@ class ControlLoop:
             self._event(f"state: {self.state} ({self._asked if reason == 'user' and self._asked else reason})")
             self.stopping = False  # what hangs on the way to the disk may be broken off
             return self.recorder.close()
-        except (OSError, LogError, KeyboardInterrupt) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error) or "interrupted"
+        except KeyboardInterrupt:  # what was written is on the disk, and the robot is at rest
+            self.stopping = False
+            return None
+        except (OSError, LogError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
             self.safety.trip(self.driver.now_ns(), "recorder", f"the log cannot be written ({why})")
             self.state = "fault"
             return None

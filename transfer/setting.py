@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,8 @@ def prepare(cfg: Config, run: Run) -> Setting:
         if not isinstance(recipe, OffPolicyConfig):
             task = replace(task, near=near(hold, recipe.near_hold, recipe.hold_bonus))
     card = replace(card, privileged=task.privileged_names if cfg.privileged else ())
-    card = replace(card, lineage={"law": law.name, "seed": str(cfg.seed), "encoders": cfg.encoders})
+    drawn = {"law": law.name, "law_sha256": hashlib.sha256(config.dump_yaml(law).encode()).hexdigest()[:16]}
+    card = replace(card, lineage={**drawn, "seed": str(cfg.seed), "encoders": cfg.encoders})
     if encoder is not None:
         encoder.card.check(card.with_encoder(encoder.card).layout(), task.control_period_s)
     sight = _sight(cfg, card, vision, task, law)

@@ -206,7 +206,7 @@ def test_mistakes_are_told_in_one_sentence(task: Task, robot: RobotConfig, card:
         other = replace(card, network=replace(card.network, activation="relu"))
         train(envs(task, robot), other, once, tmp_path, seed=0, resume=True)
     with pytest.raises(ConfigError, match="started with another law"):
-        drawn = replace(card, lineage={**card.lineage, "law": "double_pendulum_c1_forces"})
+        drawn = replace(card, lineage={**card.lineage, "law_sha256": "another"})
         train(envs(task, robot), drawn, once, tmp_path, seed=0, resume=True)
     with pytest.raises(ConfigError, match="has the network"):
         wider = replace(card, network=NetworkConfig(hidden=(8,)))
