@@ -78,7 +78,7 @@ def test_leaving_early_stops_what_is_being_done(tmp_path: Path) -> None:
 
 def test_images_are_the_same_byte_by_byte_when_a_worker_was_killed(tmp_path: Path) -> None:
     job = Job(
-        robot=find_robot("simple_pendulum"), camera="side", n=75, width=24, height=16, renderer="ray", shard=8, seed=3
+        robot=find_robot("simple_pendulum"), camera="side", n=299, width=24, height=16, renderer="ray", shard=8, seed=3
     )
     killed: list[int] = []
 
