@@ -30,7 +30,7 @@ class Memory(nn.Module):
         self.steps, self.width = steps, 1 + width
         self.size = steps * self.width
         """Length of what is recalled."""
-        # products with these are the cheapest way to set a 1 before a row in an exported file (see _row and _scaled)
+        # products with these are the cheapest way to set a 1 before a row in an exported file (see _with and _scaled)
         self.register_buffer("one", torch.eye(self.width)[0], persistent=False)
         self.register_buffer("pick", torch.eye(self.width)[1:], persistent=False)
 

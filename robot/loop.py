@@ -147,6 +147,7 @@ class ControlLoop:
             )
         self.state: State = "idle"
         self._spec, self._names = self.commander.spec, self.commander.spec.joint_names
+        self._needs = self.commander.needs
         self._ticks = self._stale = 0
         self._watch = Stopwatch()
         self._seen: dict[str, int] = {}
@@ -267,7 +268,7 @@ class ControlLoop:
             return None
         if verdict == "fault" or (sample.health is not None and not safety.healthy(sample.health, now)):
             return None
-        if (missing := lacking(sample, self.commander.needs)) is not None:
+        if self._needs and (missing := lacking(sample, self._needs)) is not None:
             raise StaleState(f"the driver gives no {missing}, which the policy needs")
         if self._comparison is not None:
             self._comparison.saw(sample, joints)
